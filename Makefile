@@ -1,0 +1,39 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+#
+# Each target makes or completes the environment that it needs (see .ci/environment).
+# PYTHON=python3.12 make test  uses that interpreter, with an environment of its own.
+
+.PHONY: help demo test lint bench clean
+.NOTPARALLEL:
+export PYTHON
+RUNNER ?= processes
+ARGS ?=
+
+help:
+	@echo "make demo    install, and run the main demo (RUNNER=serial, threads, processes, dry)"
+	@echo "make test    install, and run the whole test suite (ARGS=... for pytest)"
+	@echo "make lint    ruff, mypy and pyright"
+	@echo "make bench   the benchmarks"
+	@echo "make clean   remove the environments and everything that was built"
+
+demo:
+	@environment=$$(.ci/environment demos) && $$environment/bin/python demos/eos/eos.py --runner $(RUNNER) --output demos/eos/results
+
+test:
+	@environment=$$(.ci/environment demos test) && $$environment/bin/python -m pytest $(ARGS)
+
+lint:
+	@environment=$$(.ci/environment lint) && PATH="$$PWD/$$environment/bin:$$PATH" && set -ex && \
+	ruff check . && \
+	ruff format --check . && \
+	mypy && \
+	mypy tests/typing && \
+	pyright
+
+bench:
+	@environment=$$(.ci/environment demos test) && $$environment/bin/python -m benchmarks
+
+clean:
+	rm -rf .venv .venv-3.* *.egg-info build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demos/eos/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

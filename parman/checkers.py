@@ -1,0 +1,318 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Checkers: one for each form that a type can take; `checks` chooses among them.
+
+A checker answers two questions: does *every* instance of exactly this class fit (`sure`), and what is wrong with this
+value (`find`). The items of a container are first asked for their classes in one loop in C; only those of classes that
+are not sure are looked at one by one.
+"""
+
+# ruff: noqa: D102 (what the methods of the base promise is said there)
+
+from __future__ import annotations
+
+import collections.abc as abc
+import numbers
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+from .nodes import StandIn
+from .paths import Index, Key, Path, Step, format_path, short_repr
+
+__all__ = [
+    "Checker",
+    "ClassChecker",
+    "ItemsChecker",
+    "LazyChecker",
+    "MappingChecker",
+    "Mismatch",
+    "PredicateChecker",
+    "TupleChecker",
+    "TypedDictChecker",
+    "UnionChecker",
+    "fits_class",
+]
+
+
+class Mismatch(NamedTuple):
+    """A value, or something in it, that does not fit its annotation."""
+
+    path: Path
+    value: object
+    annotation: Any
+
+    def inside(self, step: Step) -> Mismatch:
+        """Return the same mismatch, seen from the container."""
+        return self._replace(path=(step, *self.path))
+
+    def text(self, name: str) -> str:
+        """Return what is wrong where, such as `x[3] is 'a' (str)`."""
+        kind = type(self.value).__qualname__.rpartition("<locals>.")[2]
+        shown = "None" if self.value is None else f"{short_repr(self.value)} ({kind})"
+        return f"{format_path(name, self.path)} is {shown}"
+
+
+class Checker:
+    """Accepts everything; the base of those that don't."""
+
+    def __init__(self, annotation: Any = Any) -> None:
+        self.annotation = annotation
+        self.known: dict[type, bool] = {}
+
+    def sure(self, cls: type) -> bool:
+        """Tell whether every instance of exactly this class fits."""
+        found = self.known.get(cls)
+        if found is None:
+            found = self.known[cls] = issubclass(cls, Future | StandIn) or self.fits_all(cls)
+        return found
+
+    def fits_all(self, cls: type) -> bool:
+        """Tell whether every instance of exactly this class fits, for a class that was not met before."""
+        return True
+
+    def fits(self, value: Any) -> bool:
+        """Tell whether a value of a class that is not sure fits, without what is in it."""
+        return True
+
+    def inside(self, value: Any) -> Mismatch | None:
+        """Return the first thing in a fitting value that does not fit."""
+        return None
+
+    def find(self, value: object) -> Mismatch | None:
+        """Return the first thing that does not fit, None if all does or if nobody can tell."""
+        try:
+            return None if self.sure(type(value)) else self.search(value)
+        except Exception:
+            return None
+
+    def search(self, value: Any) -> Mismatch | None:
+        """Return the first thing that does not fit in a value of a class that is not sure."""
+        return self.inside(value) if self.fits(value) else Mismatch((), value, self.annotation)
+
+
+class ClassChecker(Checker):
+    """Instances of a class, by inheritance, registration or a metaclass of its own."""
+
+    def __init__(self, annotation: Any, cls: type) -> None:
+        super().__init__(annotation)
+        self.cls = cls
+
+    def fits_all(self, cls: type) -> bool:
+        return fits_class(cls, self.cls)
+
+    def fits(self, value: Any) -> bool:
+        return fits_class(type(value), self.cls) or isinstance(value, self.cls)
+
+
+_TOWER: dict[type, tuple[str, ...]] = {
+    bool: (),
+    int: ("Integral",),
+    float: ("Integral", "Real"),
+    complex: ("Integral", "Real", "Complex"),
+    bytes: (),
+}
+
+
+def fits_class(cls: type, wanted: type) -> bool:
+    """Tell whether instances of one class are accepted where another is wanted.
+
+    Beside subclasses these are: what PEP 484 says of `float`, `complex` and `bytes`; what is registered in `numbers`,
+    as numpy's scalars are; `numpy.bool` for `bool`; for `Sequence` and `Mapping` whatever has their main methods, as
+    arrays and series do.
+    """
+    if issubclass(cls, wanted):
+        return True
+    if wanted in _TOWER:
+        names = _TOWER[wanted]
+        if wanted is bytes:
+            return issubclass(cls, bytearray | memoryview)
+        return _is_numpy_bool(cls) or any(issubclass(cls, getattr(numbers, name)) for name in names)
+    return is_duck(cls, wanted)
+
+
+def _is_numpy_bool(cls: type) -> bool:
+    return cls.__module__ == "numpy" and cls.__name__ in ("bool", "bool_")
+
+
+_DUCKS: dict[type, tuple[str, ...]] = {
+    abc.Sequence: ("__len__", "__getitem__", "__iter__"),
+    abc.Mapping: ("__len__", "__getitem__", "__iter__", "keys"),
+}
+
+
+def is_duck(cls: type, wanted: type) -> bool:
+    """Tell whether a class that is no `Sequence` (`Mapping`) by inheritance has what makes one."""
+    names = _DUCKS.get(wanted)
+    if names is None or (wanted is abc.Sequence and issubclass(cls, abc.Mapping | abc.Set)):
+        return False
+    return all(getattr(cls, name, None) is not None for name in names)
+
+
+class UnionChecker(Checker):
+    """What fits one of several types."""
+
+    def __init__(self, annotation: Any, members: list[Checker]) -> None:
+        super().__init__(annotation)
+        self.members = members
+
+    def fits_all(self, cls: type) -> bool:
+        return any(member.sure(cls) for member in self.members)
+
+    def search(self, value: Any) -> Mismatch | None:
+        """Return None if a member accepts the value, else what the member that got furthest says."""
+        deepest = Mismatch((), value, self.annotation)
+        for member in self.members:
+            found = member.find(value)
+            if found is None:
+                return None
+            if len(found.path) > len(deepest.path):
+                deepest = found
+        return deepest
+
+
+class ItemsChecker(ClassChecker):
+    """Containers whose items have all one type. Only what is stored is looked at: no iterator is used up."""
+
+    STORED = (list, tuple, set, frozenset, deque, dict, str, bytes, bytearray, range)
+
+    def __init__(self, annotation: Any, cls: type, item: Checker) -> None:
+        super().__init__(annotation, cls)
+        self.item = item
+
+    def fits_all(self, cls: type) -> bool:
+        if not super().fits_all(cls):
+            return False
+        if issubclass(cls, str | bytes | bytearray | range):
+            return self.item.sure(str if issubclass(cls, str) else int)
+        return type(self.item) is Checker or not issubclass(cls, self.STORED)
+
+    def fits(self, value: Any) -> bool:
+        return super().fits(value) and not (isinstance(value, str | bytes | bytearray | range) and len(value) > 0)
+
+    def inside(self, value: Any) -> Mismatch | None:
+        ordered = isinstance(value, list | tuple | deque | str | bytes | bytearray | range)
+        return _first(self.item, value, Index if ordered else Key)
+
+
+def _first(checker: Checker, values: Iterable[Any], step: Callable[[Any], Step]) -> Mismatch | None:
+    """Return the first mismatch among values; dict values come with their keys as the step, others with positions."""
+    if all(map(checker.sure, set(map(type, values)))):
+        return None
+    for position, value in enumerate(values):
+        if not checker.sure(type(value)):
+            found = checker.find(value)
+            if found is not None:
+                return found.inside(step(position if step is Index else value))
+    return None
+
+
+class MappingChecker(ClassChecker):
+    """Dicts, whose keys and values are looked at, and other mappings, which are not."""
+
+    def __init__(self, annotation: Any, cls: type, key: Checker, value: Checker) -> None:
+        super().__init__(annotation, cls)
+        self.key = key
+        self.value = value
+
+    def fits_all(self, cls: type) -> bool:
+        return super().fits_all(cls) and not issubclass(cls, dict)
+
+    def inside(self, value: Any) -> Mismatch | None:
+        if not isinstance(value, dict):
+            return None
+        found = _first(self.key, value.keys(), Key)
+        if found is not None or all(map(self.value.sure, set(map(type, value.values())))):
+            return found
+        for key, item in value.items():
+            found = self.value.find(item)
+            if found is not None:
+                return found.inside(Key(key))
+        return None
+
+
+class TupleChecker(Checker):
+    """A tuple with a type for each place."""
+
+    def __init__(self, annotation: Any, items: list[Checker]) -> None:
+        super().__init__(annotation)
+        self.items = items
+
+    def fits_all(self, cls: type) -> bool:
+        return False
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, tuple) and len(value) == len(self.items)
+
+    def inside(self, value: Any) -> Mismatch | None:
+        for position, (checker, item) in enumerate(zip(self.items, value, strict=True)):
+            found = checker.find(item)
+            if found is not None:
+                return found.inside(Index(position))
+        return None
+
+
+class TypedDictChecker(Checker):
+    """A dict with the required keys; other keys are no mistake, since a subtype may have them."""
+
+    def __init__(self, annotation: Any, required: frozenset[str], items: dict[str, Checker]) -> None:
+        super().__init__(annotation)
+        self.required = required
+        self.items = items
+
+    def fits_all(self, cls: type) -> bool:
+        return False
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, Mapping) and self.required.issubset(value.keys())
+
+    def inside(self, value: Any) -> Mismatch | None:
+        for key, checker in self.items.items():
+            found = checker.find(value[key]) if key in value else None
+            if found is not None:
+                return found.inside(Key(key))
+        return None
+
+
+class PredicateChecker(Checker):
+    """Values that a function accepts, whatever their class."""
+
+    def __init__(self, annotation: Any, accepts: Callable[[Any], bool]) -> None:
+        super().__init__(annotation)
+        self.accepts = accepts
+
+    def fits_all(self, cls: type) -> bool:
+        return False
+
+    def fits(self, value: Any) -> bool:
+        return self.accepts(value)
+
+
+class LazyChecker(Checker):
+    """A type that may hold itself: its checker is made when first needed, and a value in itself is looked at once."""
+
+    def __init__(self, annotation: Any, make: Callable[[], Checker]) -> None:
+        super().__init__(annotation)
+        self.make = make
+        self.made: Checker | None = None
+        self.busy: set[int] = set()
+
+    def checker(self) -> Checker:
+        """Return the checker of the type."""
+        if self.made is None:
+            self.made = self.make()
+        return self.made
+
+    def fits_all(self, cls: type) -> bool:
+        return self.checker().sure(cls)
+
+    def search(self, value: Any) -> Mismatch | None:
+        """Return what the checker of the type finds."""
+        if id(value) in self.busy:
+            return None
+        self.busy.add(id(value))
+        try:
+            return self.checker().find(value)
+        finally:
+            self.busy.discard(id(value))

@@ -1,0 +1,232 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One call of a task, frozen.
+
+All that a call needs is settled when the closure is made, in the caller's thread and at the caller's line: the
+arguments are bound, checked and copied, the futures among them are found, the structure of the result is known.
+A runner only has to supply the values of the futures.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from .context import Site, call_site, in_force
+from .definitions import Definition
+from .errors import WorkflowError
+from .promises import Promise
+from .rules import Rules
+from .snapshots import Carrier, Frozen, freeze, in_process
+from .trees import futures_in, map_futures
+
+__all__ = ["Closure"]
+
+_numbers = itertools.count()
+
+
+class Closure:
+    """One call of a task: the task, its arguments as they were at the call, and where it was called.
+
+    Parameters
+    ----------
+    task
+        The task.
+    args, kwargs
+        The arguments; they may hold futures in trees.
+    rules
+        How snapshots are taken and types are checked; by default in process, and strictly.
+    site
+        The place of the call in the user's file; by default that of the caller.
+
+    Attributes
+    ----------
+    task
+        The task.
+    site
+        File, line and function of the call.
+    dependencies : tuple of Future
+        The futures among the arguments.
+    structure
+        The structure of the result.
+
+    Raises
+    ------
+    TypeError
+        An argument is missing, unknown, can't be passed on, does not fit its annotation, or holds a future in a
+        place where it can't be found.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_frozen",
+        "_given",
+        "admitted",
+        "definition",
+        "dependencies",
+        "late",
+        "name",
+        "number",
+        "originals",
+        "rules",
+        "site",
+        "structure",
+        "task",
+    )
+
+    def __init__(
+        self,
+        task: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        rules: Rules | None = None,
+        site: Site | None = None,
+    ) -> None:
+        definition: Definition = task.__parman_task__
+        self.task = task
+        self.definition = definition
+        self.name = definition.name
+        self.number = next(_numbers)
+        self.site = site or call_site()
+        self.rules = rules or Rules()
+        arguments = definition.schema.bind(tuple(args), dict(kwargs or {}))
+        self.rules.meet(task, definition)
+        self._check(arguments)
+        self.structure = definition.schema.structure(arguments)
+        self.originals = dict(arguments) if self.rules.keep_originals else {}
+        self._freeze(arguments)
+
+    def __str__(self) -> str:
+        return f"{self.name}(), called at {self.site}"
+
+    def __repr__(self) -> str:
+        return f"<call of {self}>"
+
+    @property
+    def check(self) -> str:
+        """What a mismatch of types does in this call."""
+        return self.definition.options.check or self.rules.check
+
+    def _check(self, arguments: dict[str, Any]) -> None:
+        if self.check == "off":
+            return
+        problems = self.definition.schema.problems(arguments)
+        if problems and self.check == "error":
+            raise problems[0]
+        for problem in problems:
+            self.rules.tell(("argument", str(problem)), f"{self.site}: {problem}")
+
+    def _freeze(self, arguments: dict[str, Any]) -> None:
+        carrier = self.rules.carrier
+        names = self.definition.as_they_are if carrier is in_process else frozenset()
+        self._given = {name: arguments.pop(name) for name in names if name in arguments}
+        self._frozen: Frozen | None = freeze(
+            arguments,
+            carrier,
+            ledger=self.rules.ledger,
+            label=f"{self.name}()",
+            as_is=self._tell_as_is,
+        )
+        futures = self._frozen.futures
+        if self._given:
+            futures = (*futures, *(f for _, f in futures_in(self._given) if not any(f is g for g in futures)))
+        self.dependencies: tuple[Future[Any], ...] = futures
+        self.late: tuple[str, ...] = ()
+        self.admitted: frozenset[int] = frozenset()
+        if futures:
+            self._place_futures({**arguments, **self._given})
+
+    def _tell_as_is(self, path: str, leaf: object) -> None:
+        kind = type(leaf).__qualname__
+        self.rules.tell(
+            ("as it is", self.name, kind),
+            f"{self.site}: {self.name}() is given {path} as it is, since a {kind} can't be copied: "
+            "what the task changes in it is seen by others",
+        )
+
+    def _place_futures(self, arguments: dict[str, Any]) -> None:
+        """Note which parameters hold futures, and which futures may be replaced by an exception."""
+        schema = self.definition.schema
+        index = {id(future): i for i, future in enumerate(self.dependencies)}
+        late, refused = set(), set()
+        for path, future in futures_in(arguments):
+            name = path[0].key
+            late.add(name)
+            if not (schema.admitting and schema.admits(name, path[1:])):
+                refused.add(index.get(id(future)))
+        self.late = tuple(sorted(late))
+        if schema.admitting:
+            self.admitted = frozenset(range(len(self.dependencies))) - refused
+
+    # --- for runners ---
+
+    @property
+    def frozen(self) -> Frozen:
+        """The snapshot of the arguments, without those that are passed as they are."""
+        if self._frozen is None:
+            raise WorkflowError(f"the arguments of {self} were dropped after the call had run")
+        return self._frozen
+
+    def arguments(self, values: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return a copy of the arguments of its own, with the values of the dependencies in their places.
+
+        Parameters
+        ----------
+        values
+            For each dependency its value, plain or frozen.
+        """
+        arguments: dict[str, Any] = self.frozen.thaw(values)
+        if self._given:
+            plain = {
+                id(future): value.thaw() if isinstance(value, Frozen) else value
+                for future, value in zip(self.dependencies, values, strict=True)
+            }
+            arguments |= map_futures(lambda future: plain[id(future)], self._given)
+        return arguments
+
+    def carried_by(self, carrier: Carrier) -> Closure:
+        """Return this call with a snapshot of the kind that a runner needs."""
+        if self.rules.carrier is carrier:
+            return self
+        args, kwargs = self.definition.schema.call_arguments(self.arguments(self.dependencies))
+        rules = Rules(carrier, self.rules.check, self.rules.tell)
+        return Closure(self.task, args, kwargs, rules=rules, site=self.site)
+
+    def release(self) -> None:
+        """Drop the arguments, which nobody needs any more."""
+        self._frozen = None
+        self._given = {}
+        self.dependencies = ()
+
+    # --- for the user ---
+
+    def rerun(self) -> Any:
+        """Run a failed call again, in place and with the same arguments, as for a debugger.
+
+        Returns
+        -------
+        The plain result.
+
+        Raises
+        ------
+        WorkflowError
+            The arguments are no longer there: the call succeeded, or very many calls of this task failed.
+        """
+        values = [_value_of(future) for future in self.dependencies]
+        args, kwargs = self.definition.schema.call_arguments(self.arguments(values))
+        token = in_force.set(None)
+        try:
+            return self.definition.function(*args, **kwargs)
+        finally:
+            in_force.reset(token)
+
+
+def _value_of(future: Future[Any]) -> Any:
+    if isinstance(future, Promise):
+        if future.failure is not None:
+            return future.failure
+        return future.current(lambda value: freeze(value, in_process))
+    return future.exception() or future.result()

@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Where a call is made: the block in force, the running task around it, the place in the user's file.
+
+The block in force is a context variable, so that threads and coroutines have their own. A block that was opened with
+`open()` has to be seen from other notebook cells and threads as well, which context variables do not reach:
+it stands in a list of this module instead, looked at when the context variable says nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .workflows import Workflow
+
+__all__ = ["InsideTask", "Site", "call_site", "in_force", "opened"]
+
+
+class InsideTask:
+    """The mark of a running task: calls made under it are plain calls.
+
+    Attributes
+    ----------
+    runner
+        The runner that runs the task, where it is in this process.
+    called
+        The names of the tasks that it called, which ran one after another.
+    """
+
+    __slots__ = ("called", "runner")
+
+    def __init__(self, runner: object = None) -> None:
+        self.runner = runner
+        self.called: set[str] = set()
+
+
+in_force: ContextVar[Workflow | InsideTask | None] = ContextVar("parman", default=None)
+opened: list[Workflow] = []
+"""Blocks between `open()` and `close()`; the last one is in force in the whole process."""
+
+
+class Site(NamedTuple):
+    """A place in the user's file."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+_HERE = str(Path(__file__).parent)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_HERE)
+
+
+def call_site() -> Site:
+    """Return the innermost place outside Parman on the stack of this thread."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_ours(frame):
+        frame = frame.f_back
+    if frame is None:
+        return Site("<unknown>", 0, "")
+    return Site(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)

@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Every error that Parman raises.
+
+What the user can mend by changing the script is a `TypeError` (or a `WorkflowError` for a misused block)
+whose message names the place in the user's file. A mistake of ours keeps its ordinary traceback.
+
+    ParmanError (mix-in)
+    ├── TypeError
+    │   ├── TaskError           a function that can't be a task
+    │   ├── ArgumentError       an argument that does not fit its annotation, or can't be passed on
+    │   │   └── HiddenFutureError   a future where it can't be found and replaced by its value
+    │   ├── FutureTypeError     a future whose declared type can't fit the parameter
+    │   ├── FutureUseError      a future that is used as if it were its value
+    │   ├── ResultError         a result that can't be sent back from a worker
+    │   └── StructureError      a result (or Length, Keys, mock) of another structure than promised
+    ├── RuntimeError
+    │   ├── WorkflowError       a block or runner used in a way that can't work
+    │   ├── WorkerDied          a worker process ended while calls were there
+    │   ├── RemoteError         stands for an exception that can't be rebuilt in this process
+    │   └── Interrupted         the call was abandoned because of Ctrl-C or the end of the interpreter
+    ├── ExceptionGroup
+    │   ├── WorkflowFailed      the failures of a block that nobody retrieved
+    │   └── DryRunErrors        what a dry run found
+    └── ImportError
+        └── MissingExtra        an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from .closures import Closure
+
+__all__ = [
+    "ArgumentError",
+    "DryRunErrors",
+    "Failure",
+    "FutureTypeError",
+    "FutureUseError",
+    "HiddenFutureError",
+    "Interrupted",
+    "MissingExtra",
+    "ParmanError",
+    "RemoteError",
+    "ResultError",
+    "StructureError",
+    "TaskError",
+    "WorkerDied",
+    "WorkflowError",
+    "WorkflowFailed",
+]
+
+
+class ParmanError(Exception):
+    """The mix-in of all errors that Parman raises on its own account."""
+
+
+class TaskError(ParmanError, TypeError):
+    """A function that can't be a task, such as an `async def` or a generator function."""
+
+
+class ArgumentError(ParmanError, TypeError):
+    """An argument that does not fit its annotation, or that can't be given to a task."""
+
+
+class HiddenFutureError(ArgumentError):
+    """A future in a place where it can't be found and replaced by its value."""
+
+
+class FutureTypeError(ParmanError, TypeError):
+    """A future whose declared type can have no value in common with the parameter it is passed to."""
+
+
+class FutureUseError(ParmanError, TypeError):
+    """A future that is used as if it were its value."""
+
+
+class ResultError(ParmanError, TypeError):
+    """A result that can't be sent back from a worker."""
+
+
+class StructureError(ParmanError, TypeError):
+    """A result whose structure is not the promised one.
+
+    Attributes
+    ----------
+    result
+        What the task returned, so that it is not lost.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class WorkflowError(ParmanError, RuntimeError):
+    """A block or a runner that is used in a way that can't work."""
+
+
+class WorkerDied(ParmanError, RuntimeError):
+    """A worker process ended while calls were running in it, or were in flight to it."""
+
+
+class RemoteError(ParmanError, RuntimeError):
+    """Stands for an exception of a worker that can't be rebuilt in this process.
+
+    Its text holds the name of the original type, its message and its traceback.
+    """
+
+
+class Interrupted(ParmanError, RuntimeError):
+    """The call was given up because of Ctrl-C, or because the interpreter ended."""
+
+
+class MissingExtra(ParmanError, ImportError):
+    """An optional dependency is not installed; the message says how to install it."""
+
+
+class Failure(NamedTuple):
+    """A call that failed, and the exception it failed with."""
+
+    closure: Closure
+    exception: BaseException
+
+
+class WorkflowFailed(ParmanError, ExceptionGroup[Exception]):
+    """Calls of a block failed and nobody retrieved the failures.
+
+    Attributes
+    ----------
+    failed
+        For each root failure the closure and its exception; what failed only because of it is not listed.
+    """
+
+    failed: tuple[Failure, ...] = ()
+
+    def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]
+        """Make the group that `except*` and `split` hand out, with the failures that are in it."""
+        group = type(self)(self.message, excs)
+        kept = {id(exc) for exc in excs}
+        group.failed = tuple(failure for failure in self.failed if id(failure.exception) in kept)
+        return group
+
+
+class DryRunErrors(ParmanError, ExceptionGroup[Exception]):
+    """All mistakes that a dry run found, each with the user's file and line in its notes."""
+
+    def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]
+        """Make the group that `except*` and `split` hand out."""
+        return type(self)(self.message, excs)

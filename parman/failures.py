@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Exceptions of tasks: told where they come from, stripped of frames, and carried between processes.
+
+Pickle rebuilds an exception by calling its class with `args`, which fails for every class whose `__init__` takes
+something else, and loses causes, contexts and attributes. Here an exception is made by the `__new__` of its built-in
+base and its state is set afterwards, so that no code of the user runs. What can't be carried even so becomes a
+`RemoteError`, built from texts that travel beside the pickle.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import traceback
+from collections.abc import Iterator
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+import cloudpickle
+
+from .errors import RemoteError
+
+__all__ = ["PackedException", "annotate", "chain", "strip", "traceback_text"]
+
+logger = logging.getLogger("parman")
+
+_SET_BY_PYTHON = {
+    "args",
+    "__traceback__",
+    "__context__",
+    "__cause__",
+    "__suppress_context__",
+    "__dict__",
+    "__weakref__",
+    "message",
+    "exceptions",
+}
+
+
+def chain(exception: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and all that hang on it: causes, contexts and members of groups, each once."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [exception]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        todo += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            todo.extend(one.exceptions)
+
+
+def strip(exception: BaseException) -> None:
+    """Drop the tracebacks of the exception and of all that hang on it, since frames keep their locals alive."""
+    for one in chain(exception):
+        one.__traceback__ = None
+
+
+def traceback_text(exception: BaseException, skip: int = 0) -> str:
+    """Format the exception with its traceback, leaving out the outermost `skip` frames, which are ours."""
+    trace = exception.__traceback__
+    for _ in range(skip):
+        trace = trace.tb_next if trace is not None else None
+    try:
+        return "".join(traceback.format_exception(type(exception), exception, trace)).rstrip()
+    except Exception as error:  # an exception whose own text raises must not hide that the task failed
+        return f"{type(exception).__qualname__} (its traceback can't be shown: {type(error).__qualname__})"
+
+
+def annotate(exception: BaseException, note: str) -> None:
+    """Add a note where the exception takes one; a failure is never lost because it refuses."""
+    try:
+        exception.add_note(note)
+    except Exception:
+        logger.debug("%s takes no notes; this one was: %s", type(exception).__qualname__, note)
+
+
+class PackedException:
+    """An exception as bytes, with the texts that stand for it where the bytes can't be loaded.
+
+    Parameters
+    ----------
+    exception
+        The exception. Tracebacks do not travel, so the text has to be made before.
+    text
+        What a `RemoteError` says if the exception can't be rebuilt.
+    """
+
+    __slots__ = ("stream", "text")
+
+    def __init__(self, exception: BaseException, text: str) -> None:
+        self.text = text
+        self.stream = _dump(exception)
+
+    def load(self) -> BaseException:
+        """Rebuild the exception, or a `RemoteError` that stands for it."""
+        if self.stream is not None:
+            try:
+                exception = cloudpickle.loads(self.stream)
+            except BaseException as error:  # whatever the user's classes raise while they are imported or rebuilt
+                annotated = RemoteError(self.text)
+                annotate(annotated, f"It can't be rebuilt here: {type(error).__qualname__}: {error}")
+                return annotated
+            if isinstance(exception, BaseException):
+                return exception
+        return RemoteError(self.text)
+
+
+def _dump(exception: BaseException) -> bytes | None:
+    for pickler in (_ExceptionPickler, _LenientPickler):
+        file = io.BytesIO()
+        try:
+            pickler(file).dump(exception)
+        except Exception:
+            continue
+        return file.getvalue()
+    return None
+
+
+class _ExceptionPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles exceptions without regard to their `__init__` and `__reduce__`."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, BaseException):
+            state = _state(obj)
+            return _new, (type(obj), self.keep_args(obj.args)), self.keep(state), None, None, _set_state
+        return super().reducer_override(obj)
+
+    def keep_args(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return args
+
+    def keep(self, state: dict[str, Any]) -> dict[str, Any]:
+        return state
+
+
+class _LenientPickler(_ExceptionPickler):
+    """Replaces what can't be pickled in an exception by its `repr`, so that at least the type is kept."""
+
+    def keep_args(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(arg if _travels(arg) else _safe_repr(arg) for arg in args)
+
+    def keep(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {
+            part: {name: value if _travels(value) else _safe_repr(value) for name, value in values.items()}
+            if isinstance(values, dict)
+            else values
+            for part, values in state.items()
+        }
+
+
+def _travels(value: Any) -> bool:
+    if isinstance(value, BaseException):
+        return True  # pickled by the same lenient pickler
+    try:
+        _ExceptionPickler(io.BytesIO()).dump(value)
+    except Exception:
+        return False
+    return True
+
+
+def _safe_repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return object.__repr__(value)
+
+
+def _builtin_base(cls: type[BaseException]) -> type[BaseException]:
+    return next(base for base in cls.__mro__ if base.__module__ == "builtins")
+
+
+def _state(exception: BaseException) -> dict[str, Any]:
+    members = {}
+    for cls in type(exception).__mro__:
+        for name, descriptor in vars(cls).items():
+            if name in _SET_BY_PYTHON or not isinstance(descriptor, MemberDescriptorType | GetSetDescriptorType):
+                continue
+            try:
+                members[name] = descriptor.__get__(exception)
+            except AttributeError:
+                continue
+    return {
+        "members": members,
+        "attributes": dict(getattr(exception, "__dict__", {})),
+        "cause": exception.__cause__,
+        "context": exception.__context__,
+        "suppress": exception.__suppress_context__,
+    }
+
+
+def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    exception = _builtin_base(cls).__new__(cls, *args)
+    exception.args = args
+    return exception
+
+
+def _set_state(exception: BaseException, state: dict[str, Any]) -> None:
+    for name, value in state["members"].items():
+        try:
+            setattr(exception, name, value)
+        except (AttributeError, TypeError):
+            continue  # read-only members are set by __new__
+    getattr(exception, "__dict__", {}).update(state["attributes"])
+    exception.__cause__ = state["cause"]
+    exception.__context__ = state["context"]
+    exception.__suppress_context__ = state["suppress"]

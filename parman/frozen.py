@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""A snapshot: values as they were, from which any number of copies can be made.
+
+A snapshot is a pickle stream and what lies beside it. What is not in the stream itself is taken from a sequence while
+the stream is read, in the order in which it was met when the stream was written: the memory of big arrays, objects
+that are passed by reference, the values of futures. Pickle protocol 5 has an opcode that does just this, meant for
+buffers: `loads` puts the next item of its `buffers` on the stack, whatever that is. So reading needs neither a table
+in the module nor a subclass of the unpickler, runs at the speed of C, and may happen in many threads at once and
+inside of itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from .buffers import Buffer
+
+if TYPE_CHECKING:
+    from .shares import Share
+
+__all__ = ["Frozen", "FrozenAtoms", "Held", "HeldArray", "decoded", "given", "with_fields"]
+
+
+def given(x: Any) -> Any:
+    """Return x: what a stream calls to get an object from beside it."""
+    return x
+
+
+def decoded(content: Any) -> str:
+    """Return the string of which these are the bytes."""
+    return str(content, "utf-8", "surrogatepass")
+
+
+def with_fields(whole: Any, changes: Mapping[str, object]) -> Any:
+    """Return an object, or a copy with some fields replaced, made without its `__init__`, validators and the like."""
+    if not changes:
+        return whole
+    instance = copy.copy(whole)
+    for name, value in changes.items():
+        object.__setattr__(instance, name, value)
+    return instance
+
+
+class Held:
+    """An object that lies beside a stream."""
+
+    __slots__ = ("__weakref__", "value")
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class HeldArray(Held):
+    """A small array that lies beside a stream: faster to copy than to pickle."""
+
+    __slots__ = ()
+    value: Any
+
+
+class _Thawer(pickle.Unpickler):
+    """Reads streams in which big strings lie beside the stream."""
+
+    def persistent_load(self, pid: tuple[Callable[..., Any], tuple[Any]]) -> Any:
+        make, content = pid
+        return make(*content)
+
+
+class Frozen:
+    """A snapshot of some value, immutable.
+
+    It can be pickled if it holds no references, as those made by the carrier `pickled` do not; the futures stay
+    behind.
+
+    Attributes
+    ----------
+    stream
+        The pickle stream.
+    beside
+        What the stream takes from beside it, in this order: buffers, references, numbers of slots.
+    futures
+        The futures, in the order of the slots for their values.
+    shares
+        The shares that the value refers to.
+    """
+
+    __slots__ = ("_has_big_strings", "beside", "futures", "shares", "stream")
+
+    stream: bytes
+    beside: tuple[Buffer | Held | int, ...]
+    futures: tuple[Future[Any], ...]
+    shares: tuple[Share, ...]
+
+    def __init__(
+        self,
+        stream: bytes,
+        beside: tuple[Buffer | Held | int, ...] = (),
+        futures: tuple[Future[Any], ...] = (),
+        shares: tuple[Share, ...] = (),
+        has_big_strings: bool = False,
+    ) -> None:
+        self.stream = stream
+        self.beside = beside
+        self.futures = futures
+        self.shares = shares
+        self._has_big_strings = has_big_strings
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The big pieces of memory."""
+        return tuple(item for item in self.beside if isinstance(item, Buffer))
+
+    @property
+    def references(self) -> tuple[object, ...]:
+        """The objects that are passed as they are."""
+        return tuple(item.value for item in self.beside if isinstance(item, Held))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the snapshot refers to, some of which other snapshots may refer to as well [bytes]."""
+        return len(self.stream) + sum(map(_size, self.beside))
+
+    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+        """Make a copy of the value.
+
+        Parameters
+        ----------
+        slots
+            For each future its value, or a snapshot of its value.
+        readonly
+            Big arrays can't be written, and all such copies refer to the same memory.
+        """
+        if not self.beside:
+            return pickle.loads(self.stream)
+        beside = self._taken(_thawed(slots), readonly)
+        if self._has_big_strings:
+            return _Thawer(io.BytesIO(self.stream), buffers=beside).load()
+        return pickle.loads(self.stream, buffers=beside)
+
+    def _taken(self, values: Sequence[object], readonly: bool) -> Iterator[Any]:
+        for item in self.beside:
+            if isinstance(item, Buffer):
+                yield item.readonly() if readonly else item.private()
+            elif isinstance(item, HeldArray):
+                yield item.value.copy("K")
+            else:
+                yield item.value if isinstance(item, Held) else values[item]
+
+    def __repr__(self) -> str:
+        return f"<snapshot of {self.nbytes} bytes, {len(self.futures)} futures>"
+
+    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
+        if self.references:
+            raise TypeError("this snapshot was made for use in one process: it refers to objects of that process")
+        return Frozen, (self.stream, self.beside, (), (), self._has_big_strings)
+
+
+def _size(item: Buffer | Held | int) -> int:
+    if isinstance(item, HeldArray):
+        return int(item.value.nbytes)
+    if isinstance(item, Held):
+        return sys.getsizeof(item.value) if type(item.value) in (str, bytes) else 0
+    return item.size if isinstance(item, Buffer) else 0
+
+
+def _thawed(slots: Sequence[object]) -> Sequence[object]:
+    """Return plain values; a snapshot that is in several slots gives one copy."""
+    copies: dict[int, object] = {}
+    for slot in slots:
+        if isinstance(slot, Frozen) and id(slot) not in copies:
+            copies[id(slot)] = slot.thaw()
+    return [copies[id(slot)] if isinstance(slot, Frozen) else slot for slot in slots] if copies else slots
+
+
+class FrozenAtoms(Frozen):
+    """A snapshot of a number or string, or of a dict of nothing else: these need no copying."""
+
+    __slots__ = ("value",)
+
+    stream = b""
+    beside = ()
+    futures = ()
+    shares = ()
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the snapshot refers to [bytes]."""
+        return sum(
+            sys.getsizeof(item) for item in (self.value.values() if isinstance(self.value, dict) else (self.value,))
+        )
+
+    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+        """Return the value; a dict is a new one."""
+        value = self.value
+        return value.copy() if type(value) is dict else value
+
+    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
+        return FrozenAtoms, (self.value,)

@@ -1,0 +1,41 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Kinds of classes that snapshots treat in a way of their own.
+
+numpy is not imported for this: a class of numpy's can only be there if somebody else has imported it.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from io import IOBase
+from typing import Any
+
+__all__ = ["is_array", "is_generator", "is_iterator", "is_scalar"]
+
+
+def is_array(cls: type) -> bool:
+    """Tell whether instances of a class are numpy arrays."""
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return array is not None and issubclass(cls, array)
+
+
+def is_scalar(cls: type) -> bool:
+    """Tell whether instances of a class are numpy scalars, which can't be changed; records can."""
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and issubclass(cls, numpy.generic) and not issubclass(cls, numpy.void)
+
+
+def is_iterator(cls: type) -> bool:
+    """Tell whether instances of a class are used up by reading them; files are none of them."""
+    return issubclass(cls, Iterator) and not issubclass(cls, IOBase)
+
+
+def is_generator(cls: type) -> bool:
+    """Tell whether instances of a class give random numbers, and change when they do."""
+    if issubclass(cls, random.Random):
+        return not issubclass(cls, random.SystemRandom)
+    module: Any = sys.modules.get("numpy.random")
+    return module is not None and issubclass(cls, (module.Generator, module.RandomState, module.BitGenerator))

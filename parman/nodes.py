@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Nodes: which objects are the inner nodes of trees, what is in them, and how one is made anew.
+
+A node of a class is read and rebuilt in one of four ways (list, tuple, dict, record), chosen once for each class.
+Rebuilding never calls `__init__`, `__post_init__`, a converter or a validator: the new node is made by the class
+written in C at the bottom, gets the attributes of the old one, and is filled behind the back of its own methods.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from decimal import Decimal
+from enum import EnumMeta
+from functools import lru_cache
+from types import BuiltinFunctionType, MemberDescriptorType
+from typing import Any
+
+from .paths import Attr, Index, Key, Path, Step
+
+__all__ = ["ATOMS", "Kind", "StandIn", "TupleKind", "children", "is_leaf", "kind_of", "record_fields"]
+
+ATOMS: frozenset[type] = frozenset(
+    {int, float, complex, bool, str, bytes, type(None), type(...), range, slice, Decimal}
+)
+"""Types whose instances never hold a future: containers of nothing else are passed over in one C loop."""
+
+
+class StandIn:
+    """The mix-in of objects that stand for a result that is not there yet: they are leaves."""
+
+    __slots__ = ()
+
+    def __parman_futures__(self) -> Iterable[tuple[Path, Future[Any]]]:
+        """Return the futures that have to be done before the real object can take this one's place."""
+        return ()
+
+
+class Kind:
+    """How the nodes of one class are read and rebuilt."""
+
+    def __init__(self, cls: type, base: type) -> None:
+        self.cls = cls
+        self.base: Any = base
+        self.members = _member_descriptors(cls)
+
+    def pairs(self, node: Any) -> list[tuple[Step, object]]:
+        """Return what is directly in the node, with the steps to it."""
+        raise NotImplementedError
+
+    def values(self, node: Any) -> Iterable[object]:
+        """Return what is directly in the node, from left to right."""
+        raise NotImplementedError
+
+    def blank(self, node: Any) -> Any:
+        """Make an empty node like this one, with its own attributes but without a call of its `__init__`."""
+        return self.keep_attributes(node, self.base.__new__(self.cls))
+
+    def fill(self, new: Any, node: Any, values: list[object]) -> None:
+        """Put the values, in the order in which they were read, into a blank node."""
+        raise NotImplementedError
+
+    def filled(self, node: Any, values: list[object]) -> Any:
+        """Make a node like this one that holds these values."""
+        new = self.blank(node)
+        self.fill(new, node, values)
+        return new
+
+    def keep_attributes(self, node: Any, new: Any) -> Any:
+        """Give the new node the attributes and slots of the old one."""
+        own = getattr(node, "__dict__", None)
+        if own:
+            new.__dict__.update(own)
+        for member in self.members:
+            try:
+                member.__set__(new, member.__get__(node))
+            except AttributeError:
+                pass
+        return new
+
+
+class _ListKind(Kind):
+    def pairs(self, node: Any) -> list[tuple[Step, object]]:
+        return [(Index(position), item) for position, item in enumerate(self.values(node))]
+
+    def values(self, node: Any) -> Iterable[object]:
+        values: Iterable[object] = self.base.__iter__(node)
+        return values
+
+    def fill(self, new: Any, node: Any, values: list[object]) -> None:
+        self.base.extend(new, values)
+
+
+class TupleKind(_ListKind):
+    """Tuples and named tuples, which can't be made before their items are there."""
+
+    def pairs(self, node: Any) -> list[tuple[Step, object]]:  # noqa: D102 (inherited)
+        names = getattr(self.cls, "_fields", None)
+        if names is None:
+            return super().pairs(node)
+        return [(Attr(name), item) for name, item in zip(names, self.values(node), strict=False)]
+
+    def filled(self, node: Any, values: list[object]) -> Any:  # noqa: D102 (inherited)
+        return self.keep_attributes(node, tuple.__new__(self.cls, values))
+
+
+class _DictKind(Kind):
+    def pairs(self, node: Any) -> list[tuple[Step, object]]:
+        return [(Key(key), value) for key, value in self.base.items(node)]
+
+    def values(self, node: Any) -> Iterable[object]:
+        values: Iterable[object] = self.base.values(node)
+        return values
+
+    def fill(self, new: Any, node: Any, values: list[object]) -> None:
+        put = self.base.__setitem__
+        for key, value in zip(list(self.base.keys(node)), values, strict=True):
+            put(new, key, value)
+
+
+class _RecordKind(Kind):
+    """Dataclass and attrs instances; a field that was never set is no child."""
+
+    def __init__(self, cls: type, base: type) -> None:
+        super().__init__(cls, base)
+        slots = {member.__name__: member for member in reversed(self.members)}
+        self.names = tuple(record_fields(cls) or ())
+        self.slots = {name: slots[name] for name in self.names if name in slots}
+
+    def pairs(self, node: Any) -> list[tuple[Step, object]]:
+        stored = getattr(node, "__dict__", {})
+        found: list[tuple[Step, object]] = []
+        for name in self.names:
+            if name in self.slots:
+                try:
+                    found.append((Attr(name), self.slots[name].__get__(node)))
+                except AttributeError:
+                    pass
+            elif name in stored:
+                found.append((Attr(name), stored[name]))
+        return found
+
+    def values(self, node: Any) -> Iterable[object]:
+        return [value for _, value in self.pairs(node)]
+
+    def fill(self, new: Any, node: Any, values: list[object]) -> None:
+        for (step, _), value in zip(self.pairs(node), values, strict=True):
+            name = step.name  # type: ignore[union-attr]
+            if name in self.slots:
+                self.slots[name].__set__(new, value)
+            else:
+                new.__dict__[name] = value
+
+
+_KINDS: dict[type, type[Kind]] = {
+    list: _ListKind,
+    tuple: TupleKind,
+    dict: _DictKind,
+    OrderedDict: _DictKind,
+    defaultdict: _DictKind,
+}
+
+
+def _member_descriptors(cls: type) -> list[MemberDescriptorType]:
+    return [d for c in cls.__mro__ for d in vars(c).values() if isinstance(d, MemberDescriptorType)]
+
+
+def _class_attribute(cls: type, name: str) -> Any:
+    return next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), None)
+
+
+def _maker(cls: type) -> type:
+    """Return the class of the MRO whose `__new__` is written in C: the one that can make an instance of any layout."""
+    return next(c for c in cls.__mro__ if isinstance(vars(c).get("__new__"), BuiltinFunctionType))
+
+
+def record_fields(cls: type) -> list[str] | None:
+    """Return the names of the fields of a dataclass or attrs class, None for any other class."""
+    attributes = _class_attribute(cls, "__attrs_attrs__")
+    if attributes is not None:
+        return [attribute.name for attribute in attributes]
+    if _class_attribute(cls, "__dataclass_fields__") is not None:
+        return [field.name for field in dataclasses.fields(cls)]
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(cls: Any) -> Kind | None:
+    """Return how nodes of this class are handled, None where its instances are leaves.
+
+    Classes that are a container and a record at once, and those with a layout of their own in C, can't be rebuilt
+    with certainty; members of an enumeration must stay the only ones.
+    """
+    if issubclass(cls, StandIn | type) or isinstance(cls, EnumMeta):
+        return None
+    base, is_record = _maker(cls), record_fields(cls) is not None
+    if is_record:
+        return _RecordKind(cls, base) if base is object else None
+    return _KINDS[base](cls, base) if base in _KINDS else None
+
+
+kind_of: Callable[[type], Kind | None] = _kind_of
+
+
+def is_leaf(x: object) -> bool:
+    """Tell whether x is anything but a list, tuple, dict, named tuple, dataclass or attrs instance."""
+    return kind_of(type(x)) is None
+
+
+def children(node: object) -> list[tuple[Step, object]]:
+    """Return the steps to what is directly in this node, and what is there; nothing for a leaf."""
+    kind = kind_of(type(node))
+    return [] if kind is None else kind.pairs(node)

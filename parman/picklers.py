@@ -1,0 +1,348 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Writing snapshots: what each kind of object becomes in the stream, and what is noted of it on the way.
+
+Both picklers work in C and ask their `reducer_override` for every object that is no number, string or plain
+container. It looks up the object's class: nearly always the answer is "as usual". The exceptions are futures (slots),
+stand-ins, shares, arrays (big ones beside the stream, maps as references to their file) and, for copies within the
+process, whatever is passed by reference: functions, classes, modules.
+
+Only a `persistent_id` sees strings and plain containers, and is called for every object, numbers too. Such a
+pickler is used for a second attempt, after the first met a string so big that it should not be copied, or failed.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from enum import Enum
+from functools import lru_cache
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, TypeAlias
+from weakref import CallableProxyType, ProxyType, ref
+
+import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+from .buffers import Buffer
+from .frozen import Frozen, Held, HeldArray, decoded, given, with_fields
+from .kinds import is_array, is_generator, is_iterator, is_scalar
+from .ledgers import BIG, Ledger
+from .maps import file_place, is_shared_map, opened_map
+from .shares import Share
+from .trees import ATOMS, StandIn
+
+__all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
+
+Hook: TypeAlias = Callable[[Any], Any]
+"""Returns for an object what `__reduce__` would, or `NotImplemented`."""
+_Handler: TypeAlias = "Callable[[Record, Any], Any]"
+
+
+class Record:
+    """What is met while a stream is written.
+
+    Attributes
+    ----------
+    beside, futures, shares
+        As in `Frozen`.
+    searchable
+        Objects passed by reference that may hold futures.
+    stand_ins, iterators, generators
+        Whether any stand-in, iterator, random generator was met.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.beside: list[Buffer | Held | int] = []
+        self.futures: list[Future[Any]] = []
+        self.shares: list[Share] = []
+        self.searchable: list[object] = []
+        self.stand_ins = False
+        self.iterators = False
+        self.generators = False
+        self._next: Held | int | None = None
+
+    def reduced(self, item: Held | int) -> tuple[Callable[[Any], Any], tuple[pickle.PickleBuffer]]:
+        """Reduce an object to what lies beside the stream."""
+        self._next = item
+        return given, (pickle.PickleBuffer(_MARK),)
+
+    def meet_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        """Put a mark or a big buffer beside the stream; a small buffer goes into it."""
+        if self._next is not None:
+            self.beside.append(self._next)
+            self._next = None
+            return False
+        view = buffer.raw()
+        if view.nbytes < BIG:
+            return True
+        self.beside.append(self.ledger.keep(view))
+        return False
+
+
+_MARK = bytearray(1)
+
+
+# --- what is done with an object of each class ---
+
+
+def _as_usual(record: Record, obj: Any) -> Any:
+    return NotImplemented
+
+
+def _refer(record: Record, obj: Any) -> Any:
+    return record.reduced(Held(obj))
+
+
+def _refer_and_search(record: Record, obj: Any) -> Any:
+    record.searchable.append(obj)
+    return record.reduced(Held(obj))
+
+
+def _refer_to_function(record: Record, obj: FunctionType) -> Any:
+    if obj is given:
+        return NotImplemented
+    if obj.__closure__ or obj.__defaults__ or obj.__kwdefaults__ or obj.__dict__ or obj.__module__ == "__main__":
+        record.searchable.append(obj)
+    return record.reduced(Held(obj))
+
+
+def _refer_to_builtin(record: Record, obj: Any) -> Any:
+    owner = obj.__self__
+    return _refer(record, obj) if owner is None or type(owner) is ModuleType else NotImplemented
+
+
+def _bind_again(record: Record, obj: MethodType) -> Any:
+    return MethodType, (obj.__func__, obj.__self__)
+
+
+def _leave_slot(record: Record, obj: Future[Any]) -> Any:
+    record.futures.append(obj)
+    return record.reduced(len(record.futures) - 1)
+
+
+def _pass_whole(record: Record, obj: Any) -> Any:
+    record.stand_ins = True
+    return with_fields, obj._parman_pass()
+
+
+def _share_value(record: Record, obj: Share) -> Any:
+    record.shares.append(obj)
+    return record.reduced(Held(obj.value))
+
+
+def _share_token(record: Record, obj: Share) -> Any:
+    record.shares.append(obj)
+    return NotImplemented
+
+
+def _note_iterator(record: Record, obj: Any) -> Any:
+    record.iterators = True
+    return NotImplemented
+
+
+def _note_generator(record: Record, obj: Any) -> Any:
+    record.generators = True
+    return NotImplemented
+
+
+def _reduce_task(record: Record, obj: Any) -> Any:
+    reduce = getattr(type(obj), "__parman_reduce__", None)
+    return NotImplemented if reduce is None else reduce(obj)
+
+
+def _as_class(array: Any, cls: type) -> Any:
+    return array.view(cls)
+
+
+def _reduce_array_here(record: Record, obj: Any) -> Any:
+    if obj.base is not None and is_shared_map(obj):
+        return _refer(record, obj)
+    if type(obj).__module__ != "numpy" or obj.nbytes >= BIG or obj.dtype.hasobject or not obj.flags.writeable:
+        return _reduce_array(record, obj)
+    return record.reduced(HeldArray(obj.copy("K")))
+
+
+def _reduce_array(record: Record, obj: Any) -> Any:
+    place = file_place(obj) if obj.base is not None else None
+    if place is not None:
+        return opened_map, (place,)
+    if obj.nbytes < BIG or obj.dtype.hasobject:
+        return NotImplemented
+    numpy: Any = sys.modules["numpy"]
+    plain = numpy.ndarray.view(obj, numpy.ndarray) if type(obj) is not numpy.ndarray else obj
+    if plain is not obj:  # numpy copies the memory of an instance of a subclass into the stream
+        return (_as_class, (plain, type(obj))) if type(obj).__reduce__ is numpy.ndarray.__reduce__ else NotImplemented
+    if obj.flags.forc:
+        return NotImplemented
+    return numpy.ascontiguousarray(obj).__reduce_ex__(5)
+
+
+_BY_REFERENCE = (type, ModuleType, CodeType, Enum)
+_IMMUTABLE = (ATOMS - {slice}) | {object, PosixPath, WindowsPath, PurePosixPath, PureWindowsPath}
+
+
+def _common_handler(cls: type) -> _Handler | None:
+    if issubclass(cls, Future):
+        return _leave_slot
+    if issubclass(cls, StandIn):
+        return _pass_whole
+    if is_generator(cls):
+        return _note_generator
+    if is_iterator(cls):
+        return _note_iterator
+    return None
+
+
+def _choose_in_process(cls: type) -> _Handler:
+    if cls is FunctionType:
+        return _refer_to_function
+    if cls is BuiltinFunctionType:
+        return _refer_to_builtin
+    if cls is MethodType:
+        return _bind_again
+    if cls in _IMMUTABLE or issubclass(cls, _BY_REFERENCE) or is_scalar(cls):
+        return _refer
+    if getattr(cls, "__parman_task__", False) or issubclass(cls, (ref, ProxyType, CallableProxyType, BaseException)):
+        return _refer_and_search
+    if getattr(cls, "__parman_share__", False):
+        return _share_value
+    return _common_handler(cls) or (_reduce_array_here if is_array(cls) else _as_usual)
+
+
+def _choose_pickled(cls: type) -> _Handler | None:
+    """Return what is done with instances of a class; None leaves it to cloudpickle."""
+    if getattr(cls, "__parman_task__", False):
+        return _reduce_task  # cloudpickle would take it for the function that it wraps
+    if getattr(cls, "__parman_share__", False):
+        return _share_token
+    return _common_handler(cls) or (_reduce_array if is_array(cls) else None)
+
+
+_handler_in_process: Callable[[type], _Handler] = lru_cache(maxsize=4096)(_choose_in_process)
+_handler_pickled: Callable[[type], _Handler | None] = lru_cache(maxsize=4096)(_choose_pickled)
+
+
+# --- the picklers ---
+
+
+class InProcessPickler(pickle.Pickler):
+    """Writes snapshots that are read in the same process."""
+
+    def __init__(self, file: _Sink, record: Record) -> None:
+        super().__init__(file, 5, buffer_callback=record.meet_buffer)
+        self.record: Record = record
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return what an object becomes in the stream."""
+        return _handler_in_process(type(obj))(self.record, obj)
+
+
+class PickledPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
+    """Writes snapshots that can be read in other processes."""
+
+    def __init__(self, file: _Sink, record: Record, hook: Hook | None) -> None:
+        super().__init__(file, 5, buffer_callback=record.meet_buffer)
+        self.record = record
+        self.hook = hook
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return what an object becomes in the stream."""
+        handler = _handler_pickled(type(obj))
+        if handler is not None:
+            return handler(self.record, obj)
+        if self.hook is not None:
+            reduced = self.hook(obj)
+            if reduced is not NotImplemented:
+                return reduced
+        return super().reducer_override(obj)
+
+
+class _Persistent:
+    """What both picklers do in a second attempt: big strings and chosen objects lie beside the stream."""
+
+    record: Record
+    as_they_are: Collection[int]
+    strings_by_reference: bool
+
+    def persistent_id(self, obj: Any) -> Any:
+        cls = type(obj)
+        if cls in _STRINGS and len(obj) >= BIG:
+            return self.big_string(obj)
+        if id(obj) in self.as_they_are:
+            self.record.searchable.append(obj)
+            return self.record.reduced(Held(obj))
+        return None
+
+    def big_string(self, obj: Any) -> Any:
+        record = self.record
+        if type(obj) is not bytearray and self.strings_by_reference:
+            return record.reduced(record.ledger.keep_string(obj))
+        content = obj.encode("utf-8", "surrogatepass") if type(obj) is str else obj
+        make = decoded if type(obj) is str else type(obj)
+        return make, (pickle.PickleBuffer(content),)
+
+
+_STRINGS = frozenset({str, bytes, bytearray})
+
+
+class _PersistentInProcess(_Persistent, InProcessPickler):
+    strings_by_reference = True
+
+
+class _PersistentPickled(_Persistent, PickledPickler):
+    strings_by_reference = False
+
+
+class _Sink:
+    """A file that keeps what is written to it in pieces: a big string is a piece of its own."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.write = self.pieces.append
+
+    def has_big_strings(self) -> bool:
+        return len(self.pieces) > 1 and max(map(len, self.pieces)) >= BIG
+
+
+Writer: TypeAlias = "Callable[[object, Ledger, Collection[int]], tuple[Frozen, Record]]"
+"""Writes a value; the objects with these identities are passed as they are."""
+
+
+def write_in_process(value: object, ledger: Ledger, as_they_are: Collection[int] = ()) -> tuple[Frozen, Record]:
+    """Make a snapshot for use in this process."""
+    if not as_they_are:
+        sink, record = _Sink(), Record(ledger)
+        InProcessPickler(sink, record).dump(value)
+        if not sink.has_big_strings():
+            return _frozen(sink, record), record
+    sink, record = _Sink(), Record(ledger)
+    return _second(_PersistentInProcess(sink, record), value, sink, as_they_are)
+
+
+def writer_pickled(hook: Hook | None) -> Writer:
+    """Return what makes snapshots that can travel to other processes."""
+
+    def write(value: object, ledger: Ledger, as_they_are: Collection[int] = ()) -> tuple[Frozen, Record]:
+        sink, record = _Sink(), Record(ledger)
+        PickledPickler(sink, record, hook).dump(value)
+        if not sink.has_big_strings():
+            return _frozen(sink, record), record
+        sink, record = _Sink(), Record(ledger)
+        return _second(_PersistentPickled(sink, record, hook), value, sink, as_they_are)
+
+    return write
+
+
+def _second(pickler: Any, value: object, sink: _Sink, as_they_are: Collection[int]) -> tuple[Frozen, Record]:
+    pickler.as_they_are = as_they_are
+    pickler.dump(value)
+    return _frozen(sink, pickler.record, has_big_strings=True), pickler.record
+
+
+def _frozen(sink: _Sink, record: Record, *, has_big_strings: bool = False) -> Frozen:
+    stream = sink.pieces[0] if len(sink.pieces) == 1 else b"".join(sink.pieces)
+    return Frozen(stream, tuple(record.beside), tuple(record.futures), tuple(record.shares), has_big_strings)

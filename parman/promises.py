@@ -1,0 +1,377 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The futures that a call returns: one for each leaf of its result.
+
+A promise is a real `concurrent.futures.Future`: `wait`, `as_completed`, `asyncio.wrap_future` and dict keys take it.
+It knows three things more.
+
+* What it stands for: the declared type, and the call, so that using the future where its value was meant gives an
+  error that names the call, its line and the cure.
+* Whether somebody asked how the call ended, so that a failure that nobody saw is raised when the block is left.
+* Its value in up to two forms. `frozen` is the snapshot that tasks are given: nobody can change it. `value` is what
+  the user was given, and may change. A task is given the frozen form that was made when the call finished, or one
+  made at the call if the user had the value in hands by then: what a serial script would have passed.
+
+Who may change the state of a promise: the dispatcher of its runner, and any thread through `cancel()`. Both do so
+under the promise's condition and look at the state first, so exactly one of them wins. What follows (the user's
+callbacks, the dependents) runs on the dispatcher's thread, where no Ctrl-C can cut it off.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
+from typing import Any, NoReturn, Protocol
+
+from .errors import FutureUseError
+from .schemas import item_type
+from .snapshots import Frozen
+from .waiting import DispatchedFuture, Dispatcher
+
+__all__ = ["Origin", "Promise"]
+
+logger = logging.getLogger("parman")
+
+
+class Origin(Protocol):
+    """The call that a promise belongs to, as far as the promise needs it."""
+
+    dispatcher: Dispatcher
+    cancels_causes: bool
+
+    @property
+    def root(self) -> Any:
+        """The call because of which it failed."""
+
+    def __str__(self) -> str:
+        """Name the task and the line of the call."""
+
+    def may_cancel(self, promise: Promise) -> bool:
+        """Return whether nothing of this promise has started; called under the promise's condition."""
+
+    def is_running(self) -> bool:
+        """Return whether the call has started, where only the executor knows."""
+
+    def retrieve(self) -> None:
+        """Note that the user has seen how the call ended."""
+
+    def leaf_cancelled(self, promise: Promise) -> None:
+        """Follow up on a cancelled promise, on the dispatcher's thread."""
+
+    def freeze_value(self, value: Any) -> Frozen:
+        """Make the form of a value that tasks are given."""
+
+
+class Promise(DispatchedFuture[Any]):
+    """The future of one leaf of a result.
+
+    Parameters
+    ----------
+    origin
+        The call.
+    declared
+        The annotation of this leaf; `typing.Any` if nothing is known.
+    """
+
+    def __init__(self, origin: Origin, declared: object = Any) -> None:
+        super().__init__(origin.dispatcher)
+        self._origin = origin
+        self.declared = declared
+        self._awaited = False
+        self._told = False
+        self._needed = 0
+        self._frozen: Frozen | None = None
+
+    # --- what tasks are given ---
+
+    @property
+    def origin(self) -> str:
+        """The task and the line of the call that this is a result of."""
+        return str(self._origin)
+
+    def await_frozen(self) -> bool:
+        """Ask, before a call that waits for this future is made known, for a frozen form of its value.
+
+        Returns
+        -------
+        bool
+            Whether the future had finished already, so that its value is to be taken as it is now.
+        """
+        with self._condition:
+            if self._state == FINISHED:
+                return True
+            self._awaited = True
+            return False
+
+    @property
+    def awaited(self) -> bool:
+        """Whether calls wait for the frozen form."""
+        return self._awaited
+
+    def current(self, freeze: Callable[[Any], Frozen]) -> Frozen:
+        """Return the frozen form of the value of this successful future, as it is now."""
+        with self._condition:
+            value, frozen = self._result, self._frozen
+        if frozen is not None and value is None:
+            return frozen  # nobody had it in hands
+        return freeze(value)
+
+    @property
+    def frozen(self) -> Frozen | None:
+        """The form that was frozen when the call finished."""
+        return self._frozen
+
+    @property
+    def root(self) -> Any:
+        """The call because of which this future failed."""
+        return self._origin.root
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The exception, without counting as having asked for it."""
+        return self._exception
+
+    # --- how it ends; on the dispatcher's thread ---
+
+    def settle_value(self, value: Any) -> bool:
+        """Finish with a value that the user may see, unless a call waits for the frozen form: then return false."""
+        with self._condition:
+            if self._awaited:
+                return False
+            if self._is_open():
+                self._finish(value, None, None)
+        self._invoke_callbacks()
+        return True
+
+    def settle_frozen(self, frozen: Frozen) -> None:
+        """Finish with a frozen value."""
+        with self._condition:
+            if not self._is_open():
+                return
+            self._finish(None, frozen, None)
+        self._invoke_callbacks()
+
+    def settle_failure(self, exception: BaseException) -> None:
+        """Finish with an exception."""
+        with self._condition:
+            if not self._is_open():
+                return
+            self._finish(None, None, exception)
+        self._invoke_callbacks()
+
+    def _is_open(self) -> bool:
+        return self._state in (PENDING, RUNNING)
+
+    def _finish(self, value: Any, frozen: Frozen | None, exception: BaseException | None) -> None:
+        self._result, self._frozen, self._exception = value, frozen, exception
+        self._state = FINISHED
+        for waiter in self._waiters:
+            if exception is None:
+                waiter.add_result(self)
+            else:
+                waiter.add_exception(self)
+        self._condition.notify_all()
+
+    # --- what the user asks ---
+
+    def cancel(self) -> bool:
+        """Cancel this leaf and what depends on it, unless its call has started."""
+        with self._condition:
+            if self._state == PENDING and self._may_cancel():
+                self._mark_cancelled()
+            return self.cancelled()
+
+    def _may_cancel(self) -> bool:
+        return self._origin.may_cancel(self)
+
+    def cancel_with_causes(self) -> bool:
+        """Cancel as `cancel` does, and what the call would have used and no other call needs."""
+        self._origin.cancels_causes = True
+        return self.cancel()
+
+    def need(self, change: int) -> int:
+        """Count the calls that need this future, and return how many there are."""
+        with self._condition:
+            self._needed += change
+            return self._needed
+
+    def _settle(self) -> None:
+        super()._settle()
+        if self._state == CANCELLED_AND_NOTIFIED and not self._told:
+            self._told = True
+            self._origin.leaf_cancelled(self)
+
+    def _value(self) -> Any:
+        return self._take()
+
+    def running(self) -> bool:
+        """Return whether the call is being executed."""
+        return super().running() or (not self.done() and self._origin.is_running())
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the value, waiting for it up to `timeout` seconds.
+
+        Raises
+        ------
+        TimeoutError
+            The call has not finished in time.
+        concurrent.futures.CancelledError
+            The call was cancelled.
+        Exception
+            What the task raised, with notes that tell where.
+        """
+        self._wait(timeout)
+        if self._exception is not None:
+            self._origin.retrieve()
+            try:
+                # each raising adds frames to the traceback of this object, which would pile up and keep locals alive
+                raise self._exception.with_traceback(None)
+            finally:
+                self = None  # type: ignore[assignment]
+        return self._take()
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception of the call, or None, waiting up to `timeout` seconds."""
+        self._wait(timeout)
+        if self._exception is not None:
+            self._origin.retrieve()
+        return self._exception
+
+    def _wait(self, timeout: float | None) -> None:
+        with self._condition:
+            if self._is_open():
+                self._condition.wait(timeout)
+            if self._is_open():
+                raise TimeoutError
+            if self._state != FINISHED:
+                raise CancelledError
+
+    def _take(self) -> Any:
+        with self._condition:
+            value, frozen = self._result, self._frozen
+        if value is not None or frozen is None:
+            return value
+        value = frozen.thaw()  # runs code of the user's classes, so not under the condition
+        with self._condition:
+            if self._result is None:
+                self._result = value
+            return self._result
+
+    def __getitem__(self, key: Any) -> Promise:
+        """Return the future of an item of the value."""
+        return _Item(self, key)
+
+    def _describe(self) -> str:
+        with self._condition:
+            state = {PENDING: "pending", RUNNING: "running", CANCELLED: "cancelled"}.get(self._state, "cancelled")
+            if self._state == FINISHED:
+                state = f"failed: {type(self._exception).__name__}" if self._exception is not None else "finished"
+        return f"future of {self._origin}, {state}"
+
+    def __repr__(self) -> str:
+        return f"<{self._describe()}>"
+
+    __str__ = __repr__
+
+    # --- what it refuses ---
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Future):
+            return self is other
+        self._refuse("compared with ==")
+
+    def __ne__(self, other: object) -> bool:
+        if isinstance(other, Future):
+            return self is not other
+        self._refuse("compared with !=")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)  # protocols that Python and libraries look for
+        raise AttributeError(
+            f"the {self._describe()} has no attribute {name!r}: it is a future, not its value; "
+            "resolve() it, or pass it to a task"
+        )
+
+    def _refuse(self, use: str) -> NoReturn:
+        raise FutureUseError(
+            f"the result of {self._origin} can't be {use}: it is a future, not its value; "
+            "resolve() it, or pass it to a task"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self._refuse("copied or pickled")
+
+
+def _refusal(use: str) -> Callable[..., NoReturn]:
+    def refuse(self: Promise, *args: object, **kwargs: object) -> NoReturn:
+        self._refuse(use)
+
+    return refuse
+
+
+_ARITHMETIC = "add sub mul truediv floordiv mod divmod pow matmul lshift rshift and or xor"
+_REFUSED = {
+    "asked for its truth": "bool",
+    "ordered": "lt le gt ge",
+    "used in arithmetic": " ".join(
+        f"{name} r{name} i{name}" for name in _ARITHMETIC.split() if name != "divmod"
+    )
+    + " divmod rdivmod neg pos abs invert round trunc floor ceil",
+    "measured with len()": "len",
+    "iterated over": "iter reversed",
+    "searched with `in`": "contains",
+    "changed": "setitem delitem",
+    "used as a number": "float int complex index",
+    "formatted": "format",
+    "made an array": "array",
+    "copied or pickled": "copy deepcopy",
+}
+for _use, _names in _REFUSED.items():
+    for _name in _names.split():
+        setattr(Promise, f"__{_name}__", _refusal(_use))
+del _use, _names, _name
+
+
+class _Item(Promise):
+    """The future of an item of another future's value; it belongs to the same call."""
+
+    def __init__(self, parent: Promise, key: Any) -> None:
+        super().__init__(parent._origin, item_type(parent.declared, key))
+        self._key = key
+        self._told = True  # the call is not concerned when an item is cancelled
+        # a parent that is done is followed at once, in the user's thread, the others on the dispatcher's
+        parent.add_done_callback(self._follow)  # type: ignore[arg-type]
+
+    def _follow(self, parent: Promise) -> None:
+        if not self._is_open():
+            return
+        if parent.cancelled():
+            self.cancel()
+        elif parent._exception is not None:
+            self.settle_failure(parent._exception)
+        else:
+            self._settle_item(parent)
+
+    def _settle_item(self, parent: Promise) -> None:
+        try:
+            item = parent._take()[self._key]
+        except Exception as error:
+            error.add_note(f"There is no item {self._key!r} in the result of {self._origin}.")
+            self.settle_failure(error)
+            return
+        if not self.settle_value(item):
+            self.settle_frozen(self._origin.freeze_value(item))
+
+    def _may_cancel(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<item {self._key!r} of the {self._describe()}>"
+
+    __str__ = __repr__

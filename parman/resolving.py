@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a script does with results: wait for them, take them as they come, or give them up.
+
+All of this works on plain values as well, at once, so that a script is the same on every runner and without a block.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from .frozen import with_fields
+from .promises import Promise
+from .trees import StandIn, futures_in, map_leaves
+from .waiting import WaitGraph
+
+__all__ = ["as_future", "as_resolved", "cancel", "resolve"]
+
+T = TypeVar("T")
+
+
+def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = False) -> T:
+    """Wait for all futures in a tree and return the tree with their values.
+
+    Parameters
+    ----------
+    tree
+        Nested lists, tuples, dicts, ... with futures; anything else is returned as it is.
+    timeout
+        How long to wait for all of them together [s]; without it, as long as it takes.
+    return_exceptions
+        Put exceptions in place of the values of failed and cancelled calls, rather than to raise the first one.
+
+    Returns
+    -------
+    The tree with plain values. If there are no futures in it, the very tree.
+
+    Raises
+    ------
+    TimeoutError
+        Not everything was done in time.
+    Exception
+        That of the first failed future in the tree, from left to right.
+    """
+    if not futures_in(tree):
+        return _opened(tree)  # type: ignore[no-any-return]
+    deadline = None if timeout is None else time.monotonic() + timeout
+
+    def value_of(leaf: Any) -> Any:
+        if isinstance(leaf, StandIn):
+            return _whole(leaf, value_of)
+        if not isinstance(leaf, Future):
+            return _opened(leaf)
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            return leaf.result(left)
+        except TimeoutError:
+            if leaf.done() and return_exceptions:
+                return leaf.exception()
+            raise
+        except (Exception, CancelledError) as exception:
+            if return_exceptions:
+                return exception
+            raise
+
+    resolved: T = map_leaves(value_of, tree)
+    return resolved
+
+
+def _whole(leaf: Any, value_of: Callable[[Any], Any]) -> Any:
+    whole, changes = leaf._parman_pass()
+    value = value_of(whole)
+    if isinstance(value, BaseException):
+        return value
+    return with_fields(value, {name: map_leaves(value_of, change) for name, change in changes.items()})
+
+
+def _opened(leaf: Any) -> Any:
+    return leaf.value if getattr(type(leaf), "__parman_share__", False) else leaf
+
+
+def as_resolved(
+    trees: Sequence[Any] | Mapping[Any, Any], timeout: float | None = None, return_exceptions: bool = False
+) -> Iterator[tuple[Any, Any]]:
+    """Yield the items of a list or dict of results in the order in which they finish.
+
+    Parameters
+    ----------
+    trees
+        A list (or tuple) or a dict, each item of which is a tree with futures.
+    timeout
+        How long to wait for all of them together [s].
+    return_exceptions
+        As for `resolve`.
+
+    Yields
+    ------
+    key : int or any key of the dict
+        Which item it is.
+    value
+        Its plain value.
+
+    Raises
+    ------
+    TimeoutError
+        Not everything was done in time.
+    Exception
+        That of an item that failed; the iterator can't go on after it.
+    """
+    items: list[tuple[Hashable, Any]] = list(trees.items() if isinstance(trees, Mapping) else enumerate(trees))
+    deadline = None if timeout is None else time.monotonic() + timeout
+    return _as_they_finish(items, deadline, return_exceptions)
+
+
+def _as_they_finish(
+    items: list[tuple[Hashable, Any]], deadline: float | None, return_exceptions: bool
+) -> Iterator[tuple[Any, Any]]:
+    graph = WaitGraph()
+    finished: SimpleQueue[int] = SimpleQueue()
+    waiting = set()
+    for number, (_, tree) in enumerate(items):
+        futures = [future for _, future in futures_in(tree)]
+        if all(future.done() for future in futures):
+            finished.put(number)
+        else:
+            done = graph.submit(futures)
+            done.add_done_callback(lambda _, number=number: finished.put(number))  # type: ignore[misc]
+            waiting.add(done)
+    for _ in items:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            number = finished.get(timeout=left)
+        except Empty:
+            raise TimeoutError(f"not all of {len(items)} items were done in time") from None
+        key, tree = items[number]
+        yield key, resolve(tree, return_exceptions=return_exceptions)
+
+
+def as_future(tree: Any) -> Future[Any]:
+    """Return a future of a tree: itself if it is one, a finished one for a plain value.
+
+    Parameters
+    ----------
+    tree
+        A future, a tree with futures, or a plain value.
+    """
+    if isinstance(tree, Future):
+        return tree
+    futures = [future for _, future in futures_in(tree)]
+    if isinstance(tree, StandIn) and len(futures) == 1:
+        return futures[0]
+    return WaitGraph().submit(futures, lambda *_: resolve(tree))
+
+
+def cancel(tree: Any) -> bool:
+    """Cancel the calls that the futures in a tree belong to, and the calls before them that no other call needs.
+
+    Parameters
+    ----------
+    tree
+        Anything with futures in it; plain values are passed over.
+
+    Returns
+    -------
+    bool
+        Whether all futures in the tree are cancelled. Calls that have started go on.
+    """
+    futures = [future for _, future in futures_in(tree)]
+    return all([f.cancel_with_causes() if isinstance(f, Promise) else f.cancel() for f in futures])

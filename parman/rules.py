@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How the calls of one block are made: how snapshots are taken, how strictly types are checked, what was met before.
+
+A task is looked at once a block, at its first call: for futures that its function holds, and, where calls leave the
+process, for a snapshot of the function with the globals it refers to, which then travels once to each worker.
+"""
+
+from __future__ import annotations
+
+import dis
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from .errors import ArgumentError, HiddenFutureError
+from .hidden import search_function
+from .shares import Share
+from .snapshots import Carrier, Frozen, Ledger, freeze, in_process
+
+if TYPE_CHECKING:
+    from .definitions import Check, Definition
+
+__all__ = ["Asset", "Rules"]
+
+_BIG_GLOBAL = 10_000_000
+"""Size from which a global that travels with a function is warned about [bytes]."""
+
+
+@attrs.frozen
+class Asset:
+    """Something that travels once to each worker, which then knows it by its token."""
+
+    token: str
+    frozen: Frozen
+
+
+def new_asset(value: object, carrier: Carrier, ledger: Ledger, label: str) -> Asset:
+    """Freeze a value under a token of its own."""
+    return Asset(uuid.uuid4().hex, freeze(value, carrier, ledger=ledger, label=label))
+
+
+def _tell_nobody(key: tuple[str, ...], text: str) -> None:
+    pass
+
+
+class Rules:
+    """How the calls of one block are made.
+
+    Parameters
+    ----------
+    carrier
+        How snapshots are taken.
+    check
+        What a mismatch of types does, unless a task says otherwise.
+    tell
+        Tells the user something once for each key.
+    keep_originals
+        Closures keep the arguments as they were given besides, for the dry run.
+    """
+
+    def __init__(
+        self,
+        carrier: Carrier = in_process,
+        check: Check = "error",
+        tell: Callable[[tuple[str, ...], str], None] = _tell_nobody,
+        keep_originals: bool = False,
+    ) -> None:
+        self.carrier = carrier
+        self.check: Check = check
+        self.tell = tell
+        self.keep_originals = keep_originals
+        self.ledger = Ledger()
+        self._lock = threading.Lock()
+        self._met: dict[Definition, Asset | None] = {}
+
+    def meet(self, task: Any, definition: Definition) -> None:
+        """Look at a task, unless it has been called in this block before.
+
+        Raises
+        ------
+        HiddenFutureError
+            The function holds a future in its closure, or in a global that it loads.
+        ArgumentError
+            The function or something it refers to can't be pickled, where it has to be.
+        """
+        if definition in self._met:
+            return
+        found = search_function(definition.function)
+        if found is not None:
+            raise HiddenFutureError(
+                f"{definition.name}() uses {found}, which is a future: tasks can't see values through variables "
+                "outside; pass it as an argument"
+            )
+        asset = None if self.carrier is in_process else self._freeze_function(task, definition)
+        with self._lock:
+            self._met.setdefault(definition, asset)
+
+    def share(self, value: Any) -> Share:
+        """Take the snapshot of something once, for all calls it is passed to."""
+        return Share(freeze(value, self.carrier, ledger=self.ledger, label="share(x)"))
+
+    def asset_of(self, definition: Definition) -> Asset:
+        """Return the snapshot of the function that was taken at the first call."""
+        asset = self._met[definition]
+        assert asset is not None
+        return asset
+
+    def _freeze_function(self, task: Any, definition: Definition) -> Asset:
+        try:
+            asset = new_asset(task, self.carrier, self.ledger, definition.name)
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise ArgumentError(
+                f"the task {definition.name} can't be sent to a worker: {error}; "
+                "make what it refers to an argument, or create it inside the task"
+            ) from error
+        self._tell_of_globals(definition, asset)
+        return asset
+
+    def _tell_of_globals(self, definition: Definition, asset: Asset) -> None:
+        for name in _assigned_globals(definition.function):
+            self.tell(
+                ("assigns", definition.name, name),
+                f"{definition.name}() assigns to the global {name!r}: on processes this changes the worker's copy "
+                "only; return the value instead",
+            )
+        if asset.frozen.nbytes > _BIG_GLOBAL:
+            for name, size in self._big_globals(definition.function):
+                self.tell(
+                    ("big", definition.name, name),
+                    f"{definition.name}() uses the global {name!r} of {size / 1e6:.0f} MB, which is sent to each "
+                    "worker; pass it as an argument, or share() it",
+                )
+
+    def _big_globals(self, function: Any) -> Iterator[tuple[str, int]]:
+        namespace = getattr(function, "__globals__", {})
+        for name in sorted({name for code in _codes(function) for name in code.co_names} & namespace.keys()):
+            try:
+                size = freeze(namespace[name], self.carrier, ledger=self.ledger, label=name).nbytes
+            except Exception:
+                continue  # it travelled as a part of the function, so this can only be a detail of the pickling
+            if size > _BIG_GLOBAL:
+                yield name, size
+
+
+def _codes(function: Any) -> Iterator[CodeType]:
+    code = getattr(function, "__code__", None)
+    todo = [code] if isinstance(code, CodeType) else []
+    while todo:
+        code = todo.pop()
+        yield code
+        todo += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _assigned_globals(function: Any) -> list[str]:
+    return sorted(
+        {
+            str(instruction.argval)
+            for code in _codes(function)
+            for instruction in dis.get_instructions(code)
+            if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
+        }
+    )

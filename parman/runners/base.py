@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a runner is: it takes a closure, sees that it is run somewhere, and returns its result tree."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ..snapshots import Carrier, in_process
+
+if TYPE_CHECKING:
+    from ..closures import Closure
+    from ..definitions import Definition
+    from ..errors import ParmanError
+    from ..journal import Journal
+
+__all__ = ["Runner"]
+
+
+class Runner(ABC):
+    """Runs closures.
+
+    A runner is a context manager that shuts down what it opened itself, and can be entered again.
+    """
+
+    carrier: Carrier = in_process
+    """How the arguments of calls are copied for this runner."""
+
+    is_dry: ClassVar[bool] = False
+    """Whether tasks are not run."""
+
+    @abstractmethod
+    def run(self, closure: Closure, journal: Journal) -> Any:
+        """See that the closure is run, and return its result tree; what becomes of it is written into the journal."""
+
+    def __call__(self, closure: Closure) -> Any:
+        """See that the closure is run.
+
+        Parameters
+        ----------
+        closure
+            The call.
+
+        Returns
+        -------
+        The result tree, with futures where values are still missing.
+        """
+        return self.run(closure.carried_by(self.carrier), self.own_journal)
+
+    @property
+    @abstractmethod
+    def own_journal(self) -> Journal:
+        """The journal of calls that belong to no block."""
+
+    def refuse(self, error: ParmanError | TypeError, definition: Definition) -> Any:
+        """Deal with a call that can't be made: raise the error, or go on in the place of the caller."""
+        raise error
+
+    def begin(self, journal: Journal) -> None:
+        """Prepare for the calls of a block."""
+
+    def finish(self, journal: Journal) -> None:
+        """Do what a block asks of its runner when it is left normally and all its calls are done."""
+
+    def cancel_pending(self, journal: Journal) -> None:
+        """Cancel the calls of a block that have not started."""
+
+    def interrupt(self, journal: Journal) -> None:
+        """Give up all calls of a block at once, for Ctrl-C."""
+
+    def shutdown(self) -> None:
+        """Release what the runner opened; it opens that again when it is used again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()

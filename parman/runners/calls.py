@@ -1,0 +1,289 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One call on its way through a runner, from the closure to the end of its futures."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from ..closures import Closure
+from ..journal import Journal
+from ..promises import Promise
+from ..snapshots import Carrier, Frozen, freeze, in_process
+from ..waiting import Dispatcher, Node, exception_of, result_of
+from ..work import Remark
+
+__all__ = ["Call", "CallRunner"]
+
+
+class CallRunner(Protocol):
+    """A runner as its calls see it."""
+
+    dispatcher: Dispatcher
+    carrier: Carrier
+
+    def enqueue(self, call: Call) -> None:
+        """Take a call whose dependencies succeeded."""
+
+
+class Call(Node):
+    """One call on its way, and the origin of its promises.
+
+    Attributes
+    ----------
+    closure
+        The call as it was made.
+    state
+        "pending", "running", "finished", "failed" or "cancelled".
+    failure
+        The exception that it failed with.
+    is_root
+        Whether it failed by itself, rather than because of a call before it.
+    retrieved
+        Whether somebody asked for its failure, or for one that it caused.
+    """
+
+    def __init__(self, runner: CallRunner, closure: Closure, journal: Journal) -> None:
+        super().__init__(runner.dispatcher)
+        self.runner = runner
+        self.closure = closure
+        self.journal = journal
+        self.state = "pending"
+        self.failure: BaseException | None = None
+        self.is_root = False
+        self.retrieved = False
+        self.inner: Future[Any] | None = None
+        self.leaves: list[Promise] = []
+        self.launching = False
+        self.cancels_causes = False
+        self.luggage: Any = None
+        self.context: contextvars.Context | None = contextvars.copy_context()
+        self._uncancelled = 0
+        self._captured: list[Any] | None = None
+        self._values: list[Any] = []
+        self._cause: tuple[BaseException, Call | None] | None = None
+        self._cancelled = False
+        self._root: Call | None = None
+
+    def __str__(self) -> str:
+        return str(self.closure)
+
+    def __repr__(self) -> str:
+        return f"<{self.state} call of {self.closure}>"
+
+    @property
+    def task(self) -> Any:
+        """The task."""
+        return self.closure.task
+
+    # --- the origin of promises ---
+
+    def make_leaf(self, declared: object) -> Promise:
+        promise = Promise(self, declared)
+        self.leaves.append(promise)
+        self._uncancelled += 1
+        return promise
+
+    @property
+    def root(self) -> Call | None:
+        """The call that failed by itself, because of which this one failed."""
+        return self._root
+
+    def may_cancel(self, promise: Promise) -> bool:
+        inner = self.inner
+        if inner is None:
+            return not self.launching
+        if any(leaf is not promise and not leaf.cancelled() for leaf in self.leaves):
+            return not (inner.running() or inner.done())
+        return inner.cancel()
+
+    def is_running(self) -> bool:
+        inner = self.inner
+        return inner is not None and inner.running()
+
+    def retrieve(self) -> None:
+        root = self._root
+        if root is not None:
+            root.retrieved = True
+
+    def freeze_value(self, value: Any) -> Frozen:
+        return freeze(value, self.runner.carrier, ledger=self.closure.rules.ledger, label=f"the result of {self}")
+
+    def leaf_cancelled(self, promise: Promise) -> None:
+        self._uncancelled -= 1
+        if self._uncancelled == 0 and self.state == "pending":
+            self._cancel_causes()
+            self._end("cancelled")
+            self._leave()
+
+    def _cancel_causes(self) -> None:
+        """Count this call out of those that need its dependencies; cancel what nobody needs, if so asked."""
+        for dependency in self.closure.dependencies:
+            if isinstance(dependency, Promise) and dependency.need(-1) == 0 and self.cancels_causes:
+                dependency.cancel_with_causes()
+
+    # --- waiting for dependencies ---
+
+    def capture(self) -> None:
+        """Take the values of dependencies that are done already, as they are at the call; in the caller's thread."""
+        captured = [None] * len(self.closure.dependencies)
+        for i, dependency in enumerate(self.closure.dependencies):
+            captured[i] = self._capture_one(dependency)
+        self._captured = captured
+
+    def _capture_one(self, dependency: Future[Any]) -> Any:
+        if isinstance(dependency, Promise):
+            dependency.need(+1)
+            if dependency.await_frozen() and dependency.failure is None:
+                return self._fit(dependency.current(self.freeze_value))
+            return None
+        if dependency.done() and not dependency.cancelled() and dependency.exception() is None:
+            return self.freeze_value(dependency.result())
+        return None
+
+    def _fit(self, frozen: Frozen) -> Frozen:
+        """Freeze anew what was frozen for another kind of runner."""
+        if self.runner.carrier is in_process or not frozen.references:
+            return frozen
+        return self.freeze_value(frozen.thaw())
+
+    def enter(self) -> None:
+        """Start to wait for the dependencies."""
+        if self.state == "pending":
+            self.watch(list(self.closure.dependencies))
+
+    def collect(self, dependency: Future[Any]) -> None:
+        if self.state != "pending":
+            return
+        i = len(self._values)
+        value = self._captured[i] if self._captured else None
+        if value is None:
+            value = self._value_of(i, dependency)
+        self._values.append(value)
+
+    def _value_of(self, i: int, dependency: Future[Any]) -> Any:
+        if dependency.cancelled():
+            self._cancelled = True
+            return None
+        failure = dependency.failure if isinstance(dependency, Promise) else exception_of(dependency)
+        if failure is not None:
+            root = dependency.root if isinstance(dependency, Promise) else None
+            if i in self.closure.admitted:
+                if root is not None:
+                    root.retrieved = True
+                return failure
+            self._cause = self._cause or (failure, root)
+            return None
+        if isinstance(dependency, Promise):
+            return self._fit(dependency.current(self.freeze_value))
+        return self.freeze_value(result_of(dependency))
+
+    def ready(self) -> None:
+        if self.state != "pending":
+            return
+        if self._cause is not None:
+            self.fail(*self._cause)
+        elif self._cancelled:
+            self.cancel()
+        else:
+            self.runner.enqueue(self)
+
+    def failed(self, exception: BaseException) -> None:
+        self.fail(exception, None)
+
+    # --- running ---
+
+    def claim(self) -> bool:
+        """Rule out that the call is cancelled from now on; false if it was."""
+        if self.state != "pending" or not any([leaf._claim() for leaf in self.leaves]):
+            return False
+        self.state = "running"
+        return True
+
+    def mark_launching(self) -> bool:
+        """Let `cancel()` ask the executor's future from now on; false if the call was cancelled."""
+        self.launching = True
+        # `cancelled()` takes the condition under which a `cancel()` that came before is still at work
+        return self.state == "pending" and not all(leaf.cancelled() for leaf in self.leaves)
+
+    def take_values(self) -> list[Any]:
+        """Hand over the values of the dependencies, which are not kept here."""
+        values, self._values = self._values, []
+        return values
+
+    def tell(self, remarks: Iterable[Remark]) -> None:
+        """Tell the user what was noticed while the task ran, once for each task and kind."""
+        for remark in remarks:
+            key = (remark.kind, self.closure.name, remark.text if remark.kind != "nested" else "")
+            self.journal.tell_once(key, f"{self.closure.site}: {remark.text}")
+
+    # --- ending; each call ends by exactly one of these, on the dispatcher's thread ---
+
+    def succeed(self, values: list[Any]) -> None:
+        """Finish with a value, plain or frozen, for each leaf."""
+        if self.is_over:
+            return
+        self._end("finished")
+        for leaf, value in zip(self.leaves, values, strict=True):
+            try:
+                self._settle(leaf, value)
+            except Exception as exception:  # from user code that pickles the value
+                self.failure, self.is_root, self._root, self.state = exception, True, self, "failed"
+                leaf.settle_failure(exception)
+        self._leave()
+
+    def succeed_in_place(self) -> None:
+        """Finish a call whose result was handed out as it is."""
+        self._end("finished")
+        self._leave()
+
+    def _settle(self, leaf: Promise, value: Any) -> None:
+        if isinstance(value, Frozen):
+            leaf.settle_frozen(value)
+        elif not leaf.settle_value(value):
+            leaf.settle_frozen(self.freeze_value(value))
+
+    def fail(self, exception: BaseException, root: Call | None) -> None:
+        """Finish with an exception; `root` is the call that raised it, if that was another one."""
+        if self.is_over:
+            return
+        self.failure = exception
+        self.is_root = root is None
+        self._root = root or self
+        self._end("failed")
+        self.journal.failed(self)  # before the futures, so that who has seen one finds the failure in the journal
+        for leaf in self.leaves:
+            leaf.settle_failure(exception)
+        self._leave()
+
+    def cancel(self) -> None:
+        """Cancel all leaves, in any thread; the call follows when the last one is told."""
+        for leaf in self.leaves:
+            leaf.cancel()
+
+    def drop(self) -> None:
+        """Cancel the call although it is on its way, since the executor dropped it."""
+        if self.is_over:
+            return
+        self._end("cancelled")
+        for leaf in self.leaves:
+            leaf._drop()
+        self._leave()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended."""
+        return self.state not in ("pending", "running")
+
+    def _end(self, state: str) -> None:
+        self.state = state
+        self.unwatch()
+        self._values, self._captured, self._cause, self.inner, self.luggage = [], None, None, None, None
+
+    def _leave(self) -> None:
+        self.leaves = []
+        self.context = None
+        self.journal.finished(self)

@@ -1,0 +1,336 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Messages between the driver and one worker process.
+
+A message is a pickle (by cloudpickle, so that functions of scripts and notebooks travel) and the descriptors of the
+`Buffer` objects in it, whose memory both sides then share. On the wire:
+
+    header: kind, number of descriptors, length of the body
+    for each 200 descriptors: one byte that carries them
+    body: the pickle
+
+The end of the other side shows in two ways, and both are watched: its socket closes, or its process ends. Either
+alone can lie: a process that a task forked behind Python's back holds a copy of the socket and keeps it open.
+
+A system call takes fewer descriptors than it was given where the process has too many files open. The message is
+then still read to its end, so that only its own call fails. A message holds descriptors of at most a quarter of the
+files that the process may open; the buffers beyond that travel as bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pickle
+import resource
+import select
+import socket
+import struct
+import weakref
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+from ..buffers import Buffer
+
+__all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "open_pidfd", "pack"]
+
+_HEADER = struct.Struct("!BIQ")
+_CHUNK = 200
+_SMALL = 1 << 16
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_TRUNCATED = getattr(socket, "MSG_CTRUNC", 0)
+
+
+class Kind(IntEnum):
+    """What a message says."""
+
+    READY = 1
+    """The worker has started."""
+    CALL = 2
+    """The driver sends a function and its arguments."""
+    BEGUN = 3
+    """The worker has the whole call: from now on it may not be sent to another worker."""
+    VALUE = 4
+    """The result of the call."""
+    FAILURE = 5
+    """The exception of the call."""
+
+
+class Message(NamedTuple):
+    """A message to be sent. The buffers are held until then, and with them their descriptors."""
+
+    kind: Kind
+    body: bytes
+    buffers: list[Buffer]
+
+
+def pack(kind: Kind, value: object) -> Message:
+    """Make a message of any value that cloudpickle can pickle."""
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(value)
+    return Message(kind, file.getvalue(), pickler.buffers)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Leaves the memory of buffers out and keeps the buffers."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.buffers: list[Buffer] = []
+        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Buffer) and obj.fileno() is not None and len(self.buffers) != self._most:
+            self.buffers.append(obj)
+            return _received, (len(self.buffers) - 1, obj.size)
+        return super().reducer_override(obj)
+
+
+def _received(index: int, size: int) -> Buffer:
+    """Stand in a pickle for the method of the unpickler that takes the received descriptors."""
+    raise pickle.UnpicklingError(f"descriptor {index} ({size} bytes) came without the message that it belongs to")
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, body: bytearray, descriptors: list[int]) -> None:
+        super().__init__(io.BytesIO(body))
+        self._descriptors = descriptors
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        if module == __name__ and name == _received.__name__:
+            return self._adopt
+        return super().find_class(module, name)
+
+    def _adopt(self, index: int, size: int) -> Buffer:
+        fd, self._descriptors[index] = self._descriptors[index], -1
+        return Buffer.adopt(fd, size)
+
+
+class Parcel:
+    """A message as it was received.
+
+    Attributes
+    ----------
+    kind
+        What the message says.
+    """
+
+    __slots__ = ("_body", "_complete", "_descriptors", "kind")
+
+    def __init__(self, kind: Kind, body: bytearray | None, descriptors: list[int], *, complete: bool) -> None:
+        self.kind = kind
+        self._body = body
+        self._descriptors = descriptors
+        self._complete = complete
+
+    def load(self) -> Any:
+        """Rebuild the value, once: the parcel does not keep its content.
+
+        Raises
+        ------
+        OSError
+            The process had too many files open for the descriptors of the message.
+        MemoryError
+            The message did not fit in memory.
+        Exception
+            Whatever the classes of the user raise when their objects are rebuilt.
+        """
+        body, self._body = self._body, None
+        descriptors, self._descriptors = self._descriptors, []
+        try:
+            if not self._complete:
+                raise OSError(errno.EMFILE, _limit_text())
+            if body is None:
+                raise MemoryError("no memory for the message")
+            return _Unpickler(body, descriptors).load() if descriptors else pickle.loads(body)
+        finally:
+            _close_all(descriptors)
+
+
+def _limit_text() -> str:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return (
+        f"a process has too many files open (limit {limit}) to receive shared memory; "
+        "close files in tasks, or raise the limit with 'ulimit -n'"
+    )
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        if fd >= 0:
+            os.close(fd)
+
+
+def open_pidfd(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when the process has ended, None where the system has no such thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+class Channel:
+    """One end of a connection.
+
+    Every method raises `EOFError` when the other side is gone.
+
+    Parameters
+    ----------
+    sock
+        Connected Unix socket.
+    peer
+        Descriptor that becomes readable when the process at the other end has ended.
+    """
+
+    def __init__(self, sock: socket.socket, peer: int | None) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._peer = peer
+        _channels.add(self)
+
+    def close(self) -> None:
+        """Let go of the connection; the other side sees that."""
+        self._sock.close()
+        peer, self._peer = self._peer, None
+        if peer is not None:
+            os.close(peer)
+
+    def wait_for_end(self, timeout: float | None = None) -> None:
+        """Wait until the other side is gone, at most `timeout` [s]."""
+        self._poll(0, timeout)
+
+    def send(self, message: Message) -> None:
+        """Send a whole message."""
+        kind, body, buffers = message
+        header = _HEADER.pack(kind, len(buffers), len(body))
+        if not buffers and len(body) < _SMALL:
+            self._write(memoryview(header + body))
+            return
+        self._write(memoryview(header))
+        for start in range(0, len(buffers), _CHUNK):
+            self._write_descriptors([buffer.fileno() or 0 for buffer in buffers[start : start + _CHUNK]])
+        self._write(memoryview(body))
+
+    def _write(self, view: memoryview) -> None:
+        while view:
+            try:
+                view = view[self._sock.send(view) :]
+            except BlockingIOError:
+                self._wait(select.POLLOUT)
+            except OSError as error:
+                raise EOFError from error
+
+    def _write_descriptors(self, descriptors: list[int]) -> None:
+        while True:
+            try:
+                socket.send_fds(self._sock, [b"f"], descriptors)
+                return
+            except BlockingIOError:
+                self._wait(select.POLLOUT)
+            except OSError as error:
+                if error.errno != errno.ETOOMANYREFS:
+                    raise EOFError from error
+                # Others of this user have as many on their way as one may have; they will be taken.
+                self._poll(0, 0.01)
+
+    def receive(self) -> Parcel:
+        """Wait for a message and read it as a whole."""
+        header = self._read(_HEADER.size)
+        assert header is not None
+        kind, count, size = _HEADER.unpack(header)
+        descriptors: list[int] = []
+        try:
+            complete = self._read_descriptors(count, descriptors)
+            return Parcel(Kind(kind), self._read(size), descriptors, complete=complete)
+        except EOFError:
+            _close_all(descriptors)
+            raise
+
+    def _read(self, size: int) -> bytearray | None:
+        try:
+            content = bytearray(size)
+        except MemoryError:
+            self._skip(size)
+            return None
+        self._fill(memoryview(content))
+        return content
+
+    def _skip(self, size: int) -> None:
+        scrap = memoryview(bytearray(min(size, _SMALL)))
+        while size:
+            self._fill(scrap[:size])
+            size -= min(size, _SMALL)
+
+    def _fill(self, view: memoryview) -> None:
+        while view:
+            try:
+                count = self._sock.recv_into(view)
+            except BlockingIOError:
+                self._wait(select.POLLIN)
+                continue
+            except OSError as error:
+                raise EOFError from error
+            if not count:
+                raise EOFError
+            view = view[count:]
+
+    def _read_descriptors(self, count: int, received: list[int]) -> bool:
+        """Append `count` descriptors to `received`; False if some of them were lost."""
+        complete = True
+        for start in range(0, count, _CHUNK):
+            expected = min(_CHUNK, count - start)
+            fds, flags = self._read_some_descriptors(expected)
+            received += fds
+            complete = complete and len(fds) == expected and not flags & _TRUNCATED
+        return complete
+
+    def _read_some_descriptors(self, count: int) -> tuple[list[int], int]:
+        while True:
+            try:
+                data, fds, flags, _ = socket.recv_fds(self._sock, 1, count, _CLOEXEC)
+            except BlockingIOError:
+                self._wait(select.POLLIN)
+                continue
+            except OSError as error:
+                raise EOFError from error
+            if not data:
+                _close_all(fds)
+                raise EOFError
+            for fd in [] if _CLOEXEC else fds:
+                os.set_inheritable(fd, False)
+            return fds, flags
+
+    def _wait(self, event: int) -> None:
+        """Wait until the socket is ready; what a dead process has sent is still read."""
+        if self._sock.fileno() not in self._poll(event, None):
+            raise EOFError
+
+    def _poll(self, event: int, timeout: float | None) -> set[int]:
+        if self._sock.fileno() < 0:
+            raise EOFError
+        poll = select.poll()
+        poll.register(self._sock, event)
+        if self._peer is not None:
+            poll.register(self._peer, select.POLLIN)
+        return {fd for fd, _ in poll.poll(milliseconds(timeout))}
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Convert what `poll` waits at most, which is for ever if None."""
+    return None if seconds is None else round(seconds * 1000)
+
+
+_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """Close the copies that a fork made: they would hide from the other side that this one is gone."""
+    for channel in list(_channels):
+        channel.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

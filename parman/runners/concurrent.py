@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Calls on threads, processes, or any other executor of the kind of PEP 3148."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Literal, Self
+
+from ..errors import WorkerDied, WorkflowError
+from ..journal import Journal
+from ..snapshots import in_process, pickled
+from ..work import Outcome, perform
+from .calls import Call
+from .courier import Courier
+from .futures import FuturesRunner
+from .pools import ThreadPool
+from .processes import ProcessPool
+from .remote import Missing
+
+__all__ = ["ConcurrentRunner"]
+
+InnerThreads = int | Literal["auto"] | None
+
+
+class ConcurrentRunner(FuturesRunner):
+    """Runs calls on an executor.
+
+    Parameters
+    ----------
+    executor
+        Any executor. It stays open: who opened it closes it.
+    schedule
+        False: a call waits in place until the futures among its arguments are done, and is then submitted.
+    within
+        Whether the executor runs functions in this very process, so that nothing has to be pickled; known for the
+        thread pools of Parman and the standard library, and taken as false for others.
+    workers
+        How many calls the executor runs at a time. If neither given nor known, calls are submitted as soon as they
+        are ready, and the executor decides on their order.
+
+    See Also
+    --------
+    threads, processes : runners with a pool of their own.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        *,
+        schedule: bool = True,
+        within: bool | None = None,
+        workers: int | None = None,
+    ) -> None:
+        if not callable(getattr(executor, "submit", None)):
+            raise WorkflowError(
+                f"a runner needs an executor with a method submit, which a {type(executor).__name__} does not have"
+            )
+        self._factory: Callable[[], Executor] | None = None
+        self._set_executor(executor, schedule, within, workers)
+
+    @classmethod
+    def threads(cls, workers: int | None = None) -> Self:
+        """Return a runner with threads of its own; by default as many as there are CPUs for this process."""
+        return cls._with_own(partial(ThreadPool, workers))
+
+    @classmethod
+    def processes(cls, workers: int | None = None, *, inner_threads: InnerThreads = "auto") -> Self:
+        """Return a runner with worker processes of its own; by default as many as there are CPUs for this process.
+
+        Parameters
+        ----------
+        workers
+            The number of processes.
+        inner_threads
+            The number of threads of numerical libraries in each of them; see `ProcessPool`.
+        """
+        return cls._with_own(partial(ProcessPool, workers, inner_threads=inner_threads))
+
+    @classmethod
+    def _with_own(cls, factory: Callable[[], Executor]) -> Self:
+        runner = cls.__new__(cls)
+        runner._factory = factory
+        runner._set_executor(factory(), True, None, None)
+        return runner
+
+    def _set_executor(self, executor: Executor, schedule: bool, within: bool | None, workers: int | None) -> None:
+        known = workers or getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
+        super().__init__(known if isinstance(known, int) else math.inf, schedule)
+        self._executor: Executor | None = executor
+        if within is None:
+            within = isinstance(executor, ThreadPool | ThreadPoolExecutor)
+        self.carrier = in_process if within else pickled
+        self._courier = None if within else Courier(executor)
+
+    # --- the executor ---
+
+    @property
+    def executor(self) -> Executor:
+        """The executor; one of the runner's own is opened when it is needed."""
+        if self._executor is None:
+            assert self._factory is not None
+            self._executor = self._factory()
+        return self._executor
+
+    def shutdown(self) -> None:
+        """Close the executor if the runner opened it; it is opened again when the runner is used again."""
+        executor = self._take_own()
+        if executor is not None:
+            executor.shutdown()
+
+    def stop_running(self) -> None:
+        executor = self._take_own()
+        if isinstance(executor, ProcessPool):
+            executor.kill()
+        elif isinstance(executor, ThreadPool):
+            executor.abandon()
+
+    def _take_own(self) -> Executor | None:
+        if self._factory is None:
+            return None
+        executor, self._executor = self._executor, None
+        return executor
+
+    # --- calls ---
+
+    def begin(self, journal: Journal) -> None:
+        if self._courier is not None:
+            self._courier.begin(journal)
+
+    def submit(self, call: Call) -> Future[Any]:
+        if self._courier is None:
+            return self.executor.submit(_perform_here, call)
+        return self._courier.send(self.executor, call)
+
+    def conclude(self, call: Call, answer: Any) -> None:
+        if self._courier is not None:
+            answer = self._courier.read(answer)
+            if isinstance(answer, Missing):
+                self.launch(call, partial(self._courier.supply, self.executor, call, answer))
+                return
+        super().conclude(call, answer)
+
+    def explain(self, call: Call, exception: BaseException) -> BaseException:
+        if isinstance(exception, WorkerDied):
+            return WorkerDied(f"{exception}, while it was running {call}")
+        if isinstance(exception, BrokenExecutor):
+            died = WorkerDied(f"{call} was in flight when the executor broke: {type(exception).__name__}: {exception}")
+            died.__cause__ = exception.with_traceback(None)
+            return died
+        return super().explain(call, exception)
+
+
+def _perform_here(call: Call) -> Outcome:
+    """Run a call in this thread of the driver."""
+    context = call.context
+    assert context is not None
+    return context.run(_perform, call)
+
+
+def _perform(call: Call) -> Outcome:
+    closure = call.closure
+    leaves = call.leaves
+    outcome = perform(
+        closure.definition,
+        lambda: closure.arguments(call.take_values()),
+        closure.structure,
+        str(closure.site),
+        late=closure.late,
+        check=closure.check,
+        runner=call.runner,
+    )
+    if outcome.values is not None:
+        closure.release()  # before results are copied, so that the arguments don't stand beside two copies of those
+        values = outcome.values
+        for i, leaf in enumerate(leaves):
+            if leaf.awaited:
+                values[i] = call.freeze_value(values[i])
+    return outcome

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The driver's side of calls that run in other processes: what is packed, and how an answer is read."""
+
+from __future__ import annotations
+
+import pickle
+import weakref
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import Any
+
+import attrs
+import cloudpickle
+
+from ..failures import PackedException, traceback_text
+from ..journal import Journal
+from ..rules import Asset, new_asset
+from ..snapshots import Frozen, Ledger, pickled
+from ..work import Outcome
+from .calls import Call
+from .processes import ProcessPool
+from .remote import BlockState, Missing, Payload, Reply, read_reply, run_bytes, run_payload
+
+__all__ = ["Courier"]
+
+
+@attrs.define
+class _Luggage:
+    """What is kept of a call while it is away."""
+
+    payload: Payload
+    sources: dict[str, Frozen]
+
+
+class Courier:
+    """Sends calls to an executor of processes, and reads what comes back.
+
+    Parameters
+    ----------
+    executor
+        Tells whether the workers are on this machine: only then do directory and environment reach them.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._is_local = isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__
+        self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
+
+    def begin(self, journal: Journal) -> None:
+        """Note the state of the process at the beginning of a block."""
+        if self._is_local:
+            self._states[journal] = new_asset(BlockState.current(), pickled, Ledger(), "the state of the process")
+
+    def send(self, executor: Executor, call: Call) -> Future[Any]:
+        """Pack the call and submit it."""
+        luggage = self._pack(call)
+        call.luggage = luggage
+        return _submit(executor, luggage.payload)
+
+    def supply(self, executor: Executor, call: Call, missing: Missing) -> Future[Any]:
+        """Submit the call again, with what the worker lacks."""
+        luggage: _Luggage = call.luggage
+        assets = {token: luggage.sources[token] for token in missing.tokens}
+        return _submit(executor, attrs.evolve(luggage.payload, assets=assets))
+
+    def read(self, answer: Any) -> Missing | Outcome:
+        """Read the answer of a worker."""
+        if isinstance(answer, bytes):
+            answer = pickle.loads(answer)
+        return read_reply(answer) if isinstance(answer, Reply) else answer
+
+    def _pack(self, call: Call) -> _Luggage:
+        closure = call.closure
+        values = call.take_values()
+        task = closure.rules.asset_of(closure.definition)
+        state = self._states.get(call.journal)
+        frozen = [closure.frozen, *(value for value in values if isinstance(value, Frozen))]
+        shares = {share.token: share.frozen for one in frozen for share in one.shares}
+        payload = Payload(
+            task.token,
+            state.token if state is not None else None,
+            tuple(shares),
+            closure.frozen,
+            [_pack_value(value) for value in values],
+            closure.structure,
+            str(closure.site),
+            closure.late,
+            closure.check,
+        )
+        sources = {**shares, task.token: task.frozen}
+        if state is not None:
+            sources[state.token] = state.frozen
+        return _Luggage(payload, sources)
+
+
+def _pack_value(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return PackedException(value, traceback_text(value))
+    return value
+
+
+def _submit(executor: Executor, payload: Payload) -> Future[Any]:
+    if isinstance(executor, ProcessPool):
+        return executor.submit(run_payload, payload)
+    return executor.submit(run_bytes, cloudpickle.dumps(payload, protocol=5))

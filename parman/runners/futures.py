@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The part that all runners with futures share: from a closure to its outcome.
+
+    caller's thread                  dispatcher's thread (the only one that changes the state of a call)
+    ---------------                  ------------------------------------------------------------------
+    run(closure)
+      Call, promises
+      journal.added ──post──> enter ──> waiting for dependencies ──> ready: values collected
+      returns the tree                                                  │  a failure or cancellation: finished
+                                                                        v
+    cancel() of a promise                                    ready queue (two: with results first)
+      sets the promise's state                                          │  a free slot, and a leaf not cancelled
+           └─────────post──> leaf_cancelled                             v
+                                                             launched ──> executor ──> any thread
+    executor's future is done ──post──> outcome ──> promises settled, journal.finished, next from the ready queue
+
+Invariants
+
+* A call leaves each of these places by exactly one of: outcome, failure, cancellation; each ends in `_finish`, which
+  tells the journal. Nothing else removes a call.
+* An executor sees at most `slots` calls of ours that it has not finished. So our queue decides the order, and
+  "submitted" means "started" wherever the number of workers is known.
+* A leaf that was cancelled before `launch` claims it stays cancelled; one that was claimed can't be cancelled. The
+  claim and `cancel()` both happen under the promise's condition.
+* No event waits for anything. User code on this thread: `__reduce__` and the like while a value is frozen, and the
+  done-callbacks of the user's futures.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import Any
+
+from ..closures import Closure
+from ..errors import Interrupted
+from ..failures import annotate
+from ..journal import Journal
+from ..standins import stand_in
+from ..waiting import Dispatcher
+from ..work import Outcome
+from .base import Runner
+from .calls import Call
+
+__all__ = ["FuturesRunner"]
+
+
+class FuturesRunner(Runner):
+    """What runners with futures have in common; a subclass submits calls to an executor.
+
+    Parameters
+    ----------
+    slots
+        How many calls may be in the executor at a time; infinity where the number of its workers is not known.
+    schedule
+        False: a call waits in place until the futures among its arguments are done, and is then submitted.
+    """
+
+    def __init__(self, slots: float, schedule: bool = True) -> None:
+        self.dispatcher = Dispatcher()
+        self._free = slots
+        self._bounded = slots != math.inf
+        self._schedule = schedule
+        self._ready_with_results: deque[Call] = deque()
+        self._ready_from_nothing: deque[Call] = deque()
+        self._journal = Journal()
+
+    @property
+    def own_journal(self) -> Journal:
+        return self._journal
+
+    def run(self, closure: Closure, journal: Journal) -> Any:
+        self.dispatcher.start()
+        if not self._schedule:
+            wait(closure.dependencies)
+        call = Call(self, closure, journal)
+        try:
+            tree = closure.structure.build(call.make_leaf, stand_in)
+            if closure.dependencies:
+                call.capture()
+            journal.added(call)
+            if journal.closed_to_calls:
+                call.cancel()
+            self.dispatcher.post(call.enter)
+        except BaseException:
+            call.cancel()  # Ctrl-C at any point leaves no call, or a cancelled one
+            raise
+        return tree
+
+    # --- on the dispatcher's thread ---
+
+    def enqueue(self, call: Call) -> None:
+        """Take a call whose dependencies are done: those that use results go first, so that results don't pile up."""
+        queue = self._ready_with_results if call.closure.dependencies else self._ready_from_nothing
+        queue.append(call)
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._free > 0 and (self._ready_with_results or self._ready_from_nothing):
+            call = (self._ready_with_results or self._ready_from_nothing).popleft()
+            if call.claim() if self._bounded else call.mark_launching():
+                self.launch(call, partial(self.submit, call))
+
+    def launch(self, call: Call, submit: Callable[[], Future[Any]]) -> None:
+        """Submit a call and follow its future."""
+        self._free -= 1
+        try:
+            inner = submit()
+        except BaseException as exception:  # the executor is broken or shut down, or can't take this call
+            self._free += 1
+            call.fail(self.explain(call, exception), None)
+            return
+        if not self._bounded:
+            call.inner = inner
+        inner.add_done_callback(partial(self._post_outcome, call))
+
+    def _post_outcome(self, call: Call, inner: Future[Any]) -> None:
+        self.dispatcher.post(partial(self._receive, call, inner))
+
+    def _receive(self, call: Call, inner: Future[Any]) -> None:
+        self._free += 1
+        try:
+            if inner.cancelled():
+                call.drop()
+            elif (exception := inner.exception()) is not None:
+                call.fail(self.explain(call, exception), None)
+            else:
+                self.conclude(call, inner.result())
+        except BaseException as exception:  # an outcome that can't be read must not leave the call behind
+            call.fail(exception, None)
+        finally:
+            del inner
+            self._pump()
+
+    def conclude(self, call: Call, outcome: Outcome) -> None:
+        """End a call with what its task did."""
+        call.tell(outcome.remarks)
+        if outcome.failure is not None:
+            call.fail(outcome.failure, None)
+        else:
+            assert outcome.values is not None
+            call.succeed(outcome.values)
+
+    def _interrupt(self, calls: list[Call]) -> None:
+        for call in calls:
+            if call.state == "running" or call.is_running():
+                call.fail(Interrupted(f"{call} was given up while it was running"), None)
+            else:
+                call.cancel()
+
+    # --- in any thread ---
+
+    def cancel_pending(self, journal: Journal) -> None:
+        for call in journal.pending():
+            call.cancel()
+
+    def interrupt(self, journal: Journal) -> None:
+        calls = journal.pending()
+        self.dispatcher.post(partial(self._interrupt, calls))
+        self.stop_running()
+
+    # --- for subclasses ---
+
+    @abstractmethod
+    def submit(self, call: Call) -> Future[Any]:
+        """Give the call to the executor; the result of the future is what `conclude` understands."""
+
+    def explain(self, call: Call, exception: BaseException) -> BaseException:
+        """Say what an exception of the executor, rather than of the task, means for the call."""
+        annotate(exception, f"In the call of {call}.")
+        return exception
+
+    def stop_running(self) -> None:
+        """End what is running, as far as that is ours to end."""

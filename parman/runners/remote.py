@@ -1,0 +1,232 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Calls that run in another process: what is sent, what is done there, what comes back.
+
+A payload names what it needs by tokens: the task, the state of the block (directory, environment, ...), shares. A
+worker that does not know a token answers `Missing` before it does anything, and gets the payload again with what it
+lacks. So each of these travels once to each worker, whichever pool it belongs to, and nobody has to keep books of
+which worker knows what.
+
+What comes back is made of bytes and texts of our own making, so that a pool never meets an exception or a result that
+can't be pickled: such a thing costs its own call and no other.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import sys
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import cloudpickle
+
+from ..errors import ResultError
+from ..failures import PackedException, annotate, traceback_text
+from ..schemas import Structure
+from ..shares import install_share
+from ..snapshots import Frozen, Ledger, freeze, pickled
+from ..work import Outcome, Remark, perform
+
+__all__ = ["BlockState", "Missing", "Payload", "Reply", "read_reply", "run_bytes", "run_payload"]
+
+
+@attrs.frozen
+class BlockState:
+    """The state of the driver's process when a block was entered, as far as it reaches its workers."""
+
+    directory: str | None
+    environment: dict[str, str]
+    path: list[str]
+    filters: list[Any]
+
+    @classmethod
+    def current(cls) -> BlockState:
+        """Return the state of this process."""
+        try:
+            directory = os.getcwd()  # noqa: PTH109
+        except FileNotFoundError:  # it was removed
+            directory = None
+        return cls(directory, dict(os.environ), list(sys.path), list(warnings.filters))
+
+    def apply(self, keep: Mapping[str, str]) -> None:
+        """Bring this process into the state; `keep` are variables of its own where the driver has none."""
+        if self.directory is not None:
+            os.chdir(self.directory)
+        wanted = {**keep, **self.environment}
+        for name in os.environ.keys() - wanted.keys():
+            del os.environ[name]
+        os.environ.update(wanted)
+        sys.path[:] = self.path
+        warnings.filters[:] = self.filters
+        warnings._filters_mutated()  # type: ignore[attr-defined]
+
+
+@attrs.frozen
+class Payload:
+    """A call as it is sent.
+
+    Attributes
+    ----------
+    task, state
+        The tokens of the task and of the state of the block.
+    shares
+        The tokens of the shares among the arguments.
+    assets
+        What the worker asked for, by token.
+    """
+
+    task: str
+    state: str | None
+    shares: tuple[str, ...]
+    arguments: Frozen
+    values: list[Any]
+    structure: Structure
+    where: str
+    late: tuple[str, ...]
+    check: str
+    assets: dict[str, Frozen] = {}
+
+    @property
+    def tokens(self) -> list[str]:
+        """All that the worker has to know, in the order in which it is loaded."""
+        return [*([self.state] if self.state else []), self.task, *self.shares]
+
+
+@attrs.frozen
+class Missing:
+    """The answer of a worker that does not know some tokens; nothing was run."""
+
+    tokens: list[str]
+
+
+@attrs.frozen
+class Reply:
+    """The answer of a worker: an outcome in bytes."""
+
+    values: list[Frozen] | None
+    failure: PackedException | None
+    remarks: tuple[Remark, ...]
+
+
+def read_reply(reply: Reply) -> Outcome:
+    """Make an outcome of what a worker answered."""
+    failure = None if reply.failure is None else reply.failure.load()
+    return Outcome(reply.values, failure, None, reply.remarks)
+
+
+# --- in the worker ---
+
+_KNOWN = 500
+"""Assets that a worker remembers; others are asked for again."""
+_OWN = "_NUM_THREADS"
+"""How variables end that the pool sets for a worker."""
+
+
+class _Worker:
+    """What a worker process remembers."""
+
+    def __init__(self) -> None:
+        self.assets: OrderedDict[str, Any] = OrderedDict()
+        self.state: str | None = None
+        self.seeded = os.getpid()
+        self.own_environment: dict[str, str] | None = None
+
+    def learn(self, payload: Payload) -> list[str]:
+        """Load what the payload brings; return the tokens that are still missing."""
+        for token in payload.tokens:
+            if token in self.assets:
+                self.assets.move_to_end(token)
+                continue
+            if token not in payload.assets:
+                return [t for t in payload.tokens if t not in self.assets]
+            self._load(token, payload)
+        if payload.state is not None and payload.state != self.state:
+            self._enter(payload.state)
+        while len(self.assets) > _KNOWN:
+            self.assets.popitem(last=False)
+        return []
+
+    def _load(self, token: str, payload: Payload) -> None:
+        if token == payload.task and payload.state is not None:
+            self._enter(payload.state)  # the task may have to be imported from the block's sys.path
+        frozen = payload.assets[token]
+        if token in payload.shares:
+            install_share(token, frozen)
+            self.assets[token] = None
+        else:
+            self.assets[token] = frozen.thaw()
+
+    def _enter(self, token: str) -> None:
+        if token == self.state:
+            return
+        if self.own_environment is None:
+            self.own_environment = {name: os.environ[name] for name in os.environ if name.endswith(_OWN)}
+        self.assets[token].apply(self.own_environment)
+        self.state = token
+
+    def seed(self) -> None:
+        """Give a forked process random numbers of its own."""
+        if self.seeded == os.getpid():
+            return
+        self.seeded = os.getpid()
+        random.seed()
+        numpy_random: Any = sys.modules.get("numpy.random")
+        if numpy_random is not None:
+            numpy_random.seed()
+
+
+_worker = _Worker()
+
+
+def run_bytes(content: bytes) -> bytes:
+    """Run a payload that came, and answers, as bytes; for executors that are not ours."""
+    return pickle.dumps(run_payload(cloudpickle.loads(content)), protocol=5)
+
+
+def run_payload(payload: Payload) -> Reply | Missing:
+    """Run a call and answer; never raises."""
+    try:
+        _worker.seed()
+        missing = _worker.learn(payload)
+        if missing:
+            return Missing(missing)
+        definition = _worker.assets[payload.task].__parman_task__
+    except BaseException as exception:
+        annotate(exception, f"The task could not be loaded in the worker for the call at {payload.where}.")
+        return Reply(None, PackedException(exception, traceback_text(exception)), ())
+    outcome = perform(
+        definition,
+        lambda: _take_arguments(payload),
+        payload.structure,
+        payload.where,
+        late=payload.late,
+        check=payload.check,
+    )
+    return _reply(outcome, definition.name)
+
+
+def _take_arguments(payload: Payload) -> dict[str, Any]:
+    values = [value.load() if isinstance(value, PackedException) else value for value in payload.values]
+    arguments: dict[str, Any] = payload.arguments.thaw(values)
+    payload.values.clear()
+    return arguments
+
+
+def _reply(outcome: Outcome, name: str) -> Reply:
+    if outcome.failure is not None:
+        return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
+    assert outcome.values is not None
+    ledger = Ledger()
+    try:
+        values = []
+        while outcome.values:
+            values.append(freeze(outcome.values.pop(), pickled, ledger=ledger, label=f"what {name} returned"))
+    except BaseException as error:
+        failure = ResultError(f"the result of {name}() can't be sent back: {error}")
+        return Reply(None, PackedException(failure, str(failure)), outcome.remarks)
+    return Reply(values[::-1], None, outcome.remarks)

@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The worker process: receive a call, run it, answer; until the driver is gone.
+
+Calls run on the main thread, where signals and graphical libraries expect them. Beside it one daemon thread waits for
+the end of the driver. If that comes while a call runs, the worker and all that the call started are killed, since
+nobody wants the result; a worker without a call sees the end itself and leaves in good order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pickle import PicklingError, UnpicklingError
+
+from ..failures import PackedException, annotate, traceback_text
+from .channel import Channel, Kind, Message, Parcel, open_pidfd, pack
+
+__all__ = ["main", "name_of"]
+
+_PATIENCE = 3.0
+"""How long an idle worker may take to end, with the threads and exit hooks that tasks left behind [s]."""
+
+
+def main(fd: int, driver: int) -> None:
+    """Serve the driver, whose process id is `driver`, over the socket `fd`."""
+    # A handler rather than SIG_IGN: what a task starts inherits that something is ignored, but no handlers.
+    signal.signal(signal.SIGINT, lambda signum, frame: None)
+    os.set_inheritable(fd, False)
+    # Where the interpreter is started by a wrapper, the parent is not the driver, and only the socket is watched.
+    peer = open_pidfd(driver) if os.getppid() == driver else None
+    worker = _Worker(Channel(socket.socket(fileno=fd), peer))
+    threading.Thread(target=worker.watch, name="parman-watch", daemon=True).start()
+    try:
+        worker.serve()
+    except EOFError:
+        pass
+
+
+class _Worker:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._busy = False
+
+    def serve(self) -> None:
+        """Answer calls. Nothing of a call is held while the next is waited for."""
+        self._channel.send(pack(Kind.READY, None))
+        begun = pack(Kind.BEGUN, None)
+        while True:
+            parcel = self._channel.receive()
+            self._busy = True
+            self._channel.send(begun)
+            answer = _answer(parcel)
+            _flush()
+            # The driver may end this worker as soon as it has the answer; that must not look like its sudden end.
+            self._busy = False
+            self._channel.send(answer)
+            del parcel, answer
+
+    def watch(self) -> None:
+        """Wait for the end of the driver, and see to it that this process ends too."""
+        self._channel.wait_for_end()
+        if not self._busy:
+            time.sleep(_PATIENCE)
+        _kill_group()
+
+
+def _kill_group() -> None:
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _answer(parcel: Parcel) -> Message:
+    try:
+        function, args, kwargs = parcel.load()
+    except BaseException as error:
+        text = f"a call could not be rebuilt in the worker process: {type(error).__qualname__}: {error}"
+        return _failure(UnpicklingError(text), traceback_text(error, 1))
+    try:
+        value = function(*args, **kwargs)
+    except BaseException as error:
+        return _failure(error, traceback_text(error, 1))
+    del args, kwargs
+    try:
+        return pack(Kind.VALUE, value)
+    except BaseException as error:
+        text = (
+            f"the result of {name_of(function)}, of type {type(value).__qualname__}, can't be sent back from the "
+            f"worker process: {type(error).__qualname__}: {error}. Return something that can be pickled"
+        )
+        return _failure(PicklingError(text), traceback_text(error, 1))
+
+
+def _failure(error: BaseException, text: str) -> Message:
+    annotate(error, f"In worker process {os.getpid()}:\n{text}")
+    return pack(Kind.FAILURE, PackedException(error, text))
+
+
+def name_of(function: object) -> str:
+    """Return what a message calls the function."""
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def _flush() -> None:
+    """Write out what the call printed: a worker may be killed at any time after it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass

@@ -1,0 +1,297 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Schemas: what is known of one function: its parameters, what they accept, what a call will return.
+
+Annotations are evaluated one by one, each when it is first needed: a name may be defined after the function,
+and one that never is spoils no other annotation.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from inspect import Parameter
+from typing import Any, get_args, get_origin, is_typeddict
+
+from .annotations import (
+    Names,
+    alternatives,
+    annotation_at,
+    describe,
+    evaluate,
+    field_annotations,
+    is_unpacked,
+    item_type,
+)
+from .binding import Binder, call_arguments
+from .checks import checker_for
+from .errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
+from .fits import can_fit
+from .forms import Call, form_of_annotation, form_of_example
+from .markers import Keys, Length, Whole, call_with
+from .nodes import ATOMS
+from .paths import Path, format_path
+from .structures import Form, Leaf, Structure
+from .trees import futures_in
+
+__all__ = ["Keys", "Length", "Schema", "Structure", "Whole", "item_type"]
+
+_VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+_ANYTHING = inspect.Signature([Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)])
+
+
+class Schema:
+    """What is known of a function.
+
+    Parameters
+    ----------
+    function
+        Any callable; of methods the plain function, whose first parameter is the object.
+    mock
+        A function with the same parameters that returns an example result.
+
+    Attributes
+    ----------
+    name
+        The function's name, for messages.
+    signature
+        As of `inspect.signature`; of builtins that have none, `(*args, **kwargs)`.
+    """
+
+    def __init__(self, function: Callable[..., Any], mock: Callable[..., Any] | None = None) -> None:
+        self.function = function
+        self.mock = mock
+        self.name = _name_of(function)
+        self.signature = _signature_of(function)
+        self._parameters = dict(self.signature.parameters)
+        self._binder = Binder(self.name, self.signature)
+        self._names = _names_of(function)
+        self._annotations: dict[str, Any] = {}
+        self._fixed: Structure | None = None
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by the names of the parameters, in their order.
+
+        `*args` is a tuple and `**kwargs` a dict; they are there only if they hold something. Of the defaults only
+        those are filled in that a task could change (lists, dicts, sets, arrays): others mean the same everywhere.
+
+        Raises
+        ------
+        TypeError
+            As Python would for this call.
+        """
+        return self._binder.bind(args, kwargs)
+
+    def call_arguments(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the positional and the keyword arguments that bind to these arguments."""
+        return call_arguments(self.signature, arguments)
+
+    def annotation(self, name: str) -> Any:
+        """Return the annotation of a parameter, or of the result (`"return"`): `Any` where there is none.
+
+        That of `*args: int` is `tuple[int, ...]`, that of `**kwargs: int` is `dict[str, int]`.
+        """
+        if name not in self._annotations:
+            self._annotations[name] = self._evaluate(name)
+        return self._annotations[name]
+
+    def _evaluate(self, name: str) -> Any:
+        parameter = self._parameters.get(name)
+        raw = self.signature.return_annotation if parameter is None else parameter.annotation
+        if raw is Parameter.empty:
+            return Any
+        evaluated = evaluate(raw, self._names)
+        if parameter is None or parameter.kind not in _VARIADIC:
+            return evaluated
+        if is_unpacked(evaluated):
+            inner = get_args(evaluated)
+            return inner[0] if inner and is_typeddict(inner[0]) else Any
+        return _variadic(parameter, evaluated)
+
+    def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
+        """Return an error for each argument that does not fit, and for each future in it that can't.
+
+        Every item of lists, tuples, dicts and sets is looked at. A default, and None where it is the default, fits.
+
+        Parameters
+        ----------
+        arguments
+            As `bind` returns them.
+        names
+            The parameters to look at; all if not given.
+        """
+        found: list[ParmanError] = []
+        for name in arguments if names is None else names:
+            if name in arguments and name in self._parameters:
+                value = opened(arguments[name])
+                if value is not self._parameters[name].default:
+                    found.extend(self._problems_of(name, value))
+        return found
+
+    def _problems_of(self, name: str, value: Any) -> Iterable[ParmanError]:
+        annotation = self.annotation(name)
+        if annotation is Any:
+            return
+        mismatch = checker_for(annotation).find(value)
+        if mismatch is not None:
+            wanted = describe(mismatch.annotation)
+            yield ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
+        if type(value) in ATOMS:
+            return
+        for path, future in futures_in(value):
+            declared, wanted = getattr(future, "declared", Any), annotation_at(annotation, path)
+            if declared is not Any and not can_fit(declared, wanted):
+                yield self._future_error(format_path(name, path), future, declared, wanted)
+
+    def _future_error(self, place: str, future: Future[Any], declared: Any, wanted: Any) -> FutureTypeError:
+        origin = getattr(future, "origin", None)
+        source = f" (from {origin})" if origin else ""
+        said = f"is a future of {describe(declared)}{source}, but its annotation says {describe(wanted)}"
+        return FutureTypeError(f"{self.name}(): argument {place} {said}")
+
+    @functools.cached_property
+    def admitting(self) -> bool:
+        """Whether any place of any parameter admits exceptions."""
+        return any(_mentions_exception(self.annotation(name), ()) for name in self._parameters)
+
+    def admits(self, name: str, path: Path = (), exception: BaseException | None = None) -> bool:
+        """Tell whether the annotation says that an exception may stand at this place of this parameter.
+
+        Parameters
+        ----------
+        name
+            The parameter.
+        path
+            The way to the place, from the argument.
+        exception
+            The exception in question; any, if not given.
+        """
+        if not self.admitting or name not in self._parameters:
+            return False
+        wanted = BaseException if exception is None else type(exception)
+        classes = _exception_classes(annotation_at(self.annotation(name), path))
+        return any(exception is None or issubclass(wanted, cls) for cls in classes)
+
+    def mock_result(self, arguments: Mapping[str, Any]) -> Any:
+        """Return what the mock returns for these arguments: an example of a result.
+
+        Raises
+        ------
+        FutureUseError
+            If the mock stumbles over a future among the arguments.
+        StructureError
+            If there is no mock, or from what it raises.
+        """
+        if self.mock is None:
+            raise StructureError(f"{self.name}() has no mock; give it one: @task(mock=function)")
+        return call_with(self.mock, *self.call_arguments(arguments), f"the mock of {self.name}()")
+
+    def structure(self, arguments: Mapping[str, Any]) -> Structure:
+        """Return the structure of the result of a call, from the mock or else from the return annotation.
+
+        Raises
+        ------
+        StructureError
+            If a `Length` or `Keys` makes no sense for these arguments, or if the mock fails.
+        """
+        if self._fixed is not None:
+            return self._fixed
+        if self.mock is not None:
+            return Structure(self._mocked_form(arguments), self.name)
+        call = Call(self.name, tuple(self._parameters), _OpenedShares(arguments))
+        form, fixed = form_of_annotation(self.annotation("return"), call)
+        structure = Structure(form, self.name)
+        if fixed:
+            self._fixed = structure
+        return structure
+
+    def _mocked_form(self, arguments: Mapping[str, Any]) -> Form:
+        annotation = self.annotation("return")
+        try:
+            return form_of_example(self.mock_result(arguments), annotation)
+        except FutureUseError:
+            return Leaf(annotation)
+
+
+class _OpenedShares(dict[str, Any]):
+    """Arguments, with what is shared in place of its handle."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return opened(super().get(name, default))
+
+
+def opened(value: Any) -> Any:
+    """Return the value of a handle made by `share`, anything else as it is."""
+    return value.value if getattr(type(value), "__parman_share__", False) else value
+
+
+def _name_of(function: Any) -> str:
+    found = inspect.unwrap(function)
+    while isinstance(found, functools.partial):
+        found = found.func
+    name = getattr(found, "__qualname__", None) or type(found).__qualname__
+    return str(name).rpartition("<locals>.")[2]
+
+
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return _ANYTHING
+
+
+def _written_function(function: Any) -> Any:
+    """Return the Python function in which the annotations of a callable were written, if there is one."""
+    for _ in range(100):
+        function = inspect.unwrap(function)
+        inner = getattr(function, "func", None) if isinstance(function, functools.partial) else None
+        inner = inner or getattr(function, "__func__", None)
+        if inner is None and isinstance(function, type):
+            inner = function.__init__  # type: ignore[misc]
+        elif inner is None and not hasattr(function, "__globals__"):
+            inner = inspect.getattr_static(type(function), "__call__", None)
+        if inner is None or not callable(inner) or type(inner) is type(object.__call__):
+            break
+        function = inner
+    return function
+
+
+def _names_of(function: Any) -> Names:
+    """Return the names that the function's annotations can use: its type parameters, closure variables, globals."""
+    written = _written_function(function)
+    parameters = {parameter.__name__: parameter for parameter in getattr(written, "__type_params__", ())}
+    code, cells = getattr(written, "__code__", None), getattr(written, "__closure__", None) or ()
+    closure = {}
+    for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False):
+        try:
+            closure[name] = cell.cell_contents
+        except ValueError:
+            pass
+    return Names(parameters, closure, getattr(written, "__globals__", {}))
+
+
+def _variadic(parameter: Parameter, annotation: Any) -> Any:
+    if annotation is Any:
+        return Any
+    return tuple[annotation, ...] if parameter.kind is Parameter.VAR_POSITIONAL else dict[str, annotation]
+
+
+def _exception_classes(annotation: Any) -> list[type[BaseException]]:
+    classes = (get_origin(member) or member for member in alternatives(annotation))
+    return [cls for cls in classes if isinstance(cls, type) and issubclass(cls, BaseException)]
+
+
+def _mentions_exception(annotation: Any, inside: tuple[Any, ...]) -> bool:
+    """Tell whether an exception may stand anywhere in a value of this type."""
+    if len(inside) > 20 or annotation in inside:
+        return False
+    inside = (*inside, annotation)
+    if _exception_classes(annotation):
+        return True
+    for member in alternatives(annotation):
+        parts = (*get_args(member), *(field_annotations(member) or {}).values())
+        if any(_mentions_exception(part, inside) for part in parts if part is not Any and part is not ...):
+            return True
+    return False

@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Shares: big values of which one snapshot serves all calls.
+
+In one process every task is given the very same value, whose arrays can't be written. Between processes a share
+travels as a token; the runner sends the snapshot itself once to each worker, where it is thawed once.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .errors import ArgumentError
+from .trees import walk
+
+if TYPE_CHECKING:
+    from .frozen import Frozen
+
+__all__ = ["Share", "install_share", "shared_value"]
+
+
+class Share:
+    """A value that is passed to tasks without a copy.
+
+    Parameters
+    ----------
+    frozen
+        The snapshot of the value, in the form in which it travels.
+
+    Attributes
+    ----------
+    token
+        Names the share in all processes.
+    frozen
+        The snapshot.
+    value
+        The one copy that all tasks of this process are given; its arrays can't be written.
+    """
+
+    __parman_share__ = True
+    __slots__ = ("__weakref__", "frozen", "token", "value")
+
+    def __init__(self, frozen: Frozen) -> None:
+        if frozen.futures:
+            raise ArgumentError("share() is given futures: it can share values only; resolve() them first")
+        self.token = uuid.uuid4().hex
+        self.frozen = frozen
+        self.value = _read_only(frozen)
+        _here[self.token] = self
+
+    def __repr__(self) -> str:
+        return f"<share of a {type(self.value).__name__}, {self.frozen.nbytes} bytes>"
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return shared_value, (self.token,)
+
+
+class _Installed:
+    """A share in a worker, thawed when it is first needed."""
+
+    def __init__(self, frozen: Frozen) -> None:
+        self._frozen: Frozen | None = frozen
+        self._lock = threading.Lock()
+        self._value: Any = None
+
+    @property
+    def value(self) -> Any:
+        with self._lock:
+            if self._frozen is not None:
+                self._value = _read_only(self._frozen)
+                self._frozen = None
+        return self._value
+
+
+_here: weakref.WeakValueDictionary[str, Share] = weakref.WeakValueDictionary()
+_installed: dict[str, _Installed] = {}
+
+
+def _read_only(frozen: Frozen) -> Any:
+    value = frozen.thaw(readonly=True)
+    array: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
+    if array is not None:
+        for _, leaf in walk(value):
+            if isinstance(leaf, array):
+                leaf.flags.writeable = False
+    return value
+
+
+def install_share(token: str, frozen: Frozen) -> None:
+    """Make a share known in this worker."""
+    _installed.setdefault(token, _Installed(frozen))
+
+
+def shared_value(token: str) -> Any:
+    """Return the value of a share that was made in this process, or installed in it."""
+    share = _here.get(token)
+    if share is not None:
+        return share.value
+    if token not in _installed:
+        raise LookupError(f"the share {token} did not reach this process")
+    return _installed[token].value

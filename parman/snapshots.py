@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Snapshots: a call's arguments as they were when the call was made.
+
+A snapshot is a pickle stream, for tasks in the same process too. Writing and reading it both run in C, which makes
+the two together faster than one `copy.deepcopy`, and a task on a thread sees exactly what it would see in another
+process. Within a process the stream refers to functions, classes and modules instead of describing them, and what
+can't be pickled is passed as it is, leaf by leaf. Numbers and strings alone need no stream at all.
+
+The alternatives: `deepcopy` is slow, does not stop at big arrays, and would be a second set of rules beside those of
+processes; copying only what is known to be mutable leaves surprises in everything else; freezing lazily, when a task
+starts, would show it what was changed after the call.
+
+Whether futures are hidden in an argument is known without a search: the pickler meets all that it copies. Only if it
+met futures are the trees walked for those that are in their proper places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .frozen import Frozen, FrozenAtoms
+from .hidden import Trail, inside
+from .ledgers import BIG, Ledger
+from .picklers import Hook, Record, Writer, write_in_process, writer_pickled
+from .places import Place
+from .trees import ATOMS, children, is_leaf
+
+__all__ = ["AsIs", "Carrier", "Frozen", "Ledger", "freeze", "in_process", "pickled", "pickled_with"]
+
+AsIs: TypeAlias = Callable[[str, object], None]
+"""Told of what is passed as it is: the place, such as `x[0].lock`, and the object."""
+
+_ATOMS = ATOMS - {slice}
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """How snapshots are made, depending on where they are read.
+
+    Attributes
+    ----------
+    write
+        Writes the stream.
+    within
+        Whether snapshots stay in this process.
+    """
+
+    write: Writer
+    within: bool
+
+    def freeze(
+        self, value: object, *, ledger: Ledger | None = None, label: str = "", as_is: AsIs | None = None
+    ) -> Frozen:
+        """Make a snapshot; see `freeze`."""
+        return freeze(value, self, ledger=ledger, label=label, as_is=as_is)
+
+
+in_process = Carrier(write_in_process, within=True)
+"""For tasks in this process: functions, classes, modules and what can't be copied are passed by reference."""
+
+
+def pickled_with(hook: Hook | None) -> Carrier:
+    """Return a carrier like `pickled` that asks a hook first.
+
+    Parameters
+    ----------
+    hook
+        Is asked for every object that is no plain value; returns what `__reduce__` would, or `NotImplemented`.
+    """
+    return Carrier(writer_pickled(hook), within=False)
+
+
+pickled = pickled_with(None)
+"""For tasks in other processes: everything is pickled, by cloudpickle where pickle does not do."""
+
+
+def freeze(
+    value: object,
+    carrier: Carrier,
+    *,
+    ledger: Ledger | None = None,
+    label: str = "",
+    as_is: AsIs | None = None,
+) -> Frozen:
+    """Make a snapshot.
+
+    Parameters
+    ----------
+    value
+        Anything; mostly the arguments of a call by name.
+    carrier
+        Where the snapshot will be read.
+    ledger
+        What the snapshots of a workflow have in common; without it, nothing is held in common.
+    label
+        What the value is, in messages; if it ends with "()", the value is a dict of the arguments of that function.
+    as_is
+        Told of each leaf that is passed as it is.
+
+    Raises
+    ------
+    HiddenFutureError
+        A future is where it can't be found and replaced.
+    ArgumentError
+        An iterator, a random generator that an earlier call was given, or, for other processes, something that
+        can't be pickled.
+    """
+    if _is_atomic(value, carrier):
+        return FrozenAtoms(value.copy() if type(value) is dict else value)
+    place = Place(value, label)
+    ledger = ledger or Ledger()
+    try:
+        frozen, record = carrier.write(value, ledger, ())
+    except Exception as error:
+        place.check_iterators()
+        if not carrier.within:
+            raise _cannot_pickle(place, carrier, error) from error
+        frozen, record = _freeze_the_rest(place, ledger, as_is)
+    _check(place, record)
+    return frozen
+
+
+def _is_atomic(value: object, carrier: Carrier) -> bool:
+    if type(value) is dict:
+        if not (_ATOMS.issuperset(map(type, value.values())) and _ATOMS.issuperset(map(type, value))):
+            return False
+        return carrier.within or not any(map(_is_big, value.values()))
+    return type(value) in _ATOMS and (carrier.within or not _is_big(value))
+
+
+def _is_big(value: object) -> bool:
+    return isinstance(value, str | bytes) and len(value) >= BIG
+
+
+def _check(place: Place, record: Record) -> None:
+    if record.futures or record.searchable:
+        place.check_futures(record.futures, record.searchable, stand_ins=record.stand_ins)
+    if record.iterators:
+        place.check_iterators()
+    if record.generators:
+        place.check_generators(record.ledger)
+
+
+# --- what can't be pickled ---
+
+
+def _failure(write: Writer, value: object) -> Exception | None:
+    try:
+        write(value, Ledger(), ())
+    except Exception as error:
+        return error
+    return None
+
+
+def _failing(write: Writer, value: object) -> list[tuple[Trail, object, Exception]]:
+    """Return the leaves that can't be written, or the nodes that can't although all that is in them can."""
+    begun: set[int] = set()
+
+    def look(trail: Trail, node: object) -> list[tuple[Trail, object, Exception]]:
+        error = None if id(node) in begun else _failure(write, node)
+        if error is None:
+            return []
+        begun.add(id(node))
+        if is_leaf(node) or isinstance(error.__cause__ or error, RecursionError):
+            return [(trail, node, error)]
+        below = [found for step, child in children(node) for found in look((*trail, step), child)]
+        return below or [(trail, node, error)]
+
+    return look((), value)
+
+
+def _freeze_the_rest(place: Place, ledger: Ledger, as_is: AsIs | None) -> tuple[Frozen, Record]:
+    """Make a snapshot in which the leaves that can't be copied are passed as they are."""
+    failing = _failing(write_in_process, place.value)
+    written = write_in_process(place.value, ledger, {id(leaf) for _, leaf, _ in failing})
+    if as_is is not None:
+        for trail, leaf, _ in failing:
+            as_is(place.format(trail), leaf)
+    return written
+
+
+_ATTEMPTS = 300
+"""Objects that are pickled one by one to find the one that can't be."""
+
+
+def _cannot_pickle(place: Place, carrier: Carrier, error: Exception) -> Exception:
+    failing = _failing(carrier.write, place.value)
+    trail, leaf, error = failing[0] if failing else ((), place.value, error)
+    trail, error = _deepest(carrier.write, trail, leaf, error)
+    return place.error(
+        f"{place.format(trail)} can't be pickled, so it can't travel to another process: {error}; "
+        "create or open it inside the task"
+    )
+
+
+def _deepest(write: Writer, trail: Trail, obj: object, error: Exception) -> tuple[Trail, Exception]:
+    """Return the way to the innermost object that can't be pickled, and why it can't."""
+    attempts = _ATTEMPTS
+    seen = {id(obj): obj}
+    todo = inside(obj)
+    while todo and attempts:
+        step, child = todo.pop(0)
+        if type(child) in ATOMS or id(child) in seen:
+            continue
+        seen[id(child)] = child
+        attempts -= 1
+        failure = _failure(write, child)
+        if failure is not None:
+            trail, error, todo = (*trail, step), failure, inside(child)
+    return trail, error

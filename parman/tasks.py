@@ -1,0 +1,187 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""`@task`: a function whose calls in a block become closures.
+
+The decorated function is a wrapt proxy, so that signature, docstring, annotations, `inspect` and `isinstance` are
+those of the function. For type checkers it is the function itself (`F -> F`), the only typing that is right for
+functions, methods, class methods, static methods and generic functions alike.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn, TypeVar, overload
+
+import wrapt
+
+from .context import in_force, opened
+from .definitions import Check, Definition, Options, as_names
+from .errors import TaskError
+from .snapshots import freeze, pickled
+from .workflows import call
+
+__all__ = ["task"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@overload
+def task(function: F, /) -> F: ...
+
+
+@overload
+def task(
+    *,
+    mock: Callable[..., Any] | None = None,
+    check: Check | None = None,
+    snapshot: bool | str | Collection[str] = True,
+    resources: Mapping[str, Any] | None = None,
+) -> Callable[[F], F]: ...
+
+
+def task(
+    function: Any = None,
+    /,
+    *,
+    mock: Callable[..., Any] | None = None,
+    check: Check | None = None,
+    snapshot: bool | str | Collection[str] = True,
+    resources: Mapping[str, Any] | None = None,
+) -> Any:
+    """Make a function a task: in a `workflow` block, its calls run in parallel.
+
+    Outside of a block, and inside of a running task, a call runs the plain function.
+
+    Parameters
+    ----------
+    function
+        A function, method, class method, static method or other callable.
+    mock
+        A function with the same parameters that returns an example result, where the shape of the result depends on
+        the values of arguments. The call returns the structure of what it returns.
+    check
+        What a mismatch of types does: "error", "warn" or "off"; by default what the block says.
+    snapshot
+        False: the arguments are not copied; a name or names: these parameters are not. For tasks that run in the
+        driver's process; to another process, everything is pickled.
+    resources
+        What the runner should know of the resources that the task needs.
+
+    Raises
+    ------
+    TaskError
+        The function can't be a task: a coroutine or generator function, or nothing that can be called.
+    """
+    options = Options(mock, check, as_names(snapshot), resources)
+    if function is None:
+        return lambda decorated: _Task(decorated, options)
+    return _Task(function, options)
+
+
+def _underlying(wrapped: Any) -> Any:
+    if isinstance(wrapped, classmethod | staticmethod):
+        return wrapped.__func__
+    return wrapped
+
+
+def _unused(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> NoReturn:
+    raise AssertionError("tasks are called by their own __call__")
+
+
+class _BoundTask(wrapt.BoundFunctionWrapper):  # type: ignore[misc]
+    """A task that was looked up in an instance or a class."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        wrapped = self.__wrapped__
+        if in_force.get() is None and not opened:
+            return wrapped(*args, **kwargs)
+        if inspect.ismethod(wrapped):
+            return call(self._self_parent, wrapped.__func__, (wrapped.__self__, *args), kwargs)
+        return call(self._self_parent, wrapped, args, kwargs)
+
+    @property
+    def __parman_task__(self) -> Definition:
+        definition: Definition = self._self_parent.__parman_task__
+        return definition
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        owner = getattr(self.__wrapped__, "__self__", None)
+        if owner is not None:
+            return getattr, (owner, self.__wrapped__.__name__)
+        return self._self_parent.__reduce_ex__(protocol)
+
+
+class _Task(wrapt.FunctionWrapper):  # type: ignore[misc]
+    """A function whose calls in a block are run by its runner."""
+
+    __bound_function_wrapper__ = _BoundTask
+
+    def __init__(self, function: Any, options: Options) -> None:
+        if not callable(function) and not isinstance(function, classmethod | staticmethod):
+            raise TaskError(f"@task is for functions and other callables, not for a {type(function).__name__}")
+        super().__init__(function, _unused)
+        self._self_definition = Definition(_underlying(function), options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if in_force.get() is None and not opened:
+            return self.__wrapped__(*args, **kwargs)
+        return call(self, self.__wrapped__, args, kwargs)
+
+    @property
+    def __parman_task__(self) -> Definition:
+        return self._self_definition
+
+    def __repr__(self) -> str:
+        return f"<task {self._self_definition.name}>"
+
+    def __copy__(self) -> _Task:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> _Task:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        place = _place(self)
+        if place is not None:
+            return _import_task, place
+        # A pickler of another kind gets the bytes of ours, which knows functions of notebooks and closures.
+        return _load_task, (freeze((self.__wrapped__, self._self_definition.options), pickled),)
+
+    def __parman_reduce__(self) -> Any:
+        """What our own pickler writes: itself able to pickle any function, it keeps what is shared with others."""
+        place = _place(self)
+        if place is not None:
+            return _import_task, place
+        return _Task, (self.__wrapped__, self._self_definition.options)
+
+
+def _place(decorated: _Task) -> tuple[str, str] | None:
+    """Return the module and qualified name under which a task can be imported."""
+    module, name = getattr(decorated, "__module__", None), getattr(decorated, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or module == "__main__" or "<" in name:
+        return None
+    if module not in sys.modules:
+        return None
+    try:
+        found = _look_up(sys.modules[module], name)
+    except AttributeError:
+        return None
+    return (module, name) if found is decorated else None
+
+
+def _look_up(module: Any, name: str) -> Any:
+    found = module
+    for part in name.split("."):
+        found = inspect.getattr_static(found, part)
+    return found
+
+
+def _import_task(module: str, name: str) -> Any:
+    __import__(module)
+    return _look_up(sys.modules[module], name)
+
+
+def _load_task(frozen: Any) -> _Task:
+    return _Task(*frozen.thaw())

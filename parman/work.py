@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Running one call, wherever that is: the same few steps on every runner.
+
+The outcome of a call is either the values of the leaves of its result, in the order of the structure, or the
+exception. An outcome is always returned, never raised: what a task does ends in its own call and nowhere else.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from .context import InsideTask, in_force
+from .definitions import Definition
+from .errors import ArgumentError, StructureError
+from .failures import annotate, strip, traceback_text
+from .schemas import Structure
+
+__all__ = ["Outcome", "Remark", "describe_call", "perform"]
+
+
+@attrs.frozen
+class Remark:
+    """Something that the user is told once: a kind, and a sentence."""
+
+    kind: str
+    text: str
+
+
+@attrs.define
+class Outcome:
+    """How a call ended.
+
+    Attributes
+    ----------
+    values
+        The value of each leaf, if the task returned what it promised.
+    failure
+        The exception otherwise, without frames and with notes.
+    result
+        What the task returned, if the runner is to hand it out as it is.
+    remarks
+        What the user should know besides.
+    """
+
+    values: list[Any] | None
+    failure: BaseException | None
+    result: Any = None
+    remarks: tuple[Remark, ...] = ()
+
+
+class _ShortRepr(reprlib.Repr):
+    """Arguments in a line: long ones are cut, and a `repr` that raises is survived."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+        self.maxlong = 30
+        self.maxlevel = 3
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        size = getattr(x, "size", None)
+        if isinstance(size, int) and size > 10 and hasattr(x, "dtype"):
+            return f"<{type(x).__name__} {x.dtype} {getattr(x, 'shape', '')}>"
+        return super().repr_instance(x, level)
+
+
+_short = _ShortRepr()
+
+
+def describe_call(name: str, arguments: Mapping[str, Any]) -> str:
+    """Write a call in a line, with its arguments shortened."""
+    return f"{name}({', '.join(f'{key}={_short_text(value)}' for key, value in arguments.items())})"
+
+
+def _short_text(value: Any) -> str:
+    try:
+        return _short.repr(value).replace("\n", " ")
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def perform(
+    definition: Definition,
+    take_arguments: Callable[[], dict[str, Any]],
+    structure: Structure,
+    where: str,
+    *,
+    late: Sequence[str] = (),
+    check: str = "error",
+    runner: object = None,
+    in_place: bool = False,
+) -> Outcome:
+    """Call the function of a task, in this thread, and say how it ended.
+
+    Parameters
+    ----------
+    definition
+        The task.
+    take_arguments
+        Makes the arguments by name; they are the task's own, and nobody else should hold them.
+    structure
+        What was promised.
+    where
+        The line in the user's file that made the call, for the notes of a failure.
+    late
+        Parameters whose values were not known at the call: they are checked now.
+    check
+        "error", "warn" or "off".
+    runner
+        The runner, where it is in this process.
+    in_place
+        The caller of the task waits for it in the same thread: Ctrl-C is the caller's, the frames of a failure are
+        kept for a debugger, and the result is wanted as it is.
+    """
+    remarks: list[Remark] = []
+    arguments: dict[str, Any] = {}
+    inside = InsideTask(runner)
+    token = in_force.set(inside)
+    try:
+        arguments = take_arguments()
+        if late and check != "off":
+            _check_late(definition, arguments, late, check, remarks)
+        result = _call(definition, arguments)
+        values = structure.split(result)
+        remarks += _mismatches(definition, structure, values, check)
+    except BaseException as exception:  # SystemExit and KeyboardInterrupt too: they end the task, not the worker
+        if in_place and isinstance(exception, KeyboardInterrupt):
+            raise
+        _add_notes(exception, definition, arguments, where)
+        if not in_place:
+            strip(exception)
+        outcome = Outcome(None, exception)
+    else:
+        outcome = Outcome(values, None, result if in_place else None)
+    finally:
+        in_force.reset(token)
+    if inside.called:
+        remarks.append(_nested(definition, inside.called))
+    outcome.remarks = tuple(remarks)
+    return outcome
+
+
+def _call(definition: Definition, arguments: dict[str, Any]) -> Any:
+    args, kwargs = definition.schema.call_arguments(arguments)
+    return definition.function(*args, **kwargs)
+
+
+def _check_late(
+    definition: Definition, arguments: dict[str, Any], late: Sequence[str], check: str, remarks: list[Remark]
+) -> None:
+    problems = definition.schema.problems(arguments, late)
+    if problems and check == "error":
+        raise problems[0]
+    remarks += [Remark("argument", str(problem)) for problem in problems]
+
+
+def _mismatches(definition: Definition, structure: Structure, values: list[Any], check: str) -> list[Remark]:
+    if check == "off":
+        return []
+    return [Remark("result", f"{definition.name}() returned {text}") for text in structure.mismatches(values)]
+
+
+def _nested(definition: Definition, called: set[str]) -> Remark:
+    names = ", ".join(sorted(called))
+    return Remark(
+        "nested",
+        f"{definition.name}() called the tasks {names} while it was running: those ran in place, one after another; "
+        "call them from the workflow to run them in parallel",
+    )
+
+
+def _add_notes(exception: BaseException, definition: Definition, arguments: dict[str, Any], where: str) -> None:
+    trace = traceback_text(exception, skip=2)
+    annotate(exception, f"In the task {describe_call(definition.name, arguments)}, called at {where}.")
+    if not isinstance(exception, StructureError | ArgumentError):
+        annotate(exception, f"The task's traceback:\n{trace}")

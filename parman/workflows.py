@@ -1,0 +1,376 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The block: which runner is in force, which calls are made in it, how it ends."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from .closures import Closure
+from .context import InsideTask, call_site, in_force, opened
+from .definitions import Check
+from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
+from .failures import annotate
+from .journal import Journal, JournaledCall
+from .rules import Rules
+from .runners.base import Runner
+from .runners.concurrent import ConcurrentRunner
+from .runners.dry import DryRunner, DryRunStopped
+from .runners.serial import SerialRunner
+
+__all__ = ["Workflow", "call", "current_workflow", "share", "workflow"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("parman")
+
+_PATIENCE = 2.5
+"""How long leaving a block after Ctrl-C waits for futures to be failed [s]."""
+
+_RUNNERS = ("serial", "dry", "threads", "processes", "parsl")
+
+
+def workflow(
+    runner: Runner | Executor | str | None = None,
+    *,
+    check: Check = "error",
+    fail_fast: bool = False,
+    keep: bool = False,
+) -> Workflow:
+    """Make a block in which calls of tasks are run by a runner.
+
+    Parameters
+    ----------
+    runner
+        A runner; any PEP 3148 executor; or a name: "serial", "dry", "threads", "processes", with a number of workers
+        after a colon where that makes sense ("processes:4"). By default the name in the environment variable
+        `PARMAN_RUNNER`; inside another block, that block's runner; else "processes".
+    check
+        What arguments that don't fit their annotations do: "error", "warn" or "off".
+    fail_fast
+        The first failure ends the block: on the serial runner it is raised at the call, on others what is pending
+        is cancelled.
+    keep
+        Let `calls` list all calls, also those whose results nobody holds any more.
+
+    Returns
+    -------
+    Workflow
+        A context manager, for one `with` block or one `open()`.
+
+    Raises
+    ------
+    WorkflowError
+        The runner is not known, or the block stands in a task that runs on this very runner.
+    """
+    return Workflow(runner, check=check, fail_fast=fail_fast, keep=keep)
+
+
+class Workflow:
+    """A block of calls; made by `workflow`."""
+
+    def __init__(
+        self,
+        runner: Runner | Executor | str | None = None,
+        *,
+        check: Check = "error",
+        fail_fast: bool = False,
+        keep: bool = False,
+    ) -> None:
+        if check not in ("error", "warn", "off"):
+            raise WorkflowError(f"check must be 'error', 'warn' or 'off', not {check!r}")
+        self._wanted = runner
+        self._check: Check = check
+        self._runner: Runner | None = None
+        self._owns_runner = False
+        self._journal = Journal(keep=keep, fail_fast=fail_fast)
+        self._rules: Rules | None = None
+        self._token: Token[Any] | None = None
+        self._state = "new"
+        self._main_thread = False
+
+    # --- what the user sees ---
+
+    @property
+    def runner(self) -> Runner:
+        """The runner that is in force in the block."""
+        if self._runner is None:
+            raise WorkflowError("the block has not been entered, so that it has no runner yet")
+        return self._runner
+
+    @property
+    def calls(self) -> list[JournaledCall]:
+        """The calls that are pending, running or failed, and those whose results somebody still holds."""
+        return self._journal.calls()
+
+    @property
+    def failed(self) -> tuple[Failure, ...]:
+        """The calls that failed by themselves, each with its exception."""
+        return tuple(self._journal.failures())
+
+    def cancel(self) -> None:
+        """Cancel all calls that have not started."""
+        if self._runner is not None:
+            self._runner.cancel_pending(self._journal)
+
+    def open(self) -> Self:
+        """Enter the block for the whole process, as over several cells of a notebook; `close` leaves it."""
+        self._enter()
+        opened.append(self)
+        self._state = "open"
+        return self
+
+    def close(self) -> None:
+        """Leave a block that was entered with `open`, as the end of a `with` block does.
+
+        Raises
+        ------
+        WorkflowFailed
+            Calls failed and nobody retrieved the failures.
+        """
+        if self._state != "open":
+            raise WorkflowError("close() ends what open() began: this block is not open")
+        if self in opened:
+            opened.remove(self)
+        self._end(None)
+
+    def __enter__(self) -> Self:
+        self._enter()
+        self._token = in_force.set(self)
+        self._state = "entered"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            in_force.reset(self._token)
+            self._token = None
+        self._end(value)
+
+    def __repr__(self) -> str:
+        return f"<workflow on {type(self._runner).__name__ if self._runner else self._wanted!r}, {self._state}>"
+
+    # --- entering ---
+
+    def _enter(self) -> None:
+        if self._state != "new":
+            raise WorkflowError("a workflow serves for a single block: call workflow() again for another one")
+        around = current_workflow()
+        runner, self._owns_runner = _make_runner(self._wanted, around)
+        inside = in_force.get()
+        if isinstance(inside, InsideTask) and inside.runner is runner:
+            raise WorkflowError(
+                "this block stands in a task that runs on the same runner, and could wait for itself for ever: "
+                "give it a runner of its own, such as workflow('serial')"
+            )
+        self._runner = runner
+        self._main_thread = threading.current_thread() is threading.main_thread()
+        self._rules = Rules(runner.carrier, self._check, self._journal.tell_once, keep_originals=runner.is_dry)
+        if self._journal.fail_fast:
+            self._journal.on_failure = self._fail_fast
+        runner.begin(self._journal)
+        _open_blocks.add(self)
+
+    def _fail_fast(self) -> None:
+        self._journal.closed_to_calls = True
+        self.cancel()
+
+    # --- calls ---
+
+    def call(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Make a call in this block."""
+        runner = self.runner
+        try:
+            closure = Closure(task, args, kwargs, rules=self._rules, site=call_site())
+        except (ParmanError, TypeError) as error:
+            if not runner.is_dry:
+                raise
+            return runner.refuse(error, task.__parman_task__)
+        return runner.run(closure, self._journal)
+
+    def share(self, value: T) -> T:
+        """Take the snapshot of something big once."""
+        assert self._rules is not None
+        shared: Any = self._rules.share(value)
+        return shared  # type: ignore[no-any-return]
+
+    # --- leaving ---
+
+    def _end(self, cause: BaseException | None) -> None:
+        self._state = "left"
+        try:
+            if isinstance(self._runner, DryRunner):
+                self._end_dry(cause)
+            elif cause is None:
+                self._end_normally()
+            elif isinstance(cause, KeyboardInterrupt) and self._main_thread:
+                self._end_interrupted(cause)
+            else:
+                self._end_failed(cause)
+        finally:
+            self._close_runner()
+
+    def _end_dry(self, cause: BaseException | None) -> None:
+        if cause is None or isinstance(cause, DryRunStopped):
+            self.runner.finish(self._journal)
+        else:
+            annotate(cause, "This ended a dry run.")
+
+    def _end_normally(self) -> None:
+        try:
+            self._journal.wait()
+        except KeyboardInterrupt as interrupt:
+            self._end_interrupted(interrupt)
+            raise
+        self._journal.log_counts()
+        missed = self._journal.failures(all_of_them=False)
+        if missed:
+            raise _failed(missed)
+
+    def _end_failed(self, cause: BaseException) -> None:
+        self._journal.closed_to_calls = True
+        self.cancel()
+        try:
+            self._journal.wait()
+        except KeyboardInterrupt as interrupt:
+            self._end_interrupted(interrupt)
+            raise
+        self._note_failures(cause)
+
+    def _end_interrupted(self, cause: BaseException) -> None:
+        self._journal.closed_to_calls = True
+        self.runner.interrupt(self._journal)
+        if not self._journal.wait(_PATIENCE):
+            logger.warning("%d calls could not be ended in time", len(self._journal.pending()))
+        self._note_failures(cause)
+
+    def _note_failures(self, cause: BaseException) -> None:
+        self._journal.log_counts()
+        for closure, exception in self._journal.failures(all_of_them=False):
+            if exception is not cause and not isinstance(exception, Interrupted):
+                annotate(cause, f"Besides, {closure} failed: {type(exception).__name__}: {exception}")
+
+    def _close_runner(self) -> None:
+        _open_blocks.discard(self)
+        if self._owns_runner and self._runner is not None:
+            self._runner.shutdown()
+
+    def drop(self, deadline: float) -> None:
+        """Give everything up, since the interpreter ends."""
+        pending = self._journal.pending()
+        if pending and not isinstance(self._runner, DryRunner):
+            logger.warning(
+                "the interpreter ends in an open workflow: %d unfinished calls are dropped; "
+                "leave the block, or close() it, to wait for them",
+                len(pending),
+            )
+        self.runner.interrupt(self._journal)
+        self._journal.wait(max(0.0, deadline - time.monotonic()))
+
+
+_open_blocks: weakref.WeakSet[Workflow] = weakref.WeakSet()
+
+
+@atexit.register
+def _drop_open_blocks() -> None:
+    deadline = time.monotonic() + 1
+    for block in list(_open_blocks):
+        block.drop(deadline)
+
+
+def _failed(failures: list[Failure]) -> WorkflowFailed:
+    count = f"{len(failures)} call{'s' if len(failures) > 1 else ''} failed"
+    group = WorkflowFailed(count, [_as_exception(exception) for _, exception in failures])
+    group.failed = tuple(failures)
+    return group
+
+
+def _as_exception(exception: BaseException) -> Exception:
+    """Return what can be in an `ExceptionGroup`: an exit or interrupt in a task must not end the driver from there."""
+    if isinstance(exception, Exception):
+        return exception
+    error = RemoteError(f"{type(exception).__name__}: {exception}")
+    for note in getattr(exception, "__notes__", ()):
+        annotate(error, note)
+    return error
+
+
+def _make_runner(wanted: Runner | Executor | str | None, around: Workflow | None) -> tuple[Runner, bool]:
+    """Return the runner, and whether the block has to shut it down."""
+    if wanted is None:
+        name = os.environ.get("PARMAN_RUNNER")
+        if not name and around is not None:
+            return around.runner, False
+        wanted = name or "processes"
+    if isinstance(wanted, Runner):
+        return wanted, False
+    if isinstance(wanted, str):
+        return _runner_of_name(wanted), True
+    return ConcurrentRunner(wanted), True
+
+
+def _runner_of_name(text: str) -> Runner:
+    name, colon, number = text.partition(":")
+    workers = int(number) if number.isdecimal() and int(number) > 0 else None
+    if name not in _RUNNERS or (colon and (workers is None or name in ("serial", "dry"))):
+        raise WorkflowError(
+            f"there is no runner {text!r}: take {', '.join(_RUNNERS[:-1])} or {_RUNNERS[-1]}, where it makes sense "
+            "with a number of workers as in 'processes:4', or pass a Runner or an executor"
+        )
+    if name == "serial":
+        return SerialRunner()
+    if name == "dry":
+        return DryRunner()
+    if name == "threads":
+        return ConcurrentRunner.threads(workers)
+    if name == "processes":
+        return ConcurrentRunner.processes(workers)
+    raise WorkflowError("the runner 'parsl' is still to come: pass one of Parsl's executors")
+
+
+def current_workflow() -> Workflow | None:
+    """Return the block in force, if calls are made in one here."""
+    block = in_force.get()
+    if isinstance(block, InsideTask):
+        return None
+    return block if block is not None else (opened[-1] if opened else None)
+
+
+def share(value: T) -> T:
+    """Take the snapshot of something big once, for all calls that it is passed to.
+
+    Parameters
+    ----------
+    value
+        The value; its arrays can't be written by tasks.
+
+    Returns
+    -------
+    In a block a handle, to be passed to tasks, which receive the value; outside of a block the value itself.
+    """
+    block = current_workflow()
+    return value if block is None else block.share(value)
+
+
+def call(task: Any, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Make a call of a task: in the block in force, or in place if there is none."""
+    block = in_force.get()
+    if block is None:
+        block = opened[-1]
+    elif isinstance(block, InsideTask):
+        block.called.add(task.__parman_task__.name)
+        return function(*args, **kwargs)
+    return block.call(task, args, kwargs)
+
+

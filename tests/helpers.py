@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What several test modules need: futures in every state, gates, scripts in an interpreter of their own."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 30
+"""How long a test waits for what should come at once [s]."""
+
+ROOT = Path(__file__).parents[1]
+
+
+def succeeded(result: Any = None) -> Future[Any]:
+    """Make a future with a result."""
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
+
+
+def failed(exception: BaseException) -> Future[Any]:
+    """Make a future with an exception."""
+    future: Future[Any] = Future()
+    future.set_exception(exception)
+    return future
+
+
+def running() -> Future[Any]:
+    """Make a future whose call has started."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def cancelled() -> Future[Any]:
+    """Make a future that was cancelled, of which its executor has not taken notice."""
+    future: Future[Any] = Future()
+    future.cancel()
+    return future
+
+
+def cancelled_and_notified() -> Future[Any]:
+    """Make a future that was cancelled, as its executor knows."""
+    future = cancelled()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+def death(thing: object) -> threading.Event:
+    """Return an event that is set when the object is freed."""
+    event = threading.Event()
+    weakref.finalize(thing, event.set).atexit = False
+    return event
+
+
+def died(event: threading.Event) -> bool:
+    """Whether the object of `death` is freed, by the garbage collector at the latest."""
+    gc.collect()
+    return event.wait(TIMEOUT)
+
+
+def handled(post: Callable[[Callable[[], object]], None]) -> bool:
+    """Wait until a dispatcher has handled what was posted up to now."""
+    event = threading.Event()
+    post(event.set)
+    return event.wait(TIMEOUT)
+
+
+def dispatcher_threads() -> list[threading.Thread]:
+    """Return the threads of all dispatchers."""
+    return [thread for thread in threading.enumerate() if thread.name == "parman-dispatcher"]
+
+
+def in_thread(function: Callable[[], object]) -> threading.Thread:
+    """Start a thread."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def hasty_switches() -> Iterator[None]:
+    """Let the interpreter switch threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def interrupt_at(count: int, function: Callable[[], object]) -> bool:
+    """Call a function, and raise KeyboardInterrupt at the given one of the points where Ctrl-C would be noticed.
+
+    Returns
+    -------
+    bool
+        Whether the function got that far. Ctrl-C is noticed where a Python function is entered, and after a call in C.
+    """
+    seen = 0
+
+    def profile(_frame: Any, event: str, _arg: object) -> None:
+        nonlocal seen
+        if event in ("call", "c_return"):
+            seen += 1
+            if seen == count:
+                raise KeyboardInterrupt
+
+    try:
+        sys.setprofile(profile)
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def run_script(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in an interpreter of its own."""
+    command = [sys.executable, *options, "-c", text]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)

@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The rules of the house, read from the sources: what imports what, what is public, what a wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import graphlib
+import importlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import parman
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "parman"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES}
+SCRIPTS = [ROOT / name for name in ("Makefile", ".ci/run", ".ci/environment", ".ci/pythons")]
+
+# Each rank may import the ranks above it (and modules of its own rank, without cycles).
+RANKS = (
+    ("errors", "context"),
+    ("trees", "waiting"),
+    ("schemas", "snapshots", "scheduling", "promises"),
+    ("closures",),
+    ("runners", "staging"),
+    ("workflows",),
+    ("tasks", "jobs"),
+    ("__init__",),
+)
+
+
+def name_of(path: Path) -> str:
+    """Shorten a path for the name of a test."""
+    return str(path.relative_to(ROOT))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    """Tell whether this is `if TYPE_CHECKING:`, whose imports cost nothing at run time."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk the syntax tree without what only type checkers read."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if is_type_checking(child):
+            assert isinstance(child, ast.If)
+            for other in child.orelse:
+                yield from run_time_nodes(other)
+        else:
+            yield from run_time_nodes(child)
+
+
+def target(module: str, path: Path, node: ast.ImportFrom) -> str:
+    """Return the absolute name of the module that a `from ... import` names."""
+    if not node.level:
+        return node.module or ""
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    base = package[: len(package) - node.level + 1]
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def imports(path: Path, nodes: Iterator[ast.AST] | None = None) -> set[str]:
+    """Return the absolute names that a file imports when it is run (also late, in functions)."""
+    found: set[str] = set()
+    for node in nodes or run_time_nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = target(MODULES.get(path, ""), path, node)
+            found.update({base} | {f"{base}.{alias.name}" for alias in node.names})
+    return found
+
+
+def imports_at_import(path: Path) -> set[str]:
+    """Return the absolute names that are imported when the file is: not those in functions."""
+
+    def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+        yield node
+        for child in ast.iter_child_nodes(node):
+            if not (is_type_checking(child) or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
+                yield from outside_functions(child)
+
+    return imports(path, outside_functions(ast.parse(path.read_text())))
+
+
+def rank(module: str) -> int | None:
+    """Return the rank of a module of the package; None for one that the list above does not name."""
+    first = module.removeprefix("parman").lstrip(".").split(".")[0] or "__init__"
+    return next((number for number, names in enumerate(RANKS) if first in names), None)
+
+
+def test_imports_have_no_cycles() -> None:
+    """No module of the package imports itself by way of others."""
+    graph = {module: imports_at_import(path) & set(MODULES.values()) - {module} for path, module in MODULES.items()}
+    # A package is imported with any of its modules, which is no cycle as long as it imports nothing of them first.
+    graph = {module: {name for name in names if not module.startswith(name + ".")} for module, names in graph.items()}
+    tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    """A module imports nothing of a later rank, at any time; a module without a rank is imported by its users alone."""
+    module = MODULES[path]
+    own = rank(module)
+    for name in imports(path) & set(MODULES.values()) - {"parman"}:
+        other = rank(name)
+        assert own is None or other is None or other <= own, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_only_its_runner_imports_parsl(path: Path) -> None:
+    """Parsl is imported in one place."""
+    engines = {name.split(".")[0] for name in imports(path)}
+    assert "parsl" not in engines or name_of(path) == "parman/runners/parsl.py"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_the_library_does_not_print(path: Path) -> None:
+    """What the library has to say goes through the logging module."""
+    tree = ast.parse(path.read_text())
+    printed = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "print"]
+    assert not printed
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_exported_names_are_there(path: Path) -> None:
+    """Each module says what it exports, sorted and without repetition, and has it."""
+    module = importlib.import_module(MODULES[path]) if path.name != "parsl.py" else pytest.importorskip("parsl")
+    exported = getattr(module, "__all__", None)
+    if path.name == "__init__.py" and exported is None:
+        return
+    assert exported is not None, f"{MODULES[path]} has no __all__"
+    assert list(exported) == sorted(set(exported))
+    assert [name for name in exported if not hasattr(module, name)] == []
+
+
+def test_public_names_are_importable_from_the_top() -> None:
+    """What `parman` exports is documented, and `dir()` shows it."""
+    assert set(parman.__all__) <= set(dir(parman))
+    public = {name: getattr(parman, name) for name in parman.__all__}
+    assert [name for name, thing in public.items() if callable(thing) and not thing.__doc__] == []
+
+
+PUBLIC = (
+    "task workflow resolve as_resolved as_future cancel share Length Keys Whole Closure WaitGraph WaitFuture Scheduler "
+    "ScheduledFuture SerialRunner DryRunner ConcurrentRunner ParmanError ArgumentError HiddenFutureError "
+    "FutureTypeError FutureUseError StructureError TaskError WorkflowError WorkerDied RemoteError Interrupted "
+    "WorkflowFailed DryRunErrors MissingExtra"
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC.split())
+def test_promised_names_are_public(name: str) -> None:
+    """The names that the design promises come from `parman` itself."""
+    assert name in parman.__all__
+
+
+def test_importing_costs_no_optional_dependency() -> None:
+    """`import parman` loads neither engines nor numpy, nor the type checker that is needed later."""
+    heavy = "numpy parsl loky typeguard ase scipy matplotlib IPython asyncio multiprocessing.pool"
+    script = f"import sys, parman; print([name for name in {heavy.split()!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def tracked() -> list[Path]:
+    """Return the project's own Python files."""
+    folders = ("parman", "tests", "demos", "benchmarks")
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*tracked(), *SCRIPTS], ids=name_of)
+def test_files_say_their_licence(path: Path) -> None:
+    """Each file begins with the two SPDX lines (after the interpreter line of a script)."""
+    lines = [line for line in path.read_text().splitlines()[:3] if not line.startswith("#!")]
+    assert lines[0].startswith("# SPDX-FileCopyrightText: ")
+    assert lines[1] == "# SPDX-License-Identifier: LGPL-3.0-or-later"
+
+
+def configured() -> configparser.ConfigParser:
+    """Read setup.cfg."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def packages() -> set[str]:
+    """Return the directories below `parman/` that hold modules, as package names."""
+    return {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES}
+
+
+def test_every_package_is_named() -> None:
+    """setup.cfg names each package of the tree, and none that is not there."""
+    assert set(configured()["options"]["packages"].split()) == packages()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Build a wheel from a copy of the project, and list its files."""
+    copy = tmp_path_factory.mktemp("wheel") / "project"
+    rubbish = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "results")
+    shutil.copytree(ROOT, copy, ignore=rubbish)
+    script = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
+    result = subprocess.run([sys.executable, "-c", script], cwd=copy, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (built,) = (copy / "dist").glob("*.whl")
+    return zipfile.ZipFile(built).namelist()
+
+
+def test_a_wheel_holds_the_package_and_nothing_else(wheel: list[str]) -> None:
+    """A wheel installs `parman`, whole and typed, and nothing beside it."""
+    installed = {name for name in wheel if ".dist-info/" not in name}
+    assert installed == {name_of(path) for path in SOURCES} | {"parman/py.typed"}
+
+
+def test_a_wheel_holds_the_licence(wheel: list[str]) -> None:
+    """Both licence texts, which the LGPL consists of, travel with the package."""
+    names = {Path(name).name for name in wheel if ".dist-info/" in name}
+    assert {"COPYING", "COPYING.LESSER"} <= names
+
+
+def test_extras_of_the_readme_exist() -> None:
+    """Each extra that the README or CONTRIBUTING speaks of can be installed."""
+    extras = set(configured()["options.extras_require"])
+    text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    mentioned = {name for group in text.split("parman[")[1:] for name in group.split("]")[0].split(",")}
+    assert mentioned <= extras
