@@ -14,12 +14,15 @@ from __future__ import annotations
 import collections.abc as abc
 import numbers
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .nodes import StandIn
 from .paths import Index, Key, Path, Step, format_path, short_repr
+from .trees import ItemTypes
 
 __all__ = [
     "Checker",
@@ -32,6 +35,7 @@ __all__ = [
     "TupleChecker",
     "TypedDictChecker",
     "UnionChecker",
+    "Visit",
     "fits_class",
 ]
 
@@ -52,6 +56,16 @@ class Mismatch(NamedTuple):
         kind = type(self.value).__qualname__.rpartition("<locals>.")[2]
         shown = "None" if self.value is None else f"{short_repr(self.value)} ({kind})"
         return f"{format_path(name, self.path)} is {shown}"
+
+
+class Visit(ItemTypes):
+    """One look at one value: what was found out already, and which values are being looked at."""
+
+    __slots__ = ("busy",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy: set[tuple[int, int]] = set()
 
 
 class Checker:
@@ -76,20 +90,29 @@ class Checker:
         """Tell whether a value of a class that is not sure fits, without what is in it."""
         return True
 
-    def inside(self, value: Any) -> Mismatch | None:
+    def inside(self, value: Any, visit: Visit) -> Mismatch | None:
         """Return the first thing in a fitting value that does not fit."""
         return None
 
-    def find(self, value: object) -> Mismatch | None:
+    def find(self, value: object, visit: Visit | None = None) -> Mismatch | None:
         """Return the first thing that does not fit, None if all does or if nobody can tell."""
         try:
-            return None if self.sure(type(value)) else self.search(value)
+            return None if self.sure(type(value)) else self.search(value, visit or Visit())
         except Exception:
             return None
 
-    def search(self, value: Any) -> Mismatch | None:
+    def search(self, value: Any, visit: Visit) -> Mismatch | None:
         """Return the first thing that does not fit in a value of a class that is not sure."""
-        return self.inside(value) if self.fits(value) else Mismatch((), value, self.annotation)
+        return self.inside(value, visit) if self.fits(value) else Mismatch((), value, self.annotation)
+
+    def unsure(self, container: object, values: Collection[object], visit: Visit) -> set[type]:
+        """Return the classes among the values of a container whose instances have to be looked at one by one."""
+        unsure = {cls for cls in visit.of(container, values) if not self.sure(cls)}
+        return set() if unsure and self.all_fit(values, unsure) else unsure
+
+    def all_fit(self, values: Collection[Any], classes: set[type]) -> bool:
+        """Tell at one glance that all values of these classes fit; False where that needs a closer look."""
+        return False
 
 
 class ClassChecker(Checker):
@@ -160,11 +183,11 @@ class UnionChecker(Checker):
     def fits_all(self, cls: type) -> bool:
         return any(member.sure(cls) for member in self.members)
 
-    def search(self, value: Any) -> Mismatch | None:
+    def search(self, value: Any, visit: Visit) -> Mismatch | None:
         """Return None if a member accepts the value, else what the member that got furthest says."""
         deepest = Mismatch((), value, self.annotation)
         for member in self.members:
-            found = member.find(value)
+            found = member.find(value, visit)
             if found is None:
                 return None
             if len(found.path) > len(deepest.path):
@@ -191,21 +214,22 @@ class ItemsChecker(ClassChecker):
     def fits(self, value: Any) -> bool:
         return super().fits(value) and not (isinstance(value, str | bytes | bytearray | range) and len(value) > 0)
 
-    def inside(self, value: Any) -> Mismatch | None:
-        ordered = isinstance(value, list | tuple | deque | str | bytes | bytearray | range)
-        return _first(self.item, value, Index if ordered else Key)
+    def all_fit(self, values: Collection[Any], classes: set[type]) -> bool:
+        if not (classes <= {list, tuple} and len(values) > 100 and all(issubclass(cls, self.cls) for cls in classes)):
+            return False
+        containers = (value for value in values if type(value) in classes)
+        return all(map(self.item.sure, set(map(type, chain.from_iterable(containers)))))
 
-
-def _first(checker: Checker, values: Iterable[Any], step: Callable[[Any], Step]) -> Mismatch | None:
-    """Return the first mismatch among values; dict values come with their keys as the step, others with positions."""
-    if all(map(checker.sure, set(map(type, values)))):
+    def inside(self, value: Any, visit: Visit) -> Mismatch | None:
+        if not isinstance(value, self.STORED):
+            return None
+        unsure = self.item.unsure(value, value, visit)
+        for position, item in enumerate(value) if unsure else ():
+            if type(item) in unsure:
+                found = self.item.find(item, visit)
+                if found is not None:
+                    return found.inside(Key(item) if isinstance(value, set | frozenset | dict) else Index(position))
         return None
-    for position, value in enumerate(values):
-        if not checker.sure(type(value)):
-            found = checker.find(value)
-            if found is not None:
-                return found.inside(step(position if step is Index else value))
-    return None
 
 
 class MappingChecker(ClassChecker):
@@ -219,14 +243,16 @@ class MappingChecker(ClassChecker):
     def fits_all(self, cls: type) -> bool:
         return super().fits_all(cls) and not issubclass(cls, dict)
 
-    def inside(self, value: Any) -> Mismatch | None:
+    def inside(self, value: Any, visit: Visit) -> Mismatch | None:
         if not isinstance(value, dict):
             return None
-        found = _first(self.key, value.keys(), Key)
-        if found is not None or all(map(self.value.sure, set(map(type, value.values())))):
-            return found
-        for key, item in value.items():
-            found = self.value.find(item)
+        for key in value if self.key.unsure(value.keys(), value.keys(), Visit()) else ():
+            found = self.key.find(key, visit)
+            if found is not None:
+                return found.inside(Key(key))
+        unsure = self.value.unsure(value, value.values(), visit)
+        for key, item in value.items() if unsure else ():
+            found = self.value.find(item, visit) if type(item) in unsure else None
             if found is not None:
                 return found.inside(Key(key))
         return None
@@ -242,12 +268,22 @@ class TupleChecker(Checker):
     def fits_all(self, cls: type) -> bool:
         return False
 
+    def all_fit(self, values: Collection[Any], classes: set[type]) -> bool:
+        if classes != {tuple} or len(values) <= 100:
+            return False
+        rows = (value for value in values if type(value) is tuple)
+        return all(map(self.fits_row, set(map(tuple, map(partial(map, type), rows)))))
+
+    def fits_row(self, row: tuple[type, ...]) -> bool:
+        """Tell whether all tuples of items of these classes fit."""
+        return len(row) == len(self.items) and all(map(Checker.sure, self.items, row))
+
     def fits(self, value: Any) -> bool:
         return isinstance(value, tuple) and len(value) == len(self.items)
 
-    def inside(self, value: Any) -> Mismatch | None:
+    def inside(self, value: Any, visit: Visit) -> Mismatch | None:
         for position, (checker, item) in enumerate(zip(self.items, value, strict=True)):
-            found = checker.find(item)
+            found = checker.find(item, visit)
             if found is not None:
                 return found.inside(Index(position))
         return None
@@ -267,9 +303,9 @@ class TypedDictChecker(Checker):
     def fits(self, value: Any) -> bool:
         return isinstance(value, Mapping) and self.required.issubset(value.keys())
 
-    def inside(self, value: Any) -> Mismatch | None:
+    def inside(self, value: Any, visit: Visit) -> Mismatch | None:
         for key, checker in self.items.items():
-            found = checker.find(value[key]) if key in value else None
+            found = checker.find(value[key], visit) if key in value else None
             if found is not None:
                 return found.inside(Key(key))
         return None
@@ -296,7 +332,6 @@ class LazyChecker(Checker):
         super().__init__(annotation)
         self.make = make
         self.made: Checker | None = None
-        self.busy: set[int] = set()
 
     def checker(self) -> Checker:
         """Return the checker of the type."""
@@ -307,12 +342,13 @@ class LazyChecker(Checker):
     def fits_all(self, cls: type) -> bool:
         return self.checker().sure(cls)
 
-    def search(self, value: Any) -> Mismatch | None:
+    def search(self, value: Any, visit: Visit) -> Mismatch | None:
         """Return what the checker of the type finds."""
-        if id(value) in self.busy:
+        place = (id(self), id(value))
+        if place in visit.busy:
             return None
-        self.busy.add(id(value))
+        visit.busy.add(place)
         try:
-            return self.checker().find(value)
+            return self.checker().find(value, visit)
         finally:
-            self.busy.discard(id(value))
+            visit.busy.discard(place)

@@ -151,12 +151,13 @@ class Closure:
         """Note which parameters hold futures, and which futures may be replaced by an exception."""
         schema = self.definition.schema
         index = {id(future): i for i, future in enumerate(self.dependencies)}
-        late, refused = set(), set()
+        late: set[str] = set()
+        refused: set[int] = set()
         for path, future in futures_in(arguments):
-            name = path[0].key
+            name = str(path[0].key)  # type: ignore[union-attr]
             late.add(name)
             if not (schema.admitting and schema.admits(name, path[1:])):
-                refused.add(index.get(id(future)))
+                refused.add(index[id(future)])
         self.late = tuple(sorted(late))
         if schema.admitting:
             self.admitted = frozenset(range(len(self.dependencies))) - refused

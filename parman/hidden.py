@@ -209,10 +209,10 @@ def _find_attribute_readers(cls: type) -> list[_Reader]:
     stored = None
     for base in cls.__mro__:
         for name, descriptor in vars(base).items():
-            if type(descriptor) is MemberDescriptorType and not name.startswith("__"):  # a function's globals
-                slots.append((Attr(name), descriptor))
-            elif name == "__dict__" and type(descriptor) is GetSetDescriptorType:
+            if name == "__dict__" and type(descriptor) in (GetSetDescriptorType, MemberDescriptorType):
                 stored = descriptor
+            elif type(descriptor) is MemberDescriptorType and not name.startswith("__"):  # as a function's globals
+                slots.append((Attr(name), descriptor))
     readers: list[_Reader] = [partial(_stored, stored)] if stored is not None else []
     return [*readers, partial(_slots, slots)] if slots else readers
 

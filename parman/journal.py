@@ -38,6 +38,9 @@ class JournaledCall(Protocol):
     retrieved: bool
     state: str
 
+    def cancel(self) -> None:
+        """Cancel what has not started."""
+
 
 class Journal:
     """The calls of one block.

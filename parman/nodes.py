@@ -7,11 +7,13 @@ Rebuilding never calls `__init__`, `__post_init__`, a converter or a validator: 
 written in C at the bottom, gets the attributes of the old one, and is filled behind the back of its own methods.
 """
 
+# ruff: noqa: D102 (what the methods of the base promise is said there)
+
 from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from decimal import Decimal
 from enum import EnumMeta
@@ -47,11 +49,19 @@ class Kind:
         self.base: Any = base
         self.members = _member_descriptors(cls)
 
-    def pairs(self, node: Any) -> list[tuple[Step, object]]:
-        """Return what is directly in the node, with the steps to it."""
+    def items(self, node: Any) -> Iterable[tuple[Any, object]]:
+        """Return what is directly in the node, each with its position, key or name."""
         raise NotImplementedError
 
-    def values(self, node: Any) -> Iterable[object]:
+    def step(self, key: Any) -> Step:
+        """Return the step that a position, key or name stands for."""
+        raise NotImplementedError
+
+    def pairs(self, node: Any) -> list[tuple[Step, object]]:
+        """Return what is directly in the node, each with the step to it."""
+        return [(self.step(key), value) for key, value in self.items(node)]
+
+    def values(self, node: Any) -> Collection[object]:
         """Return what is directly in the node, from left to right."""
         raise NotImplementedError
 
@@ -83,11 +93,14 @@ class Kind:
 
 
 class _ListKind(Kind):
-    def pairs(self, node: Any) -> list[tuple[Step, object]]:
-        return [(Index(position), item) for position, item in enumerate(self.values(node))]
+    def items(self, node: Any) -> Iterable[tuple[Any, object]]:
+        return enumerate(self.values(node))
 
-    def values(self, node: Any) -> Iterable[object]:
-        values: Iterable[object] = self.base.__iter__(node)
+    def step(self, key: Any) -> Step:
+        return Index(key)
+
+    def values(self, node: Any) -> Collection[object]:
+        values: Collection[object] = node if type(node) is self.base else list(self.base.__iter__(node))
         return values
 
     def fill(self, new: Any, node: Any, values: list[object]) -> None:
@@ -97,22 +110,30 @@ class _ListKind(Kind):
 class TupleKind(_ListKind):
     """Tuples and named tuples, which can't be made before their items are there."""
 
-    def pairs(self, node: Any) -> list[tuple[Step, object]]:  # noqa: D102 (inherited)
-        names = getattr(self.cls, "_fields", None)
-        if names is None:
-            return super().pairs(node)
-        return [(Attr(name), item) for name, item in zip(names, self.values(node), strict=False)]
+    def __init__(self, cls: type, base: type) -> None:
+        super().__init__(cls, base)
+        self.names: tuple[str, ...] | None = getattr(cls, "_fields", None)
 
-    def filled(self, node: Any, values: list[object]) -> Any:  # noqa: D102 (inherited)
+    def items(self, node: Any) -> Iterable[tuple[Any, object]]:
+        return enumerate(self.values(node)) if self.names is None else zip(self.names, self.values(node), strict=False)
+
+    def step(self, key: Any) -> Step:
+        return Index(key) if self.names is None else Attr(key)
+
+    def filled(self, node: Any, values: list[object]) -> Any:
         return self.keep_attributes(node, tuple.__new__(self.cls, values))
 
 
 class _DictKind(Kind):
-    def pairs(self, node: Any) -> list[tuple[Step, object]]:
-        return [(Key(key), value) for key, value in self.base.items(node)]
+    def items(self, node: Any) -> Iterable[tuple[Any, object]]:
+        items: Iterable[tuple[Any, object]] = self.base.items(node)
+        return items
 
-    def values(self, node: Any) -> Iterable[object]:
-        values: Iterable[object] = self.base.values(node)
+    def step(self, key: Any) -> Step:
+        return Key(key)
+
+    def values(self, node: Any) -> Collection[object]:
+        values: Collection[object] = self.base.values(node)
         return values
 
     def fill(self, new: Any, node: Any, values: list[object]) -> None:
@@ -130,25 +151,31 @@ class _RecordKind(Kind):
         self.names = tuple(record_fields(cls) or ())
         self.slots = {name: slots[name] for name in self.names if name in slots}
 
-    def pairs(self, node: Any) -> list[tuple[Step, object]]:
+    def fields(self, node: Any) -> dict[str, object]:
+        """Return the fields that are set."""
         stored = getattr(node, "__dict__", {})
-        found: list[tuple[Step, object]] = []
+        found: dict[str, object] = {}
         for name in self.names:
             if name in self.slots:
                 try:
-                    found.append((Attr(name), self.slots[name].__get__(node)))
+                    found[name] = self.slots[name].__get__(node)
                 except AttributeError:
                     pass
             elif name in stored:
-                found.append((Attr(name), stored[name]))
+                found[name] = stored[name]
         return found
 
-    def values(self, node: Any) -> Iterable[object]:
-        return [value for _, value in self.pairs(node)]
+    def items(self, node: Any) -> Iterable[tuple[Any, object]]:
+        return self.fields(node).items()
+
+    def step(self, key: Any) -> Step:
+        return Attr(key)
+
+    def values(self, node: Any) -> Collection[object]:
+        return self.fields(node).values()
 
     def fill(self, new: Any, node: Any, values: list[object]) -> None:
-        for (step, _), value in zip(self.pairs(node), values, strict=True):
-            name = step.name  # type: ignore[union-attr]
+        for name, value in zip(self.fields(node), values, strict=True):
             if name in self.slots:
                 self.slots[name].__set__(new, value)
             else:

@@ -283,12 +283,12 @@ class Promise(DispatchedFuture[Any]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Future):
             return self is other
-        self._refuse("compared with ==")
+        return self._refuse("compared with ==")
 
     def __ne__(self, other: object) -> bool:
         if isinstance(other, Future):
             return self is not other
-        self._refuse("compared with !=")
+        return self._refuse("compared with !=")
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
@@ -319,9 +319,7 @@ _ARITHMETIC = "add sub mul truediv floordiv mod divmod pow matmul lshift rshift 
 _REFUSED = {
     "asked for its truth": "bool",
     "ordered": "lt le gt ge",
-    "used in arithmetic": " ".join(
-        f"{name} r{name} i{name}" for name in _ARITHMETIC.split() if name != "divmod"
-    )
+    "used in arithmetic": " ".join(f"{name} r{name} i{name}" for name in _ARITHMETIC.split() if name != "divmod")
     + " divmod rdivmod neg pos abs invert round trunc floor ceil",
     "measured with len()": "len",
     "iterated over": "iter reversed",

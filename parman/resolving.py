@@ -170,4 +170,5 @@ def cancel(tree: Any) -> bool:
         Whether all futures in the tree are cancelled. Calls that have started go on.
     """
     futures = [future for _, future in futures_in(tree)]
-    return all([f.cancel_with_causes() if isinstance(f, Promise) else f.cancel() for f in futures])
+    cancelled = [f.cancel_with_causes() if isinstance(f, Promise) else f.cancel() for f in futures]
+    return all(cancelled)

@@ -26,6 +26,7 @@ from .annotations import (
     item_type,
 )
 from .binding import Binder, call_arguments
+from .checkers import Visit
 from .checks import checker_for
 from .errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
 from .fits import can_fit
@@ -66,6 +67,7 @@ class Schema:
         self.name = _name_of(function)
         self.signature = _signature_of(function)
         self._parameters = dict(self.signature.parameters)
+        self._defaults = {p.name: p.default for p in self._parameters.values() if p.default is not p.empty}
         self._binder = Binder(self.name, self.signature)
         self._names = _names_of(function)
         self._annotations: dict[str, Any] = {}
@@ -134,13 +136,14 @@ class Schema:
         annotation = self.annotation(name)
         if annotation is Any:
             return
-        mismatch = checker_for(annotation).find(value)
+        visit = Visit()
+        mismatch = checker_for(annotation).find(value, visit)
         if mismatch is not None:
             wanted = describe(mismatch.annotation)
             yield ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
         if type(value) in ATOMS:
             return
-        for path, future in futures_in(value):
+        for path, future in futures_in(value, visit):
             declared, wanted = getattr(future, "declared", Any), annotation_at(annotation, path)
             if declared is not Any and not can_fit(declared, wanted):
                 yield self._future_error(format_path(name, path), future, declared, wanted)
@@ -200,7 +203,7 @@ class Schema:
             return self._fixed
         if self.mock is not None:
             return Structure(self._mocked_form(arguments), self.name)
-        call = Call(self.name, tuple(self._parameters), _OpenedShares(arguments))
+        call = Call(self.name, tuple(self._parameters), self._defaults | {k: opened(v) for k, v in arguments.items()})
         form, fixed = form_of_annotation(self.annotation("return"), call)
         structure = Structure(form, self.name)
         if fixed:
@@ -213,13 +216,6 @@ class Schema:
             return form_of_example(self.mock_result(arguments), annotation)
         except FutureUseError:
             return Leaf(annotation)
-
-
-class _OpenedShares(dict[str, Any]):
-    """Arguments, with what is shared in place of its handle."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return opened(super().get(name, default))
 
 
 def opened(value: Any) -> Any:

@@ -164,12 +164,16 @@ def _failing(write: Writer, value: object) -> list[tuple[Trail, object, Exceptio
         if error is None:
             return []
         begun.add(id(node))
-        if is_leaf(node) or isinstance(error.__cause__ or error, RecursionError):
+        if is_leaf(node) or (trail and _is_too_deep(error)):
             return [(trail, node, error)]
         below = [found for step, child in children(node) for found in look((*trail, step), child)]
         return below or [(trail, node, error)]
 
     return look((), value)
+
+
+def _is_too_deep(error: Exception) -> bool:
+    return isinstance(error.__cause__ or error, RecursionError)
 
 
 def _freeze_the_rest(place: Place, ledger: Ledger, as_is: AsIs | None) -> tuple[Frozen, Record]:
@@ -200,7 +204,7 @@ def _deepest(write: Writer, trail: Trail, obj: object, error: Exception) -> tupl
     """Return the way to the innermost object that can't be pickled, and why it can't."""
     attempts = _ATTEMPTS
     seen = {id(obj): obj}
-    todo = inside(obj)
+    todo = [] if _is_to_blame(obj, error) else inside(obj)
     while todo and attempts:
         step, child = todo.pop(0)
         if type(child) in ATOMS or id(child) in seen:
@@ -209,5 +213,11 @@ def _deepest(write: Writer, trail: Trail, obj: object, error: Exception) -> tupl
         attempts -= 1
         failure = _failure(write, child)
         if failure is not None:
-            trail, error, todo = (*trail, step), failure, inside(child)
+            trail, error = (*trail, step), failure
+            todo = [] if _is_to_blame(child, error) else inside(child)
     return trail, error
+
+
+def _is_to_blame(obj: object, error: Exception) -> bool:
+    """Tell whether it is an object itself, rather than something in it, that can't be pickled."""
+    return _is_too_deep(error) or f"{type(obj).__name__}' object" in str(error)

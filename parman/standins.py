@@ -41,7 +41,7 @@ def stand_in(cls: type, fields: Mapping[str, object], whole: Promise) -> Any:
     whole
         The future of the object itself.
     """
-    instance = object.__new__(_stand_in_class(cls))
+    instance: Any = object.__new__(_stand_in_class(cls))
     for name, value in fields.items():
         object.__setattr__(instance, name, value)
     object.__setattr__(instance, "_parman_whole", whole)
@@ -105,11 +105,7 @@ class _Behaviour(StandIn):
         whole, changes = self._parman_pass()
         return [
             ((), whole),
-            *(
-                ((Attr(name), *path), future)
-                for name, value in changes.items()
-                for path, future in futures_in(value)
-            ),
+            *(((Attr(name), *path), future) for name, value in changes.items() for path, future in futures_in(value)),
         ]
 
     def __getattribute__(self, name: str) -> Any:

@@ -27,7 +27,7 @@ MakeLeaf: TypeAlias = Callable[[Any], Any]
 MakeStandIn: TypeAlias = Callable[[type, dict[str, Any], Any], Any]
 
 
-class Misfit(Exception):  # noqa: N818 (caught in this module, never seen outside)
+class Misfit(Exception):
     """A value has another form than promised."""
 
     def __init__(self, path: Path, promised: str, value: object) -> None:

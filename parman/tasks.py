@@ -90,7 +90,7 @@ def _unused(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> NoReturn:
     raise AssertionError("tasks are called by their own __call__")
 
 
-class _BoundTask(wrapt.BoundFunctionWrapper):  # type: ignore[misc]
+class _BoundTask(wrapt.BoundFunctionWrapper[..., Any]):
     """A task that was looked up in an instance or a class."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,7 +113,7 @@ class _BoundTask(wrapt.BoundFunctionWrapper):  # type: ignore[misc]
         return self._self_parent.__reduce_ex__(protocol)
 
 
-class _Task(wrapt.FunctionWrapper):  # type: ignore[misc]
+class _Task(wrapt.FunctionWrapper[..., Any]):
     """A function whose calls in a block are run by its runner."""
 
     __bound_function_wrapper__ = _BoundTask
@@ -150,7 +150,7 @@ class _Task(wrapt.FunctionWrapper):  # type: ignore[misc]
         return _load_task, (freeze((self.__wrapped__, self._self_definition.options), pickled),)
 
     def __parman_reduce__(self) -> Any:
-        """What our own pickler writes: itself able to pickle any function, it keeps what is shared with others."""
+        """Return what our own pickler writes, which can pickle any function and keeps what it shares with others."""
         place = _place(self)
         if place is not None:
             return _import_task, place

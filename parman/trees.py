@@ -13,9 +13,10 @@ that runs through a tuple thus keeps its form, as long as anything in it can be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 from .nodes import ATOMS, Kind, StandIn, TupleKind, children, is_leaf, kind_of, record_fields
 from .paths import Attr, Index, Key, Path, Step, format_path, short_repr
@@ -24,6 +25,7 @@ __all__ = [
     "ATOMS",
     "Attr",
     "Index",
+    "ItemTypes",
     "Key",
     "Path",
     "StandIn",
@@ -43,47 +45,76 @@ __all__ = [
 class _Link:
     """A path, read from its end: a leaf's path is written out only when somebody wants it."""
 
-    __slots__ = ("above", "step")
+    __slots__ = ("above", "key", "kind")
 
-    def __init__(self, above: _Link | None, step: Step) -> None:
+    def __init__(self, above: _Link | None, kind: Kind, key: object) -> None:
         self.above = above
-        self.step = step
+        self.kind = kind
+        self.key = key
 
 
 def _path(link: _Link | None) -> Path:
     steps = []
     while link is not None:
-        steps.append(link.step)
+        steps.append(link.kind.step(link.key))
         link = link.above
     return tuple(reversed(steps))
 
 
-def _inside(node: object, kind: Kind, passed_over: frozenset[type]) -> Iterator[tuple[Step, object]]:
-    if passed_over and passed_over.issuperset(map(type, kind.values(node))):
-        return iter(())
-    return iter(kind.pairs(node))
+_PLAIN = frozenset({list, tuple})
 
 
-def _leaves(tree: object, passed_over: frozenset[type]) -> Iterator[tuple[_Link | None, object]]:
-    """Yield the leaves from left to right, perhaps without some whose type is to be passed over."""
+class ItemTypes:
+    """The classes of what is in large containers, found once for several readers of the same tree."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: dict[int, set[type]] = {}
+
+    def of(self, container: Any, values: Collection[object]) -> set[type]:
+        """Return the classes of the values of a container, which must live as long as this object is used."""
+        found = self.known.get(id(container))
+        if found is None:
+            found = set(map(type, values))
+            if len(values) > 100:
+                self.known[id(container)] = found
+        return found
+
+
+def _leaves(tree: object, types: ItemTypes | None) -> Iterator[tuple[_Link | None, object]]:
+    """Yield the leaves from left to right; given `types`, without those that are in containers of nothing but atoms."""
     kind = kind_of(type(tree))
     if kind is None:
         yield None, tree
         return
     seen = {id(tree): tree}
-    stack: list[tuple[_Link | None, Iterator[tuple[Step, object]]]] = [(None, _inside(tree, kind, passed_over))]
+    stack: list[tuple[_Link | None, Kind, Iterator[tuple[Any, object]]]] = []
+    if types is None or not _only_atoms(tree, kind, types):
+        stack.append((None, kind, iter(kind.items(tree))))
     while stack:
-        above, rest = stack[-1]
-        for step, child in rest:
+        above, outer, rest = stack[-1]
+        for key, child in rest:
             kind = kind_of(type(child))
             if kind is None:
-                yield _Link(above, step), child
-            elif id(child) not in seen:
+                yield _Link(above, outer, key), child
+            elif id(child) not in seen and (types is None or not _only_atoms(child, kind, types)):
                 seen[id(child)] = child
-                stack.append((_Link(above, step), _inside(child, kind, passed_over)))
+                stack.append((_Link(above, outer, key), kind, iter(kind.items(child))))
                 break
         else:
             stack.pop()
+
+
+def _only_atoms(node: object, kind: Kind, types: ItemTypes) -> bool:
+    """Tell whether a container holds nothing but atoms, or lists and tuples of nothing but atoms."""
+    values = kind.values(node)
+    inside = types.of(node, values)
+    if ATOMS.issuperset(inside):
+        return True
+    if len(values) < 100 or not _PLAIN.issuperset(inside):
+        return False
+    return ATOMS.issuperset(map(type, chain.from_iterable(cast("Collection[list[object]]", values))))
 
 
 def walk(tree: object) -> Iterator[tuple[Path, object]]:
@@ -91,17 +122,26 @@ def walk(tree: object) -> Iterator[tuple[Path, object]]:
 
     A container that occurs in several places, or in itself, is visited once, at the first of them.
     """
-    for link, leaf in _leaves(tree, frozenset()):
+    for link, leaf in _leaves(tree, None):
         yield _path(link), leaf
 
 
-def futures_in(tree: object) -> list[tuple[Path, Future[Any]]]:
+def futures_in(tree: object, types: ItemTypes | None = None) -> list[tuple[Path, Future[Any]]]:
     """Return the futures among the leaves, and those that stand-ins among the leaves wait for, with their paths.
 
     Containers that hold nothing but numbers, strings and the like are passed over at the speed of C.
+
+    Parameters
+    ----------
+    tree
+        Anything.
+    types
+        What another reader of this tree found out already.
     """
+    if type(tree) in ATOMS:
+        return []
     found: list[tuple[Path, Future[Any]]] = []
-    for link, leaf in _leaves(tree, ATOMS):
+    for link, leaf in _leaves(tree, types or ItemTypes()):
         if isinstance(leaf, Future):
             found.append((_path(link), leaf))
         elif isinstance(leaf, StandIn):

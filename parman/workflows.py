@@ -372,5 +372,3 @@ def call(task: Any, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, A
         block.called.add(task.__parman_task__.name)
         return function(*args, **kwargs)
     return block.call(task, args, kwargs)
-
-

@@ -144,7 +144,7 @@ def cyclic():
         lambda: Future,
         lambda: itertools.count(),
         lambda: print,
-        lambda: (lambda: 1),
+        lambda: lambda: 1,
         lambda: weakref.WeakSet(),
         lambda: ValueError("text"),
     ],

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import logging
 import sys
 import time
 from dataclasses import dataclass
@@ -197,7 +196,6 @@ if __name__ == "__main__":
     parser.add_argument("--runner", default="processes", help="serial, dry, threads, processes, processes:4, ...")
     parser.add_argument("--output", type=Path, default=Path("eos-results"), help="where table and figure go")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.perf_counter()
     main(arguments.runner, arguments.output)
     print(f"{time.perf_counter() - start:.1f} s on {arguments.runner}", file=sys.stderr)

@@ -198,10 +198,12 @@ class Call(Node):
 
     def claim(self) -> bool:
         """Rule out that the call is cancelled from now on; false if it was."""
-        if self.state != "pending" or not any([leaf._claim() for leaf in self.leaves]):
+        if self.state != "pending":
             return False
-        self.state = "running"
-        return True
+        claimed = [leaf._claim() for leaf in self.leaves]  # all of them, also after the first
+        if any(claimed):
+            self.state = "running"
+        return self.state == "running"
 
     def mark_launching(self) -> bool:
         """Let `cancel()` ask the executor's future from now on; false if the call was cancelled."""

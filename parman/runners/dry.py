@@ -219,5 +219,3 @@ class _DryPromise(Promise):
         return f"<stands in for the result of {self._origin}>"
 
     __str__ = __repr__
-
-

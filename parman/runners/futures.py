@@ -160,7 +160,7 @@ class FuturesRunner(Runner):
             call.cancel()
 
     def interrupt(self, journal: Journal) -> None:
-        calls = journal.pending()
+        calls: list[Any] = journal.pending()
         self.dispatcher.post(partial(self._interrupt, calls))
         self.stop_running()
 

@@ -20,6 +20,7 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -62,7 +63,7 @@ class BlockState:
             del os.environ[name]
         os.environ.update(wanted)
         sys.path[:] = self.path
-        warnings.filters[:] = self.filters
+        warnings.filters[:] = self.filters  # type: ignore[index]
         warnings._filters_mutated()  # type: ignore[attr-defined]
 
 
@@ -89,7 +90,7 @@ class Payload:
     where: str
     late: tuple[str, ...]
     check: str
-    assets: dict[str, Frozen] = {}
+    assets: Mapping[str, Frozen] = MappingProxyType({})
 
     @property
     def tokens(self) -> list[str]:

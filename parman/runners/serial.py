@@ -8,10 +8,10 @@ import contextvars
 from concurrent.futures import wait
 from typing import Any
 
+from ..changes import changed, fingerprint
 from ..closures import Closure
 from ..failures import strip
 from ..journal import Journal
-from ..changes import changed, fingerprint
 from ..standins import stand_in
 from ..waiting import Dispatcher
 from ..work import Outcome, Remark, perform

@@ -1,0 +1,834 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+from __future__ import annotations
+
+import collections
+import enum
+import functools
+import io
+import itertools
+import pickle
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import types
+import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parman.changes import changed, fingerprint
+from parman.errors import ArgumentError, HiddenFutureError
+from parman.frozen import FrozenAtoms
+from parman.ledgers import BIG
+from parman.shares import Share, install_share, shared_value
+from parman.snapshots import Frozen, Ledger, freeze, in_process, pickled, pickled_with
+from parman.trees import StandIn
+
+
+@pytest.fixture(params=[in_process, pickled], ids=["in process", "pickled"])
+def carrier(request):
+    """Both ways to make a snapshot."""
+    return request.param
+
+
+def travelled(frozen: Frozen) -> Frozen:
+    """Send a snapshot to another process, and take it for one from there."""
+    return frozen if frozen.references else pickle.loads(pickle.dumps(frozen, 5))
+
+
+def copy(value: Any, carrier: Any, slots: tuple[Any, ...] = (), **options: Any) -> Any:
+    frozen = freeze(value, carrier, **options)
+    return travelled(frozen).thaw(slots)
+
+
+def big(value: float = 1.0) -> np.ndarray:
+    return np.full(BIG // 8 + 1, value)
+
+
+class Plain:
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def method(self):
+        return self.__dict__
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+class Record(TypedDict):
+    a: Any
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclass
+class Data:
+    a: Any
+    b: list[Any] = field(default_factory=list)
+
+    def __post_init__(self):
+        assert not hasattr(self, "checked"), "made by __init__ again"
+        self.checked = isinstance(self.a, Future | int)
+
+
+@dataclass(frozen=True, slots=True)
+class Frost:
+    a: Any
+    b: Any = None
+
+    def __post_init__(self):
+        assert not isinstance(self.a, str), "made by __init__ again"
+
+
+@attrs.frozen
+class Attrs:
+    a: Any = attrs.field(converter=lambda x: x)
+    b: Any = attrs.field(default=None, validator=lambda _, __, value: value != "never" or 1 / 0)
+
+
+# --- values ---
+
+leaves = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.binary(max_size=5)
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        | st.builds(Point, inner, inner)
+        | st.builds(Attrs, inner, inner)
+        | st.builds(collections.deque, st.lists(inner, max_size=3))
+        | st.sets(st.integers(), max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_round_trip(tree):
+    """Whatever the tree, the copy equals it, and has the same types."""
+    for carrier in (in_process, pickled):
+        result = copy(tree, carrier)
+        assert result == tree
+        assert repr(result) == repr(tree)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Fraction(1, 3),
+        Path("/tmp/x"),
+        range(3),
+        slice(1, 2),
+        1j,
+        ...,
+        Colour.RED,
+        np.float64(3),
+        np.dtype("f4"),
+        bytearray(b"abc"),
+        collections.OrderedDict(a=1),
+        Record(a=1),
+        frozenset({1, 2}),
+        Frost(1, "x"),
+    ],
+    ids=repr,
+)
+def test_values(value, carrier):
+    """The copy of a value is equal to it and of its type."""
+    result = copy({"x": [value]}, carrier)["x"][0]
+    assert result == value
+    assert type(result) is type(value)
+
+
+@pytest.mark.parametrize("cls", [Data, Frost, Attrs])
+def test_records(cls, carrier):
+    """Records are copied without their `__init__`, and futures in their fields become values."""
+    future: Future[int] = Future()
+    result = copy({"x": cls(future, [1])}, carrier, ("value",))["x"]
+    assert type(result) is cls
+    assert result.a == "value"
+    assert result.b == [1]
+
+
+def test_containers_with_futures(carrier):
+    """Futures in all kinds of containers become values, and the containers keep their class."""
+    future: Future[int] = Future()
+    value = {
+        "a": Point(future, 1),
+        "b": collections.OrderedDict(k=future),
+        "c": Record(a=future),
+        "d": collections.defaultdict(lambda: 5, k=future),
+        "e": (future, [future]),
+    }
+    result = copy(value, carrier, (7,), label="f()")
+    assert result["a"] == Point(7, 1)
+    assert result["b"] == collections.OrderedDict(k=7)
+    assert result["c"] == {"a": 7}
+    assert result["d"]["k"] == 7
+    assert result["d"]["new"] == 5
+    assert result["e"] == (7, [7])
+
+
+def test_snapshot_is_taken_at_once(carrier):
+    """What is changed after the call is not seen, and what is changed in a copy is seen by nobody else."""
+    value = {"x": [1, {"a": np.zeros(3)}], "y": Plain(a=[1]), "z": big()}
+    frozen = freeze(value, carrier)
+    value["x"][1]["a"][0] = 5
+    value["y"].a.append(2)
+    value["z"][0] = 5
+    first, second = frozen.thaw(), frozen.thaw()
+    first["x"].append(3)
+    first["x"][1]["a"][1] = 7
+    first["z"][1] = 7
+    for result in (second, frozen.thaw()):
+        assert len(result["x"]) == 2
+        assert result["x"][1]["a"].tolist() == [0, 0, 0]
+        assert result["y"].a == [1]
+        assert set(result["z"]) == {1.0}
+
+
+def test_sharing_and_cycles(carrier):
+    """What is one object in the arguments is one object in the copy, cycles included."""
+    cycle: list[Any] = [1]
+    cycle.append(cycle)
+    array = np.arange(3)
+    future: Future[list[int]] = Future()
+    result = copy({"x": cycle, "y": [cycle, array], "z": array, "f": [future, future]}, carrier, ([1],))
+    assert result["x"][1] is result["x"]
+    assert result["y"][0] is result["x"]
+    assert result["y"][1] is result["z"]
+    assert result["f"][0] is result["f"][1]
+
+
+def test_atoms_cost_nothing(carrier):
+    """Arguments that are numbers and strings are not pickled, and the dict that is given out is a new one."""
+    frozen = freeze({"a": 1, "b": "x"}, carrier)
+    assert isinstance(frozen, FrozenAtoms)
+    frozen.thaw()["a"] = 2
+    assert travelled(frozen).thaw() == {"a": 1, "b": "x"}
+    assert travelled(freeze(3.5, carrier)).thaw() == 3.5
+
+
+def test_slots_may_be_snapshots(carrier):
+    """The value of a future may be given as a snapshot: it is thawed once, each time anew."""
+    first: Future[Any] = Future()
+    second: Future[Any] = Future()
+    frozen = freeze({"x": first, "y": [second]}, carrier)
+    assert frozen.futures == (first, second)
+    value = freeze([[1]], carrier)
+    result = frozen.thaw((value, value))
+    assert result["x"] is result["y"][0]
+    assert frozen.thaw((value, 3))["x"] is not result["x"]
+
+
+def test_threads(carrier):
+    """Many threads may thaw the same snapshot at once, one in the middle of another."""
+
+    frozen = freeze({"x": [Future(), Nested(freeze({"y": [big(2.0), Plain(a=1)]}, carrier)), big(3.0)]}, carrier)
+    gate = threading.Barrier(4)
+
+    def work(i):
+        gate.wait()
+        return [frozen.thaw((i,))["x"] for _ in range(20)]
+
+    with ThreadPoolExecutor(4) as executor:
+        for i, results in enumerate(executor.map(work, range(4))):
+            for slot, nested, array in results:
+                assert slot == i
+                assert nested["y"][0][0] == 2.0
+                assert array[0] == 3.0
+
+
+class Nested:
+    """Becomes a thawed snapshot when it is unpickled."""
+
+    def __init__(self, frozen):
+        self.frozen = frozen
+
+    def __reduce__(self):
+        return _thaw, (travelled(self.frozen),) if not self.frozen.references else (_Keep(self.frozen),)
+
+
+class _Keep:
+    known: dict[int, Frozen] = {}
+
+    def __init__(self, frozen):
+        self.key = id(frozen)
+        self.known[self.key] = frozen
+
+
+def _thaw(frozen):
+    return (_Keep.known[frozen.key] if isinstance(frozen, _Keep) else frozen).thaw()
+
+
+# --- by reference ---
+
+
+def test_by_reference_in_process():
+    """Within a process functions, classes, modules, sentinels, weak references, exceptions are passed as they are."""
+    plain = Plain()
+    values = [lambda: 1, print, Plain, types, object(), weakref.ref(plain), ValueError("x"), Colour.RED]
+    result = copy({"x": values}, in_process)["x"]
+    for old, new in zip(values, result, strict=True):
+        assert new is old
+
+
+def test_bound_method(carrier):
+    """A bound method is copied with its object."""
+    plain = Plain(a=[1])
+    result = copy({"x": [plain.method, plain]}, carrier)["x"]
+    assert result[0]() is result[1].__dict__
+    assert result[1] is not plain
+
+
+def test_partial(carrier):
+    """A partial is copied with its arguments."""
+    items = [3, 1]
+    result = copy({"x": functools.partial(sorted, items)}, carrier)["x"]
+    items.append(0)
+    assert result() == [1, 3]
+
+
+def test_nested_functions_and_local_classes():
+    """Functions and classes that can't be imported travel to other processes."""
+
+    class Local:
+        def value(self):
+            return offset + 1
+
+    offset = 41
+    result = copy({"x": [lambda: offset, Local()]}, pickled)["x"]
+    assert result[0]() == 41
+    assert result[1].value() == 42
+
+
+def test_classes_of_main():
+    """Instances of classes of `__main__` can be read in a process that has none."""
+    script = """
+        import sys, pickle
+        from dataclasses import dataclass
+        from parman.snapshots import freeze, pickled
+
+        @dataclass
+        class Mine:
+            a: int
+
+        sys.stdout.buffer.write(pickle.dumps(freeze({"x": Mine(3)}, pickled)))
+    """
+    stream = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, check=True).stdout
+    assert pickle.loads(stream).thaw()["x"].a == 3
+
+
+def test_not_picklable_passed_as_it_is():
+    """What can't be copied is passed as it is, the rest is copied, and the caller is told the place."""
+    told = []
+    lock, holder = threading.Lock(), Plain(deep=Plain(lock=threading.Lock()))
+    value = {"x": [1, {"a": lock}], "y": holder, "z": [[1]]}
+    result = copy(value, in_process, label="f()", as_is=lambda path, leaf: told.append((path, leaf)))
+    assert result["x"][1]["a"] is lock
+    assert result["y"] is holder
+    assert result["x"][1] is not value["x"][1]
+    assert result["z"] == [[1]]
+    assert result["z"][0] is not value["z"][0]
+    assert told == [("x[1]['a']", lock), ("y", holder)]
+
+
+def test_set_of_locks_passed_as_it_is():
+    """A set is a leaf: one that holds a lock is passed as it is; so is a dict with a key that can't be copied."""
+    locks = {threading.Lock()}
+    keyed = {threading.Lock(): [1]}
+    result = copy({"x": [locks, keyed]}, in_process)["x"]
+    assert result[0] is locks
+    assert result[1] is keyed
+
+
+def test_not_picklable_named():
+    """For other processes, what can't be pickled is an error that names the argument and the path to it."""
+    data = {"x": [0, 1, Plain(inner={"k": Plain(lock=threading.Lock())})]}
+    with pytest.raises(
+        ArgumentError, match=r"^fit\(\): argument data\['x'\]\[2\]\.inner\['k'\]\.lock can't be pickled"
+    ):
+        freeze({"a": 1, "data": data}, pickled, label="fit()")
+    with pytest.raises(ArgumentError, match=r"argument file can't be pickled.*TextIOWrapper.*inside the task"):
+        freeze({"file": sys.__stdout__}, pickled, label="fit()")
+
+
+def test_object_that_refuses(carrier):
+    """An object whose own pickling raises is treated as any that can't be pickled."""
+
+    class Refusing:
+        def __reduce__(self):
+            raise RuntimeError("not me")
+
+    refusing = Refusing()
+    if carrier is in_process:
+        assert copy([refusing], carrier)[0] is refusing
+    else:
+        with pytest.raises(ArgumentError, match=r"value\[0\] can't be pickled.*not me"):
+            freeze([refusing], carrier)
+
+
+def test_too_deep():
+    """Nesting that is too deep for pickle is an error for other processes, never a crash."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ArgumentError, match="x can't be pickled.*recursion"):
+        freeze({"x": deep}, pickled, label="f()")
+    assert freeze({"x": deep, "y": [1]}, in_process, label="f()").thaw()["y"] == [1]
+
+
+def test_hook():
+    """A hook decides how an object is pickled."""
+    carrier = pickled_with(lambda obj: (str, ("hooked",)) if isinstance(obj, Plain) else NotImplemented)
+    assert copy({"x": [Plain(), {1}]}, carrier)["x"] == ["hooked", {1}]
+
+
+# --- big things ---
+
+
+def test_big_array_is_held_once(carrier):
+    """A big array that is frozen again unchanged is held once; a changed one is held anew."""
+    ledger = Ledger()
+    array = big()
+    first = freeze({"x": array}, carrier, ledger=ledger)
+    again = freeze({"y": [array], "z": array.copy()}, carrier, ledger=ledger)
+    assert set(again.buffers) == set(first.buffers)
+    array[array.size // 2 + 1] = 5
+    changed = freeze({"x": array}, carrier, ledger=ledger)
+    assert changed.buffers != first.buffers
+    assert first.thaw()["x"].max() == 1
+    assert changed.thaw()["x"].max() == 5
+
+
+def test_ledger_holds_nothing(carrier):
+    """What no snapshot holds any more is not held."""
+    ledger = Ledger()
+    frozen = freeze({"x": big(), "s": ["y" * BIG]}, carrier, ledger=ledger)
+    buffer = weakref.ref(frozen.buffers[0])
+    del frozen
+    assert buffer() is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.arange(2 * BIG).reshape(2, -1)[:, ::2],
+        lambda: np.asfortranarray(np.arange(BIG).reshape(4, -1)),
+        lambda: np.arange(BIG).reshape(4, 8, -1).transpose(1, 0, 2),
+        lambda: np.zeros(BIG, dtype="i4,f8"),
+        lambda: np.zeros(BIG, dtype="f8").view(np.recarray),
+        lambda: np.matrix(np.arange(BIG)),
+        lambda: np.ma.masked_array(np.arange(BIG), np.arange(BIG) % 3 == 0),
+        lambda: np.arange(BIG)[::-1],
+        lambda: np.arange(10)[::-1],
+        lambda: np.array(["a", None, 3], dtype=object),
+        lambda: np.array(3.0),
+        lambda: np.zeros((0, 3)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_arrays(make, carrier):
+    """Arrays of any layout, class and type are copied, and the copies can be written."""
+    array = make()
+    ledger = Ledger()
+    frozen = freeze({"x": array}, carrier, ledger=ledger)
+    again = freeze({"x": array}, carrier, ledger=ledger)
+    assert frozen.buffers == again.buffers
+    result = travelled(frozen).thaw()["x"]
+    assert type(result) is type(array)
+    assert result.dtype == array.dtype
+    assert result.shape == array.shape
+    assert (result == array).all() or array.size == 0
+    assert result.flags.writeable
+    assert not np.shares_memory(result, array)
+
+
+def test_read_only_arrays_stay_so(carrier):
+    """An array that can't be written is copied to one that can't."""
+    for array in (np.arange(3), big()):
+        array.flags.writeable = False
+        assert not copy({"x": array}, carrier)["x"].flags.writeable
+
+
+def test_thaw_readonly(carrier):
+    """Copies that can't be written refer to the memory itself."""
+    assert not freeze({"x": big()}, carrier).thaw(readonly=True)["x"].flags.writeable
+
+
+@pytest.mark.parametrize("make", [lambda: "ä\ud800" + "x" * BIG, lambda: b"x" * BIG, lambda: bytearray(BIG)])
+def test_big_strings(make, carrier):
+    """Big strings are held once beside the stream."""
+    ledger = Ledger()
+    string = make()
+    frozen = freeze({"x": string, "y": [string, {"k": 1}]}, carrier, ledger=ledger)
+    again = freeze({"x": string}, carrier, ledger=ledger)
+    assert len(frozen.stream) < 1000
+    assert set(again.beside[-1:]) <= set(frozen.beside)
+    result = travelled(frozen).thaw()
+    assert result["x"] == result["y"][0] == string
+    assert (result["x"] is string) == (carrier is in_process and type(string) is not bytearray)
+
+
+MEMORY = """
+    import resource, sys
+    import numpy as np
+    from parman.snapshots import Ledger, freeze, in_process, pickled
+    carrier = {"in_process": in_process, "pickled": pickled}[sys.argv[1]]
+
+    def used():
+        with open("/proc/self/smaps_rollup") as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith(("Pss:", "Swap:"))) / 1024
+
+    array = np.ones(25_000_000)
+    base, ledger = used(), Ledger()
+    frozen = [freeze({"x": array, "i": i}, carrier, ledger=ledger) for i in range(100)]
+    assert len({buffer for item in frozen for buffer in item.buffers}) == 1
+    del array
+    copies = [item.thaw() for item in frozen[:50]]
+    assert {copy["x"][::4000].sum() for copy in copies} == {6250.0}
+    held = used() - base
+    assert -100 < held < 60, held
+"""
+
+
+@pytest.mark.parametrize("name", ["in_process", "pickled"])
+def test_memory(name):
+    """200 MB in a hundred snapshots, fifty of them thawed and read, are 200 MB in all."""
+    subprocess.run([sys.executable, "-c", textwrap.dedent(MEMORY), name], check=True)
+
+
+# --- memory maps ---
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """A file of a million numbers."""
+    path = tmp_path / "numbers"
+    np.arange(1_000_000.0).tofile(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a,
+        lambda a: a[10:20],
+        lambda a: a[123456::7],
+        lambda a: a[::-3],
+        lambda a: a[:999_000].reshape(999, 1000)[5:, ::2].T,
+        np.asarray,
+        lambda a: np.asarray(a)[5:10],
+    ],
+)
+@pytest.mark.parametrize("offset", [0, 80])
+def test_map_is_a_reference(mapped, view, offset, carrier):
+    """A memory map, or part of one, travels as a reference to the file, in which the task's writes are seen."""
+    array = view(np.memmap(mapped, float, "r+", offset=offset))
+    frozen = freeze({"x": array}, carrier)
+    assert frozen.nbytes < 1500
+    result = travelled(frozen).thaw()["x"]
+    assert type(result) is type(array)
+    assert np.array_equal(result, array)
+    result[...] = -1
+    assert (array == -1).all()
+    again = copy({"x": result[:2]}, pickled)["x"]
+    assert np.array_equal(again, result[:2])
+
+
+def test_map_modes(mapped, carrier):
+    """A map that can't be written gives one that can't; a private one gives a private one."""
+    assert not copy({"x": np.memmap(mapped, float, "r")}, carrier)["x"].flags.writeable
+    private = np.memmap(mapped, float, "c")
+    frozen = freeze({"x": private}, carrier)
+    assert frozen.nbytes < 1500
+    frozen.thaw()["x"][0] = 5
+    assert private[0] == 0
+    assert np.fromfile(mapped)[0] == 0
+
+
+def test_changed_private_map(mapped, carrier):
+    """A private map that differs from its file is copied."""
+    private = np.memmap(mapped, float, "c")
+    private[3] = -1
+    assert copy({"x": private}, carrier)["x"][3] == -1
+
+
+def test_lost_map(mapped):
+    """A map whose file has gone is copied for other processes."""
+    array = np.memmap(mapped, float, "r")
+    mapped.unlink()
+    assert np.array_equal(copy({"x": array}, pickled)["x"], array)
+
+
+# --- hidden futures ---
+
+HIDDEN: Future[int] = Future()
+
+
+def _objects():
+    array = np.empty((2, 2), object)
+    array[1, 0] = HIDDEN
+    return array
+
+
+def _closure():
+    y = [HIDDEN]
+    return lambda: y
+
+
+def _slots():
+    class Slots:
+        __slots__ = ("a",)
+
+    obj = Slots()
+    obj.a = HIDDEN
+    return obj
+
+
+HIDING = [
+    (lambda: {HIDDEN: 1}, "x.<key>"),
+    (lambda: [{1, HIDDEN}], "x[0].<item>"),
+    (_objects, "x[1, 0]"),
+    (lambda: functools.partial(print, HIDDEN), "x.args[0]"),
+    (lambda: Plain(a=HIDDEN).method, "x.__self__.a"),
+    (_closure, "x.<closure>.y[0]"),
+    (lambda: Plain(f=_closure()), "x.f.<closure>.y[0]"),
+    (_slots, "x.a"),
+    (lambda: {"io": [0, Plain(cell=HIDDEN)]}, "x['io'][1].cell"),
+    (lambda: [collections.deque([HIDDEN])], "x[0][0]"),
+    (lambda: ValueError(HIDDEN), "x.args[0]"),
+    (lambda: Data(Plain(a=HIDDEN)), "x.a.a"),
+]
+
+
+@pytest.mark.parametrize("beside", [None, HIDDEN, Future()], ids=["alone", "same beside", "other beside"])
+@pytest.mark.parametrize(("make", "place"), HIDING, ids=[place for _, place in HIDING])
+def test_hidden_future(make, place, beside, carrier):
+    """A future where it can't be replaced is an error that names the place, other futures among the arguments or not."""
+    with pytest.raises(HiddenFutureError) as caught:
+        freeze({"a": beside, "x": make()}, carrier, label="fit()")
+    assert str(caught.value).startswith(f"fit(): argument {place} is a future where it can't")
+
+
+def test_hidden_behind_a_weak_reference():
+    """A weak reference to a future is an error too."""
+    with pytest.raises(HiddenFutureError, match=r"argument x\.ref\(\) is a future"):
+        freeze({"x": Plain(ref=weakref.ref(HIDDEN))}, in_process, label="fit()")
+
+
+def test_hidden_in_what_is_passed_as_it_is():
+    """A future in an object that can't be copied is found too."""
+    with pytest.raises(HiddenFutureError, match=r"argument x\.future is a future"):
+        freeze({"x": Plain(lock=threading.Lock(), future=HIDDEN)}, in_process, label="fit()")
+
+
+class Inventive:
+    """Makes a future when it is pickled, so that no search can find it."""
+
+    def __reduce__(self):
+        return list, ((Future(),),)
+
+
+def test_hidden_out_of_nowhere(carrier):
+    """A future that the copying meets and no search finds is an error all the same."""
+    with pytest.raises(HiddenFutureError, match="holds a future somewhere"):
+        freeze({"x": Inventive()}, carrier, label="fit()")
+
+
+# --- stand-ins ---
+
+
+class Whole(StandIn):
+    def __init__(self, future, changes):
+        self.future, self.changes = future, changes
+
+    def _parman_pass(self):
+        return self.future, self.changes
+
+
+def test_stand_in(carrier):
+    """A stand-in becomes the whole object, or a copy of it with the assigned fields."""
+    future: Future[Any] = Future()
+    other: Future[Any] = Future()
+    whole = Whole(future, {})
+    value = {"x": [whole, whole], "y": Whole(future, {"b": [other, 1]})}
+    frozen = freeze(value, carrier, label="f()")
+    assert frozen.futures == (future, other)
+    result = travelled(frozen).thaw((Frost(1, 2), 3))
+    assert result["x"] == [Frost(1, 2)] * 2
+    assert result["x"][0] is result["x"][1]
+    assert result["y"] == Frost(1, [3, 1])
+
+
+def test_hidden_stand_in(carrier):
+    """A stand-in that is hidden is an error, as a future is."""
+    with pytest.raises(HiddenFutureError, match=r"x\.a is a future"):
+        freeze({"x": Plain(a=Whole(Future(), {}))}, carrier, label="f()")
+
+
+# --- iterators and random generators ---
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: iter([1]), lambda: (i for i in "a"), lambda: map(str, [1]), lambda: zip([1], [2], strict=True)],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_iterators(make, carrier):
+    """An iterator is an error that says to pass a list."""
+    with pytest.raises(ArgumentError, match=r"^f\(\): argument x\[0\] is an? .*pass a list"):
+        freeze({"x": [make()]}, carrier, label="f()")
+
+
+def test_files_are_no_iterators():
+    """A file can be read line by line, but is passed as any other object."""
+    assert copy({"x": [io.StringIO("text")]}, in_process)["x"][0].read() == "text"
+
+
+GENERATORS = [
+    lambda: np.random.default_rng(1),
+    lambda: np.random.RandomState(1),
+    lambda: np.random.PCG64(1),
+    lambda: random.Random(1),
+]
+
+
+@pytest.mark.parametrize("make", GENERATORS)
+def test_generator_in_two_calls(make, carrier):
+    """A random generator may be given to one call only; others like it may be given to others."""
+    ledger = Ledger()
+    generator = make()
+    freeze({"rng": generator, "again": [generator]}, carrier, ledger=ledger, label="f()")
+    for _ in range(50):
+        freeze({"rng": make()}, carrier, ledger=ledger, label="f()")
+    with pytest.raises(ArgumentError, match=r"^f\(\): argument rngs\[0\] is a random generator.*one of its own"):
+        freeze({"rngs": [generator]}, carrier, ledger=ledger, label="f()")
+    freeze({"rng": generator}, carrier, ledger=Ledger(), label="f()")
+
+
+def test_generator_and_its_bits(carrier):
+    """A numpy generator and the source of its bits are the same numbers; the cure is named."""
+    ledger = Ledger()
+    generator = np.random.default_rng(1)
+    freeze({"rng": generator.bit_generator}, carrier, ledger=ledger)
+    with pytest.raises(ArgumentError, match=r"rng\.spawn\(n\)"):
+        freeze({"rng": generator}, carrier, ledger=ledger)
+
+
+def test_system_random(carrier):
+    """The system's random numbers have no state that two calls could share."""
+    if carrier is in_process:
+        ledger = Ledger()
+        for _ in range(2):
+            freeze({"rng": random.SystemRandom()}, carrier, ledger=ledger)
+
+
+def test_generator_inside_an_object(carrier):
+    """A counter or generator that belongs to an object is copied with it."""
+    ledger = Ledger()
+    model = Plain(rng=np.random.default_rng(1))
+    for _ in range(2):
+        frozen = freeze({"x": model}, carrier, ledger=ledger)
+        assert frozen.thaw()["x"].rng.random() == np.random.default_rng(1).random()
+
+
+# --- shares ---
+
+
+def test_share_in_process():
+    """Within a process tasks are given the one value of a share, whose arrays can't be written."""
+    share = Share(freeze({"a": big(), "b": [np.arange(3)]}, in_process))
+    frozen = freeze({"x": [share]}, in_process)
+    assert frozen.shares == (share,)
+    value = frozen.thaw()["x"][0]
+    assert value is share.value
+    for array in (value["a"], value["b"][0]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_share_pickled():
+    """Between processes a share travels as its token; a worker thaws it once."""
+    share = Share(freeze({"a": big()}, pickled))
+    frozen = freeze({"x": [share], "y": share}, pickled)
+    assert frozen.shares == (share,)
+    assert frozen.nbytes < 500
+    token, stream = share.token, pickle.dumps(frozen)
+    assert pickle.loads(stream).thaw()["y"] is share.value
+    asset = travelled(share.frozen)
+    del share, frozen
+    with pytest.raises(LookupError, match="did not reach"):
+        shared_value(token)
+    install_share(token, asset)
+    result = pickle.loads(stream).thaw()
+    assert result["x"][0] is result["y"] is pickle.loads(stream).thaw()["y"]
+    assert not result["y"]["a"].flags.writeable
+
+
+def test_share_of_futures(carrier):
+    """Futures can't be shared."""
+    with pytest.raises(ArgumentError, match="resolve"):
+        Share(freeze([Future()], carrier))
+
+
+def test_snapshot_of_this_process_does_not_travel():
+    """A snapshot that refers to objects of this process can't be pickled."""
+    with pytest.raises(TypeError, match="one process"):
+        pickle.dumps(freeze([lambda: 1], in_process))
+
+
+# --- changes in place ---
+
+
+def test_changes():
+    """What a task changed in its arguments is told by name, whatever it is."""
+    value = {
+        "same": [1, {"k": np.arange(3)}, {1, 2}, big(), big()[::2], print, "x" * BIG],
+        "atom": 3,
+        "list": [1],
+        "small": np.arange(3),
+        "large": big(),
+        "deep": Plain(a={"k": [1]}),
+        "function": [print],
+        "lock": [threading.Lock()],
+    }
+    frozen = freeze(value, in_process)
+    arguments = frozen.thaw()
+    before = fingerprint(arguments, frozen.buffers)
+    assert changed(before, fingerprint(arguments, frozen.buffers)) == []
+    arguments["list"].append(2)
+    arguments["small"][1] = 5
+    arguments["large"][77777] = 5
+    arguments["deep"].a["k"][0] = 2
+    arguments["function"][0] = len
+    arguments["lock"].append(1)
+    after = fingerprint(arguments, frozen.buffers)
+    assert changed(before, after) == ["list", "small", "large", "deep", "function"]
+
+
+def test_fingerprint_never_raises():
+    """An argument that can't be pickled has no fingerprint, and is not said to have changed."""
+    arguments = {"x": threading.Lock(), "y": itertools.repeat(1)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("parman.changes.write_in_process", lambda *_: 1 / 0)
+        before = fingerprint(arguments)
+    assert changed(before, fingerprint({"x": [1], "y": [1]})) == []
