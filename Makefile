@@ -32,7 +32,8 @@ lint:
 	pyright
 
 bench:
-	@environment=$$(.ci/environment demos test) && $$environment/bin/python -m benchmarks
+	@if [ ! -f benchmarks/__main__.py ]; then echo "There are no benchmarks yet."; exit 0; fi; \
+	environment=$$(.ci/environment demos test) && $$environment/bin/python -m benchmarks
 
 clean:
 	rm -rf .venv .venv-3.* *.egg-info build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demos/eos/results

@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Checks: whether a value fits an annotation.
 
-An annotation is turned into a tree of checkers once. Every item of a container is checked, and the check of a list of
-a million floats costs about what it takes to look at a million pointers: less than a tenth of pickling the list and
-reading it back, which is what its snapshot costs. Items that are containers themselves cost about a microsecond each.
+An annotation is turned into a tree of checkers once. Every item of lists, tuples, sets, dicts and deques is checked,
+to any depth. The classes of the items are collected in one loop in C, which takes about 20 ns an item, a quarter of
+what it takes to pickle a list of floats and read it back (its snapshot). Lists of lists or tuples of numbers are
+checked in C as well, at about the cost of pickling them; other items that have to be opened cost about a microsecond
+each. Non-standard collections are asked for their class only, and iterators are not used up.
 
-Whatever is not understood fits, and so does a value on which a checker stumbles.
+Whatever is not understood fits, and so does a value on which a checker stumbles: `typeguard`, which would understand
+more forms, refuses correct values of some of them (`tuple[int, *tuple[str, ...]]`, `Self` out of its class).
 Futures and stand-ins fit everywhere: what they promise is compared elsewhere (see `fits`).
 """
 
@@ -84,7 +87,7 @@ def _make(annotation: Any) -> Checker:
     origin = get_origin(annotation) or annotation
     if origin is Literal:
         return PredicateChecker(annotation, partial(_is_one_of, get_args(annotation)))
-    return _of_class(annotation, origin) if isinstance(origin, type) else _foreign(annotation)
+    return _of_class(annotation, origin) if isinstance(origin, type) else Checker()
 
 
 def _of_class(annotation: Any, cls: Any) -> Checker:
@@ -117,7 +120,7 @@ def _tuple(annotation: Any, cls: type) -> Checker:
     if is_named_tuple(cls) or cls is not tuple or (not arguments and "[" not in str(annotation)):
         return ClassChecker(annotation, cls)
     if any(is_unpacked(argument) for argument in arguments):
-        return _foreign(annotation)
+        return ClassChecker(annotation, cls)
     if arguments[1:] == (...,):
         return ItemsChecker(annotation, tuple, checker_for(arguments[0]))
     return TupleChecker(annotation, [checker_for(argument) for argument in arguments])
@@ -167,19 +170,21 @@ def _is_array(cls: type, scalars: tuple[type, ...], value: Any) -> bool:
 _T = typing.TypeVar("_T")
 
 
+@typing.runtime_checkable
 class _NoMembers(typing.Protocol[_T]):
     """A protocol that asks for nothing: what is in its namespace is put there by Python."""
 
-    __slots__ = ()
     nothing: _T
 
 
-_NO_MEMBERS = frozenset(vars(_NoMembers)) | {"__hash__", "__new__", "__class_getitem__", "__type_params__"}
+_NO_MEMBERS = frozenset(vars(_NoMembers)) | {"__hash__", "__new__", "__slots__", "__class_getitem__", "__type_params__"}
+if sys.version_info < (3, 12):
+    _NO_MEMBERS |= {"__buffer__"}  # classes written in C offer a buffer without saying so (PEP 688)
 
 
 def protocol_members(cls: type) -> frozenset[str]:
     """Return the names of the methods and attributes that a protocol asks for."""
-    protocols = [base for base in cls.__mro__ if vars(base).get("_is_protocol") and base.__module__ != "typing"]
+    protocols = [base for base in cls.__mro__ if typing.Protocol in base.__bases__]
     names = {name for base in protocols for name in (*vars(base), *vars(base).get("__annotations__", {}))}
     return frozenset(names - _NO_MEMBERS)
 
@@ -190,23 +195,3 @@ def _has_members(names: frozenset[str], value: Any) -> bool:
     own = getattr(value, "__dict__", {})
     dynamic = hasattr(cls, "__getattr__") or isinstance(value, type | types.ModuleType)
     return all(hasattr(cls, name) or name in own or (dynamic and hasattr(value, name)) for name in names)
-
-
-def _foreign(annotation: Any) -> Checker:
-    """Leave what no class stands for to typeguard, which is loaded only for that."""
-    return PredicateChecker(annotation, partial(_typeguard_accepts, annotation))
-
-
-def _typeguard_accepts(annotation: Any, value: Any) -> bool:
-    from typeguard import CollectionCheckStrategy, ForwardRefPolicy, TypeCheckError, check_type
-
-    try:
-        check_type(
-            value,
-            annotation,
-            forward_ref_policy=ForwardRefPolicy.IGNORE,
-            collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
-        )
-    except TypeCheckError:
-        return False
-    return True

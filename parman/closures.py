@@ -20,7 +20,7 @@ from .errors import WorkflowError
 from .promises import Promise
 from .rules import Rules
 from .snapshots import Carrier, Frozen, freeze, in_process
-from .trees import futures_in, map_futures
+from .trees import ATOMS, futures_in, map_futures
 
 __all__ = ["Closure"]
 
@@ -150,17 +150,19 @@ class Closure:
     def _place_futures(self, arguments: dict[str, Any]) -> None:
         """Note which parameters hold futures, and which futures may be replaced by an exception."""
         schema = self.definition.schema
-        index = {id(future): i for i, future in enumerate(self.dependencies)}
-        late: set[str] = set()
+        late = []
         refused: set[int] = set()
-        for path, future in futures_in(arguments):
-            name = str(path[0].key)  # type: ignore[union-attr]
-            late.add(name)
-            if not (schema.admitting and schema.admits(name, path[1:])):
-                refused.add(index[id(future)])
-        self.late = tuple(sorted(late))
+        for name, value in arguments.items():
+            if type(value) in ATOMS:
+                continue
+            places = [((), value)] if isinstance(value, Future) else futures_in(value)
+            if places:
+                late.append(name)
+            if schema.admitting:
+                refused.update(id(future) for path, future in places if not schema.admits(name, path))
+        self.late = tuple(late)
         if schema.admitting:
-            self.admitted = frozenset(range(len(self.dependencies))) - refused
+            self.admitted = frozenset(i for i, f in enumerate(self.dependencies) if id(f) not in refused)
 
     # --- for runners ---
 

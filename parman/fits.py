@@ -117,6 +117,8 @@ def _is_closed(cls: type) -> bool:
 
 def _contents_can_fit(declared: Any, wanted: Any, ours: Any, theirs: Any, depth: int) -> bool:
     """Compare what is in two containers whose classes can fit."""
+    if not (fits_class(ours, theirs) or fits_class(theirs, ours)):
+        return True
     if issubclass(ours, tuple) or issubclass(theirs, tuple):
         return _tuples_can_fit(declared, wanted, depth)
     if issubclass(ours, type) and issubclass(theirs, type):

@@ -179,17 +179,30 @@ def _thawed(slots: Sequence[object]) -> Sequence[object]:
 
 
 class FrozenAtoms(Frozen):
-    """A snapshot of a number or string, or of a dict of nothing else: these need no copying."""
+    """A snapshot of a number or string, or of a dict of nothing else but these and futures: these need no copying.
 
-    __slots__ = ("value",)
+    Parameters
+    ----------
+    value
+        The value; in a dict, None stands where the value of a future is to be.
+    futures
+        The futures.
+    places
+        For each future its key in the dict.
+    """
+
+    __slots__ = ("futures", "places", "value")
 
     stream = b""
     beside = ()
-    futures = ()
     shares = ()
 
-    def __init__(self, value: object) -> None:
+    def __init__(
+        self, value: object, futures: tuple[Future[Any], ...] = (), places: tuple[tuple[str, int], ...] = ()
+    ) -> None:
         self.value = value
+        self.futures = futures
+        self.places = places
 
     @property
     def nbytes(self) -> int:
@@ -201,7 +214,14 @@ class FrozenAtoms(Frozen):
     def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
         """Return the value; a dict is a new one."""
         value = self.value
-        return value.copy() if type(value) is dict else value
+        if type(value) is not dict:
+            return value
+        value = value.copy()
+        if self.places:
+            values = _thawed(slots)
+            for name, number in self.places:
+                value[name] = values[number]
+        return value
 
     def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
-        return FrozenAtoms, (self.value,)
+        return FrozenAtoms, (self.value, (), self.places) if self.places else (self.value,)

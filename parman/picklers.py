@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from enum import Enum
 from functools import lru_cache
+from io import TextIOWrapper
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
@@ -154,6 +155,14 @@ def _reduce_task(record: Record, obj: Any) -> Any:
     return NotImplemented if reduce is None else reduce(obj)
 
 
+def _refuse_file(record: Record, obj: Any) -> Any:
+    """Refuse a file, of which cloudpickle would send the text, but not the standard streams that every process has."""
+    for name in ("stdout", "stderr"):
+        if obj is getattr(sys, name):
+            return getattr, (sys, name)
+    raise TypeError(f"cannot pickle '{type(obj).__name__}' object")
+
+
 def _as_class(array: Any, cls: type) -> Any:
     return array.view(cls)
 
@@ -219,6 +228,8 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _reduce_task  # cloudpickle would take it for the function that it wraps
     if getattr(cls, "__parman_share__", False):
         return _share_token
+    if issubclass(cls, TextIOWrapper):
+        return _refuse_file
     return _common_handler(cls) or (_reduce_array if is_array(cls) else None)
 
 

@@ -180,7 +180,7 @@ class Promise(DispatchedFuture[Any]):
         """Cancel this leaf and what depends on it, unless its call has started."""
         with self._condition:
             if self._state == PENDING and self._may_cancel():
-                self._mark_cancelled()
+                self._cancel_now()
             return self.cancelled()
 
     def _may_cancel(self) -> bool:

@@ -231,13 +231,13 @@ class ScheduledFuture(DispatchedFuture[T]):
 
     def _release(self) -> None:
         super()._release()
-        node, self._node = self._node, None
-        unfinished, self._unfinished = self._unfinished, None
-        self._inner = None
+        # Each reference is dropped after its use: a Ctrl-C in `submit` may come between, and then this is called again.
+        node, unfinished = self._node, self._unfinished
         if node is not None:
             node.close()
         if unfinished is not None:
             unfinished.discard(self)
+        self._node = self._unfinished = self._inner = None
 
 
 class Scheduler(Generic[T]):

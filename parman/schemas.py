@@ -143,7 +143,7 @@ class Schema:
             yield ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
         if type(value) in ATOMS:
             return
-        for path, future in futures_in(value, visit):
+        for path, future in [((), value)] if isinstance(value, Future) else futures_in(value, visit):
             declared, wanted = getattr(future, "declared", Any), annotation_at(annotation, path)
             if declared is not Any and not can_fit(declared, wanted):
                 yield self._future_error(format_path(name, path), future, declared, wanted)
@@ -209,6 +209,10 @@ class Schema:
         if fixed:
             self._fixed = structure
         return structure
+
+    def is_fixed(self, structure: Structure) -> bool:
+        """Tell whether this structure is that of all calls."""
+        return structure is self._fixed
 
     def _mocked_form(self, arguments: Mapping[str, Any]) -> Form:
         annotation = self.annotation("return")

@@ -18,8 +18,10 @@ met futures are the trees walked for those that are in their proper places.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias
+from io import IOBase
+from typing import Any, TypeAlias
 
 from .frozen import Frozen, FrozenAtoms
 from .hidden import Trail, inside
@@ -110,6 +112,8 @@ def freeze(
     """
     if _is_atomic(value, carrier):
         return FrozenAtoms(value.copy() if type(value) is dict else value)
+    if type(value) is dict and _is_flat(value, carrier):
+        return _flat_with_futures(value)
     place = Place(value, label)
     ledger = ledger or Ledger()
     try:
@@ -129,6 +133,36 @@ def _is_atomic(value: object, carrier: Carrier) -> bool:
             return False
         return carrier.within or not any(map(_is_big, value.values()))
     return type(value) in _ATOMS and (carrier.within or not _is_big(value))
+
+
+def _is_flat(value: dict[Any, object], carrier: Carrier) -> bool:
+    """Tell whether a dict holds nothing but atoms and futures."""
+    if not _ATOMS.issuperset(map(type, value)):
+        return False
+    for item in value.values():
+        cls = type(item)
+        if cls in _ATOMS:
+            if not carrier.within and _is_big(item):
+                return False
+        elif not issubclass(cls, Future):
+            return False
+    return True
+
+
+def _flat_with_futures(value: dict[str, Any]) -> FrozenAtoms:
+    numbers: dict[int, int] = {}
+    futures: list[Future[Any]] = []
+    places = []
+    plain = value.copy()
+    for name, item in value.items():
+        if type(item) in _ATOMS:
+            continue
+        if id(item) not in numbers:
+            numbers[id(item)] = len(futures)
+            futures.append(item)
+        places.append((name, numbers[id(item)]))
+        plain[name] = None
+    return FrozenAtoms(plain, tuple(futures), tuple(places))
 
 
 def _is_big(value: object) -> bool:
@@ -220,4 +254,4 @@ def _deepest(write: Writer, trail: Trail, obj: object, error: Exception) -> tupl
 
 def _is_to_blame(obj: object, error: Exception) -> bool:
     """Tell whether it is an object itself, rather than something in it, that can't be pickled."""
-    return _is_too_deep(error) or f"{type(obj).__name__}' object" in str(error)
+    return _is_too_deep(error) or isinstance(obj, IOBase) or f"{type(obj).__name__}' " in str(error)

@@ -161,6 +161,10 @@ class DispatchedFuture(Future[T]):
                 self._cancel_now()
             return self.cancelled()
 
+    def _value(self) -> T:
+        """Return the result of the future, which succeeded, without counting as having been asked."""
+        return Future.result(self)
+
     def _claim(self) -> bool:
         """Rule out `cancel()` from now on; return False if it came first."""
         with self._condition:
@@ -230,7 +234,7 @@ def exception_of(future: Future[Any]) -> BaseException | None:
 
 def result_of(future: Future[T]) -> T:
     """Return the result of a future that succeeded; no retrieval by the user."""
-    return Future.result(future) if isinstance(future, DispatchedFuture) else future.result()
+    return future._value() if isinstance(future, DispatchedFuture) else future.result()
 
 
 def check_dependencies(dependencies: Iterable[Future[Any]]) -> list[Future[Any]]:
@@ -484,9 +488,10 @@ class WaitFuture(DispatchedFuture[T]):
 
     def _release(self) -> None:
         super()._release()
-        node, self._node = self._node, None
+        node = self._node
         if node is not None:
             node.close()
+        self._node = None
 
 
 class WaitGraph:

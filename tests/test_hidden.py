@@ -79,7 +79,7 @@ def objects(shape, place):
     return array
 
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024
+Point = namedtuple("Point", "x y")
 
 PLACES = [
     (lambda: FUTURE, "x"),

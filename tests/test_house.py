@@ -8,6 +8,7 @@ import ast
 import configparser
 import graphlib
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -227,6 +228,16 @@ def test_a_wheel_holds_the_licence(wheel: list[str]) -> None:
     """Both licence texts, which the LGPL consists of, travel with the package."""
     names = {Path(name).name for name in wheel if ".dist-info/" in name}
     assert {"COPYING", "COPYING.LESSER"} <= names
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "demos").rglob("*.md")])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Each link of a document to another file of the project finds it."""
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text())]
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
 
 
 def test_extras_of_the_readme_exist() -> None:

@@ -411,7 +411,7 @@ def test_leaving_by_an_exception() -> None:
     gate, left = Future[int](), threading.Event()
 
     def use() -> None:
-        with pytest.raises(LookupError), Scheduler(desk.submit) as scheduler:
+        with pytest.raises(LookupError), Scheduler(desk.submit) as scheduler:  # noqa: PT012
             submitted.append(scheduler.submit())
             waiting.append(scheduler.submit(dependencies=[gate]))
             waiting.append(scheduler.submit(dependencies=submitted))
@@ -589,7 +589,7 @@ def test_long_chain(how: str) -> None:
 def test_wide_fan_that_is_given_up() -> None:
     """100,000 waiting calls are cancelled when the body of the block fails."""
     first: Future[int] = Future()
-    with pytest.raises(LookupError), Scheduler(at_once) as scheduler:
+    with pytest.raises(LookupError), Scheduler(at_once) as scheduler:  # noqa: PT012
         futures = [scheduler.submit(dependencies=[first]) for _ in range(MANY)]
         raise LookupError
     assert all(future.cancelled() for future in futures)

@@ -9,6 +9,7 @@ import gc
 import graphlib
 import itertools
 import logging
+import multiprocessing
 import random
 import threading
 import weakref
@@ -113,7 +114,8 @@ def test_futures_are_futures() -> None:
 
 def test_dependencies_from_anywhere() -> None:
     """Futures of different executors and graphs mix."""
-    with ThreadPoolExecutor(1) as threads, ProcessPoolExecutor(1) as processes:
+    context = multiprocessing.get_context("forkserver")
+    with ThreadPoolExecutor(1) as threads, ProcessPoolExecutor(1, context) as processes:
         own = WaitGraph().submit([], lambda: 1)
         futures = [threads.submit(int, 2), processes.submit(int, 3), own, succeeded(4)]
         assert WaitGraph().submit(futures, lambda *results: results).result(TIMEOUT) == (2, 3, 1, 4)

@@ -19,7 +19,7 @@ from ..snapshots import Frozen, Ledger, pickled
 from ..work import Outcome
 from .calls import Call
 from .processes import ProcessPool
-from .remote import BlockState, Missing, Payload, Reply, read_reply, run_bytes, run_payload
+from .remote import BlockState, Missing, Payload, Reply, read_reply, run_beside_buffers, run_bytes
 
 __all__ = ["Courier"]
 
@@ -60,7 +60,7 @@ class Courier:
         """Submit the call again, with what the worker lacks."""
         luggage: _Luggage = call.luggage
         assets = {token: luggage.sources[token] for token in missing.tokens}
-        return _submit(executor, attrs.evolve(luggage.payload, assets=assets))
+        return _submit(executor, luggage.payload._replace(assets=assets))
 
     def read(self, answer: Any) -> Missing | Outcome:
         """Read the answer of a worker."""
@@ -81,7 +81,7 @@ class Courier:
             tuple(shares),
             closure.frozen,
             [_pack_value(value) for value in values],
-            closure.structure,
+            None if closure.definition.schema.is_fixed(closure.structure) else closure.structure,
             str(closure.site),
             closure.late,
             closure.check,
@@ -99,6 +99,8 @@ def _pack_value(value: Any) -> Any:
 
 
 def _submit(executor: Executor, payload: Payload) -> Future[Any]:
-    if isinstance(executor, ProcessPool):
-        return executor.submit(run_payload, payload)
-    return executor.submit(run_bytes, cloudpickle.dumps(payload, protocol=5))
+    own = isinstance(executor, ProcessPool)
+    if own and payload.has_buffers:
+        return executor.submit(run_beside_buffers, payload)
+    dumps = pickle.dumps if payload.structure is None else cloudpickle.dumps  # a structure may hold classes
+    return executor.submit(run_beside_buffers if own else run_bytes, dumps(payload, protocol=5))

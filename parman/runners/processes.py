@@ -65,7 +65,6 @@ _THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 
-_CUT_OFF = "lost its connection (does a task close files that it did not open?) and was killed"
 _STARTS = 3
 """After so many starts in a row that failed no worker will ever start."""
 _GRACE = 1.0
@@ -103,11 +102,11 @@ class _Process:
                     pass
 
     def bury(self) -> str:
-        """See a process off that has died, or has broken off its connection, and tell how it ended."""
-        own = self._wait(_GRACE)
+        """See a process off that has died, or soon will, and tell how it ended."""
+        self._wait(_GRACE)
         self.kill()
         self._reap()
-        return f"worker process {self._popen.pid} {self._how() if own else _CUT_OFF}"
+        return f"worker process {self._popen.pid} {self._how()}"
 
     def end(self) -> None:
         """Let a process without a call end in good order."""

@@ -20,11 +20,9 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
-import cloudpickle
 
 from ..errors import ResultError
 from ..failures import PackedException, annotate, traceback_text
@@ -33,7 +31,7 @@ from ..shares import install_share
 from ..snapshots import Frozen, Ledger, freeze, pickled
 from ..work import Outcome, Remark, perform
 
-__all__ = ["BlockState", "Missing", "Payload", "Reply", "read_reply", "run_bytes", "run_payload"]
+__all__ = ["BlockState", "Missing", "Payload", "Reply", "read_reply", "run_beside_buffers", "run_bytes"]
 
 
 @attrs.frozen
@@ -67,8 +65,7 @@ class BlockState:
         warnings._filters_mutated()  # type: ignore[attr-defined]
 
 
-@attrs.frozen
-class Payload:
+class Payload(NamedTuple):
     """A call as it is sent.
 
     Attributes
@@ -79,6 +76,8 @@ class Payload:
         The tokens of the shares among the arguments.
     assets
         What the worker asked for, by token.
+    structure
+        None if it is the same for all calls of the task, so that the worker knows it.
     """
 
     task: str
@@ -86,27 +85,31 @@ class Payload:
     shares: tuple[str, ...]
     arguments: Frozen
     values: list[Any]
-    structure: Structure
+    structure: Structure | None
     where: str
     late: tuple[str, ...]
     check: str
-    assets: Mapping[str, Frozen] = MappingProxyType({})
+    assets: dict[str, Frozen] | None = None
 
     @property
     def tokens(self) -> list[str]:
         """All that the worker has to know, in the order in which it is loaded."""
         return [*([self.state] if self.state else []), self.task, *self.shares]
 
+    @property
+    def has_buffers(self) -> bool:
+        """Whether there are big pieces of memory in it."""
+        candidates = [self.arguments, *self.values, *(self.assets or {}).values()]
+        return any(isinstance(one, Frozen) and one.buffers for one in candidates)
 
-@attrs.frozen
-class Missing:
+
+class Missing(NamedTuple):
     """The answer of a worker that does not know some tokens; nothing was run."""
 
     tokens: list[str]
 
 
-@attrs.frozen
-class Reply:
+class Reply(NamedTuple):
     """The answer of a worker: an outcome in bytes."""
 
     values: list[Frozen] | None
@@ -143,7 +146,7 @@ class _Worker:
             if token in self.assets:
                 self.assets.move_to_end(token)
                 continue
-            if token not in payload.assets:
+            if payload.assets is None or token not in payload.assets:
                 return [t for t in payload.tokens if t not in self.assets]
             self._load(token, payload)
         if payload.state is not None and payload.state != self.state:
@@ -155,6 +158,7 @@ class _Worker:
     def _load(self, token: str, payload: Payload) -> None:
         if token == payload.task and payload.state is not None:
             self._enter(payload.state)  # the task may have to be imported from the block's sys.path
+        assert payload.assets is not None
         frozen = payload.assets[token]
         if token in payload.shares:
             install_share(token, frozen)
@@ -185,8 +189,16 @@ _worker = _Worker()
 
 
 def run_bytes(content: bytes) -> bytes:
-    """Run a payload that came, and answers, as bytes; for executors that are not ours."""
-    return pickle.dumps(run_payload(cloudpickle.loads(content)), protocol=5)
+    """Run a payload that came, and answers, as bytes: the same through any executor, and pickled in C."""
+    return pickle.dumps(run_payload(pickle.loads(content)), protocol=5)
+
+
+def run_beside_buffers(content: bytes | Payload) -> bytes | Reply | Missing:
+    """Do as `run_bytes`, but let a payload or answer with big pieces of memory be sent as it is, by our own pool."""
+    reply = run_payload(pickle.loads(content) if isinstance(content, bytes) else content)
+    if isinstance(reply, Reply) and any(value.buffers for value in reply.values or ()):
+        return reply
+    return pickle.dumps(reply, protocol=5)
 
 
 def run_payload(payload: Payload) -> Reply | Missing:
@@ -203,7 +215,7 @@ def run_payload(payload: Payload) -> Reply | Missing:
     outcome = perform(
         definition,
         lambda: _take_arguments(payload),
-        payload.structure,
+        payload.structure or definition.schema.structure({}),
         payload.where,
         late=payload.late,
         check=payload.check,
