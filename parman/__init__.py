@@ -1,38 +1,45 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Turns a serial Python script into a parallel workflow."""
+"""Turns a serial Python script into a parallel workflow.
 
-from .closures import Closure
-from .errors import (
-    ArgumentError,
-    DryRunErrors,
-    Failure,
-    FutureTypeError,
-    FutureUseError,
-    HiddenFutureError,
-    Interrupted,
-    MissingExtra,
-    ParmanError,
-    RemoteError,
-    ResultError,
-    StructureError,
-    TaskError,
-    WorkerDied,
-    WorkflowError,
-    WorkflowFailed,
-)
-from .markers import Keys, Length, Whole
-from .resolving import as_future, as_resolved, cancel, resolve
-from .runners.base import Runner
-from .runners.concurrent import ConcurrentRunner
-from .runners.dry import DryRunner
-from .runners.pools import ThreadPool
-from .runners.processes import ProcessPool
-from .runners.serial import SerialRunner
-from .scheduling import ScheduledFuture, Scheduler
-from .tasks import task
-from .waiting import WaitFuture, WaitGraph
-from .workflows import Workflow, share, workflow
+Names are loaded when they are first used, so that a module of tasks costs little to import where no workflow runs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .closures import Closure
+    from .errors import (
+        ArgumentError,
+        DryRunErrors,
+        Failure,
+        FutureTypeError,
+        FutureUseError,
+        HiddenFutureError,
+        Interrupted,
+        MissingExtra,
+        ParmanError,
+        RemoteError,
+        ResultError,
+        StructureError,
+        TaskError,
+        WorkerDied,
+        WorkflowError,
+        WorkflowFailed,
+    )
+    from .markers import Keys, Length, Whole
+    from .resolving import as_future, as_resolved, cancel, resolve
+    from .runners.base import Runner
+    from .runners.concurrent import ConcurrentRunner
+    from .runners.dry import DryRunner
+    from .runners.pools import ThreadPool
+    from .runners.processes import ProcessPool
+    from .runners.serial import SerialRunner
+    from .scheduling import ScheduledFuture, Scheduler
+    from .tasks import task
+    from .waiting import WaitFuture, WaitGraph
+    from .workflows import Workflow, share, workflow
 
 __all__ = [
     "ArgumentError",
@@ -74,3 +81,37 @@ __all__ = [
     "task",
     "workflow",
 ]
+
+_MODULES = {
+    ".closures": "Closure",
+    ".errors": (
+        "ArgumentError DryRunErrors Failure FutureTypeError FutureUseError HiddenFutureError Interrupted "
+        "MissingExtra ParmanError RemoteError ResultError StructureError TaskError WorkerDied WorkflowError "
+        "WorkflowFailed"
+    ),
+    ".markers": "Keys Length Whole",
+    ".resolving": "as_future as_resolved cancel resolve",
+    ".runners.base": "Runner",
+    ".runners.concurrent": "ConcurrentRunner",
+    ".runners.dry": "DryRunner",
+    ".runners.pools": "ThreadPool",
+    ".runners.processes": "ProcessPool",
+    ".runners.serial": "SerialRunner",
+    ".scheduling": "ScheduledFuture Scheduler",
+    ".tasks": "task",
+    ".waiting": "WaitFuture WaitGraph",
+    ".workflows": "Workflow share workflow",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

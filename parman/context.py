@@ -10,16 +10,17 @@ it stands in a list of this module instead, looked at when the context variable 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from .workflows import Workflow
 
-__all__ = ["InsideTask", "Site", "call_site", "in_force", "opened"]
+__all__ = ["InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "opened"]
 
 
 class InsideTask:
@@ -71,3 +72,22 @@ def call_site() -> Site:
     if frame is None:
         return Site("<unknown>", 0, "")
     return Site(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+
+
+def current_workflow() -> Workflow | None:
+    """Return the block in force, if calls are made in one here."""
+    block = in_force.get()
+    if isinstance(block, InsideTask):
+        return None
+    return block if block is not None else (opened[-1] if opened else None)
+
+
+def call(task: Any, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Make a call of a task: in the block in force, or in place if there is none."""
+    block = in_force.get()
+    if block is None:
+        block = opened[-1]
+    elif isinstance(block, InsideTask):
+        block.called.add(task.__parman_task__.name)
+        return function(*args, **kwargs)
+    return block.call(task, args, kwargs)

@@ -7,12 +7,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from .errors import TaskError
-from .schemas import Schema
+
+if TYPE_CHECKING:
+    from .schemas import Schema
 
 __all__ = ["Definition", "Options"]
 
@@ -62,6 +64,8 @@ class Definition:
     @cached_property
     def schema(self) -> Schema:
         """Parameters and result; made when first needed, since annotations may name what is defined later."""
+        from .schemas import Schema  # not for those who only decorate
+
         return Schema(self.function, self.options.mock)
 
     @cached_property

@@ -76,13 +76,18 @@ def _classes_can_fit(declared: type, wanted: type) -> bool:
     ours, theirs = _run_time_class(declared), _run_time_class(wanted)
     if _is_protocol(ours) or _is_protocol(theirs):
         return _protocol_can_fit(ours, theirs)
-    if fits_class(ours, theirs) or fits_class(theirs, ours):
+    if _related(ours, theirs):
         return True
     if _decides_itself(ours) or _decides_itself(theirs):
         return True
     if _is_abstract(ours) or _is_abstract(theirs):
         return not (_is_closed(ours) or _is_closed(theirs))
     return False
+
+
+def _related(declared: type, wanted: type) -> bool:
+    ours, theirs = _run_time_class(declared), _run_time_class(wanted)
+    return fits_class(ours, theirs) or fits_class(theirs, ours)
 
 
 def _run_time_class(cls: type) -> type:
@@ -117,7 +122,7 @@ def _is_closed(cls: type) -> bool:
 
 def _contents_can_fit(declared: Any, wanted: Any, ours: Any, theirs: Any, depth: int) -> bool:
     """Compare what is in two containers whose classes can fit."""
-    if not (fits_class(ours, theirs) or fits_class(theirs, ours)):
+    if not _related(ours, theirs):
         return True
     if issubclass(ours, tuple) or issubclass(theirs, tuple):
         return _tuples_can_fit(declared, wanted, depth)

@@ -16,11 +16,9 @@ from typing import Any, NoReturn, TypeVar, overload
 
 import wrapt
 
-from .context import in_force, opened
+from .context import call, in_force, opened
 from .definitions import Check, Definition, Options, as_names
 from .errors import TaskError
-from .snapshots import freeze, pickled
-from .workflows import call
 
 __all__ = ["task"]
 
@@ -146,6 +144,8 @@ class _Task(wrapt.FunctionWrapper[..., Any]):
         place = _place(self)
         if place is not None:
             return _import_task, place
+        from .snapshots import freeze, pickled  # a module of tasks is imported often, and pickled rarely
+
         # A pickler of another kind gets the bytes of ours, which knows functions of notebooks and closures.
         return _load_task, (freeze((self.__wrapped__, self._self_definition.options), pickled),)
 

@@ -17,18 +17,15 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .closures import Closure
-from .context import InsideTask, call_site, in_force, opened
+from .context import InsideTask, call_site, current_workflow, in_force, opened
 from .definitions import Check
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
 from .failures import annotate
 from .journal import Journal, JournaledCall
 from .rules import Rules
 from .runners.base import Runner
-from .runners.concurrent import ConcurrentRunner
-from .runners.dry import DryRunner, DryRunStopped
-from .runners.serial import SerialRunner
 
-__all__ = ["Workflow", "call", "current_workflow", "share", "workflow"]
+__all__ = ["Workflow", "share", "workflow"]
 
 T = TypeVar("T")
 
@@ -36,8 +33,6 @@ logger = logging.getLogger("parman")
 
 _PATIENCE = 2.5
 """How long leaving a block after Ctrl-C waits for futures to be failed [s]."""
-
-_RUNNERS = ("serial", "dry", "threads", "processes", "parsl")
 
 
 def workflow(
@@ -210,8 +205,8 @@ class Workflow:
     def _end(self, cause: BaseException | None) -> None:
         self._state = "left"
         try:
-            if isinstance(self._runner, DryRunner):
-                self._end_dry(cause)
+            if self.runner.is_dry:
+                self.runner.finish(self._journal, cause)
             elif cause is None:
                 self._end_normally()
             elif isinstance(cause, KeyboardInterrupt) and self._main_thread:
@@ -220,12 +215,6 @@ class Workflow:
                 self._end_failed(cause)
         finally:
             self._close_runner()
-
-    def _end_dry(self, cause: BaseException | None) -> None:
-        if cause is None or isinstance(cause, DryRunStopped):
-            self.runner.finish(self._journal)
-        else:
-            annotate(cause, "This ended a dry run.")
 
     def _end_normally(self) -> None:
         try:
@@ -269,7 +258,7 @@ class Workflow:
     def drop(self, deadline: float) -> None:
         """Give everything up, since the interpreter ends."""
         pending = self._journal.pending()
-        if pending and not isinstance(self._runner, DryRunner):
+        if pending:
             logger.warning(
                 "the interpreter ends in an open workflow: %d unfinished calls are dropped; "
                 "leave the block, or close() it, to wait for them",
@@ -315,36 +304,9 @@ def _make_runner(wanted: Runner | Executor | str | None, around: Workflow | None
         wanted = name or "processes"
     if isinstance(wanted, Runner):
         return wanted, False
-    if isinstance(wanted, str):
-        return _runner_of_name(wanted), True
-    return ConcurrentRunner(wanted), True
+    from .runners.names import make_runner  # the runners and what they need are loaded when a block is entered
 
-
-def _runner_of_name(text: str) -> Runner:
-    name, colon, number = text.partition(":")
-    workers = int(number) if number.isdecimal() and int(number) > 0 else None
-    if name not in _RUNNERS or (colon and (workers is None or name in ("serial", "dry"))):
-        raise WorkflowError(
-            f"there is no runner {text!r}: take {', '.join(_RUNNERS[:-1])} or {_RUNNERS[-1]}, where it makes sense "
-            "with a number of workers as in 'processes:4', or pass a Runner or an executor"
-        )
-    if name == "serial":
-        return SerialRunner()
-    if name == "dry":
-        return DryRunner()
-    if name == "threads":
-        return ConcurrentRunner.threads(workers)
-    if name == "processes":
-        return ConcurrentRunner.processes(workers)
-    raise WorkflowError("the runner 'parsl' is still to come: pass one of Parsl's executors")
-
-
-def current_workflow() -> Workflow | None:
-    """Return the block in force, if calls are made in one here."""
-    block = in_force.get()
-    if isinstance(block, InsideTask):
-        return None
-    return block if block is not None else (opened[-1] if opened else None)
+    return make_runner(wanted), True
 
 
 def share(value: T) -> T:
@@ -361,14 +323,3 @@ def share(value: T) -> T:
     """
     block = current_workflow()
     return value if block is None else block.share(value)
-
-
-def call(task: Any, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Make a call of a task: in the block in force, or in place if there is none."""
-    block = in_force.get()
-    if block is None:
-        block = opened[-1]
-    elif isinstance(block, InsideTask):
-        block.called.add(task.__parman_task__.name)
-        return function(*args, **kwargs)
-    return block.call(task, args, kwargs)

@@ -458,6 +458,7 @@ def test_arrays(make, carrier):
     frozen = freeze({"x": array}, carrier, ledger=ledger)
     again = freeze({"x": array}, carrier, ledger=ledger)
     assert frozen.buffers == again.buffers
+    assert len(frozen.stream) < 20_000
     result = travelled(frozen).thaw()["x"]
     assert type(result) is type(array)
     assert result.dtype == array.dtype
@@ -465,6 +466,36 @@ def test_arrays(make, carrier):
     assert (result == array).all() or array.size == 0
     assert result.flags.writeable
     assert not np.shares_memory(result, array)
+
+
+class Unit(np.ndarray):
+    """An array with an attribute, which it pickles in a way of its own."""
+
+    unit = None
+
+    def __reduce__(self):
+        make, args, state = super().__reduce__()
+        return make, args, (state, self.unit)
+
+    def __setstate__(self, state):
+        super().__setstate__(state[0])
+        self.unit = state[1]
+
+
+@pytest.mark.parametrize("size", [3, BIG])
+def test_arrays_with_attributes(size, carrier):
+    """An array that pickles itself in a way of its own is copied that way, and held once nevertheless."""
+    array = np.arange(size).view(Unit)
+    array.unit = ["eV"]
+    ledger = Ledger()
+    frozen = freeze({"x": array}, carrier, ledger=ledger)
+    again = freeze({"x": array}, carrier, ledger=ledger)
+    result = travelled(frozen).thaw()["x"]
+    assert result.unit == ["eV"]
+    assert result.unit is not array.unit
+    assert np.array_equal(result, array)
+    if size == BIG:
+        assert {id(item) for item in frozen.beside} & {id(item) for item in again.beside}
 
 
 def test_read_only_arrays_stay_so(carrier):
@@ -484,6 +515,8 @@ def test_big_strings(make, carrier):
     """Big strings are held once beside the stream."""
     ledger = Ledger()
     string = make()
+    alone = freeze({"x": string}, carrier, ledger=ledger)
+    assert isinstance(alone, FrozenAtoms) == (carrier is in_process and type(string) is not bytearray)
     frozen = freeze({"x": string, "y": [string, {"k": 1}]}, carrier, ledger=ledger)
     again = freeze({"x": string}, carrier, ledger=ledger)
     assert len(frozen.stream) < 1000

@@ -61,8 +61,8 @@ class Runner(ABC):
     def begin(self, journal: Journal) -> None:
         """Prepare for the calls of a block."""
 
-    def finish(self, journal: Journal) -> None:
-        """Do what a block asks of its runner when it is left normally and all its calls are done."""
+    def finish(self, journal: Journal, cause: BaseException | None) -> None:
+        """Do what is to be done when a block of a dry run is left, with what left it if that was an exception."""
 
     def cancel_pending(self, journal: Journal) -> None:
         """Cancel the calls of a block that have not started."""

@@ -29,6 +29,7 @@ import socket
 import struct
 import weakref
 from enum import IntEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -91,7 +92,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _received(index: int, size: int) -> Buffer:
-    """Stand in a pickle for the method of the unpickler that takes the received descriptors."""
+    """Stand in a pickle for `_adopt` with the descriptors that came with it."""
     raise pickle.UnpicklingError(f"descriptor {index} ({size} bytes) came without the message that it belongs to")
 
 
@@ -102,12 +103,14 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         if module == __name__ and name == _received.__name__:
-            return self._adopt
+            # Not a method of this object, which would be in its own memo and keep all that was loaded.
+            return partial(_adopt, self._descriptors)
         return super().find_class(module, name)
 
-    def _adopt(self, index: int, size: int) -> Buffer:
-        fd, self._descriptors[index] = self._descriptors[index], -1
-        return Buffer.adopt(fd, size)
+
+def _adopt(descriptors: list[int], index: int, size: int) -> Buffer:
+    fd, descriptors[index] = descriptors[index], -1
+    return Buffer.adopt(fd, size)
 
 
 class Parcel:

@@ -88,9 +88,11 @@ class DryRunner(Runner):
     def _plan_of(self, journal: Journal) -> _Plan:
         return self._plans.get(journal, self._current)
 
-    def finish(self, journal: Journal) -> None:
+    def finish(self, journal: Journal, cause: BaseException | None) -> None:
         plan = self._plans.pop(journal, self._current)
         logger.warning("%s", plan.report())
+        if cause is not None and not isinstance(cause, DryRunStopped):
+            return
         errors = [error for _, error in plan.errors]
         group = DryRunErrors(f"the dry run found {_count(len(errors), 'mistake')}", errors) if errors else None
         if self.proceed and group is not None:
