@@ -352,7 +352,7 @@ def _container_item(member: Any, origin: type, step: Step | None) -> Any:
     if issubclass(origin, str | bytes):
         return str if issubclass(origin, str) else int
     if not issubclass(origin, Collection | Iterable):
-        return None if step is not None and origin.__module__ == "builtins" else Any
+        return None if origin.__module__ == "builtins" else Any
     if isinstance(step, Key | Attr):
         return None
     return arguments[0] if len(arguments) == 1 else Any

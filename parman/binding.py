@@ -24,6 +24,10 @@ def _is_mutable(default: object) -> bool:
     return isinstance(default, _MUTABLE) or hasattr(type(default), "__array_interface__")
 
 
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
+
+
 class Binder:
     """The parameters of a function, sorted once by how a call can give them.
 
@@ -59,9 +63,9 @@ class Binder:
         bound = dict(zip(self.positional, args, strict=False))
         if self.simple and not kwargs and len(args) == len(self.positional):
             return bound
-        if len(args) > len(self.positional):
-            bound.update(self._surplus(args))
         extra = self._bind_names(bound, kwargs) if kwargs else {}
+        if len(args) > len(self.positional):
+            bound.update(self._surplus(args, bound))
         if extra:
             bound[str(self.star_star)] = extra
         if any(name not in bound for name in self.required):
@@ -70,14 +74,18 @@ class Binder:
             bound.setdefault(name, default)
         return {name: bound[name] for name in self.order if name in bound}
 
-    def _surplus(self, args: tuple[Any, ...]) -> dict[str, Any]:
+    def _surplus(self, args: tuple[Any, ...], bound: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `*args` gets."""
         if self.star is not None:
             return {self.star: args[len(self.positional) :]}
-        most, given = len(self.positional), len(args)
+        most, given = len(self.positional), str(len(args))
         least = sum(name in self.required for name in self.positional)
-        takes = f"{most} positional argument{'' if most == 1 else 's'}"
-        takes = takes if least == most else f"from {least} to {takes}"
-        raise TypeError(f"{self.name}() takes {takes} but {given} {'was' if given == 1 else 'were'} given")
+        takes = str(most) if least == most else f"from {least} to {most}"
+        by_name = sum(name in bound for name in self.by_name.difference(self.positional))
+        if by_name:
+            given += f" positional argument{_s(len(args))} (and {by_name} keyword-only argument{_s(by_name)})"
+        were = "was" if given == "1" else "were"
+        raise TypeError(f"{self.name}() takes {takes} positional argument{_s(most)} but {given} {were} given")
 
     def _bind_names(self, bound: dict[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Put keyword arguments in their places, and return those that have none."""
@@ -108,8 +116,7 @@ class Binder:
         listed = (
             quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}{',' * (len(quoted) > 2)} and {quoted[-1]}"
         )
-        plural = "" if len(names) == 1 else "s"
-        return TypeError(f"{self.name}() missing {len(names)} required {kind} argument{plural}: {listed}")
+        return TypeError(f"{self.name}() missing {len(names)} required {kind} argument{_s(len(names))}: {listed}")
 
 
 def call_arguments(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from .context import Site, call_site, in_force
+from .context import InsideTask, Site, call_site, in_force
 from .definitions import Definition
 from .errors import WorkflowError
 from .promises import Promise
@@ -220,7 +220,7 @@ class Closure:
         """
         values = [_value_of(future) for future in self.dependencies]
         args, kwargs = self.definition.schema.call_arguments(self.arguments(values))
-        token = in_force.set(None)
+        token = in_force.set(InsideTask())
         try:
             return self.definition.function(*args, **kwargs)
         finally:

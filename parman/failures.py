@@ -10,18 +10,19 @@ base and its state is set afterwards, so that no code of the user runs. What can
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import traceback
 from collections.abc import Iterator
-from types import GetSetDescriptorType, MemberDescriptorType
+from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
 import cloudpickle
 
 from .errors import RemoteError
 
-__all__ = ["PackedException", "annotate", "chain", "strip", "traceback_text"]
+__all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "strip", "traceback_text"]
 
 logger = logging.getLogger("parman")
 
@@ -50,13 +51,44 @@ def chain(exception: BaseException) -> Iterator[BaseException]:
         yield one
         todo += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
-            todo.extend(one.exceptions)
+            todo.extend(_members(one))
 
 
 def strip(exception: BaseException) -> None:
     """Drop the tracebacks of the exception and of all that hang on it, since frames keep their locals alive."""
     for one in chain(exception):
-        one.__traceback__ = None
+        BaseException.with_traceback(one, None)  # an assignment would ask the class, and frozen ones refuse
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> tuple[BaseException, ...]:
+    members: tuple[BaseException, ...] = BaseExceptionGroup.exceptions.__get__(group)
+    return members
+
+
+def duplicate(exception: BaseException) -> BaseException:
+    """Return a copy of an exception, with a list of notes of its own; the very exception if it can't be copied.
+
+    The same object may be raised by many calls, and be held by the futures of others.
+    """
+    try:
+        state = _state(exception)
+        notes = state["attributes"].get("__notes__")
+        if isinstance(notes, list):
+            state["attributes"]["__notes__"] = list(notes)
+        copy = _new(type(exception), _arguments_of_new(exception))
+        _set_state(copy, state)
+    except BaseException:  # it may be any code of the user's class
+        return exception
+    return BaseException.with_traceback(copy, exception.__traceback__) if type(copy) is type(exception) else exception
+
+
+def safe_text(exception: BaseException) -> str:
+    """Write the type and the text of an exception, also of one whose text can't be had."""
+    name = type(exception).__name__
+    try:
+        return f"{name}: {exception}"
+    except Exception as error:
+        return f"{name} (its text can't be shown: {type(error).__name__})"
 
 
 def traceback_text(exception: BaseException, skip: int = 0) -> str:
@@ -102,7 +134,7 @@ class PackedException:
                 exception = cloudpickle.loads(self.stream)
             except BaseException as error:  # whatever the user's classes raise while they are imported or rebuilt
                 annotated = RemoteError(self.text)
-                annotate(annotated, f"It can't be rebuilt here: {type(error).__qualname__}: {error}")
+                annotate(annotated, f"It can't be rebuilt here: {safe_text(error)}")
                 return annotated
             if isinstance(exception, BaseException):
                 return exception
@@ -114,7 +146,7 @@ def _dump(exception: BaseException) -> bytes | None:
         file = io.BytesIO()
         try:
             pickler(file).dump(exception)
-        except Exception:
+        except BaseException:  # from code of the user's classes
             continue
         return file.getvalue()
     return None
@@ -128,8 +160,10 @@ class _ExceptionPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, BaseException):
-            state = _state(obj)
-            return _new, (type(obj), self.keep_args(obj.args)), self.keep(state), None, None, _set_state
+            if not _is_made_by_python(type(obj)):
+                return super().reducer_override(obj)
+            state = self.keep(_state(obj))
+            return _new, (type(obj), self.keep_args(_arguments_of_new(obj))), state, None, None, _set_state
         return super().reducer_override(obj)
 
     def keep_args(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -146,20 +180,23 @@ class _LenientPickler(_ExceptionPickler):
         return tuple(arg if _travels(arg) else _safe_repr(arg) for arg in args)
 
     def keep(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {
+        kept: dict[str, Any] = {
             part: {name: value if _travels(value) else _safe_repr(value) for name, value in values.items()}
             if isinstance(values, dict)
             else values
             for part, values in state.items()
         }
+        return kept | {"args": self.keep_args(state["args"])}
 
 
 def _travels(value: Any) -> bool:
     if isinstance(value, BaseException):
         return True  # pickled by the same lenient pickler
+    if isinstance(value, list | tuple) and any(isinstance(item, BaseException) for item in value):
+        return True  # the members of a group
     try:
         _ExceptionPickler(io.BytesIO()).dump(value)
-    except Exception:
+    except BaseException:
         return False
     return True
 
@@ -175,17 +212,31 @@ def _builtin_base(cls: type[BaseException]) -> type[BaseException]:
     return next(base for base in cls.__mro__ if base.__module__ == "builtins")
 
 
+def _is_made_by_python(cls: type[BaseException]) -> bool:
+    """Whether the innermost class that is written in C is one of Python's; others have a state that only they know."""
+    before = cls.__mro__[: cls.__mro__.index(_builtin_base(cls))]
+    return not any(isinstance(vars(base).get("__new__"), BuiltinFunctionType) for base in before)
+
+
+def _arguments_of_new(exception: BaseException) -> tuple[Any, ...]:
+    """Return what the `__new__` of the built-in base is given; groups have to be made with their members."""
+    if isinstance(exception, BaseExceptionGroup):
+        return BaseExceptionGroup.message.__get__(exception), _members(exception)
+    return exception.args
+
+
 def _state(exception: BaseException) -> dict[str, Any]:
-    members = {}
+    members: dict[str, Any] = {}
     for cls in type(exception).__mro__:
         for name, descriptor in vars(cls).items():
             if name in _SET_BY_PYTHON or not isinstance(descriptor, MemberDescriptorType | GetSetDescriptorType):
                 continue
             try:
-                members[name] = descriptor.__get__(exception)
+                members.setdefault(name, descriptor.__get__(exception))
             except AttributeError:
                 continue
     return {
+        "args": exception.args,
         "members": members,
         "attributes": dict(getattr(exception, "__dict__", {})),
         "cause": exception.__cause__,
@@ -195,18 +246,18 @@ def _state(exception: BaseException) -> dict[str, Any]:
 
 
 def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    exception = _builtin_base(cls).__new__(cls, *args)
-    exception.args = args
-    return exception
+    return _builtin_base(cls).__new__(cls, *args)
 
 
 def _set_state(exception: BaseException, state: dict[str, Any]) -> None:
-    for name, value in state["members"].items():
+    """Set everything by the descriptors of Python's classes: a class may refuse assignments, as frozen ones do."""
+    for name, value in {**state["members"], "args": state["args"]}.items():
+        descriptor = inspect.getattr_static(type(exception), name, None)
         try:
-            setattr(exception, name, value)
+            descriptor.__set__(exception, value)
         except (AttributeError, TypeError):
             continue  # read-only members are set by __new__
     getattr(exception, "__dict__", {}).update(state["attributes"])
-    exception.__cause__ = state["cause"]
-    exception.__context__ = state["context"]
-    exception.__suppress_context__ = state["suppress"]
+    for part in ("cause", "context"):
+        vars(BaseException)[f"__{part}__"].__set__(exception, state[part])
+    vars(BaseException)["__suppress_context__"].__set__(exception, state["suppress"])

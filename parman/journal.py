@@ -12,13 +12,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from .closures import Closure
-from .errors import Failure
+from .errors import Failure, Interrupted
 from .failures import traceback_text
 
 __all__ = ["Journal", "JournaledCall"]
@@ -54,8 +56,9 @@ class Journal:
     """
 
     def __init__(self, keep: bool = False, fail_fast: bool = False) -> None:
-        self._lock = threading.Lock()
-        self._over = threading.Condition(self._lock)
+        # Locks of C alone, since Ctrl-C can lose a `Condition`; the collector may run code of the user's under it.
+        self._lock = threading.RLock()
+        self._waiting: list[SimpleQueue[None]] = []
         self._pending: dict[int, JournaledCall] = {}
         self._failed: list[JournaledCall] = []
         self._held: dict[int, JournaledCall] = {}
@@ -84,8 +87,8 @@ class Journal:
         if not keeps_arguments:
             call.closure.release()
         if call.is_root:
-            self._log_failure(call)
             self.on_failure()
+            self._log_failure(call)
 
     def finished(self, call: JournaledCall) -> None:
         """Note that all futures of the call are done; told once for each call, after `failed` if it failed."""
@@ -97,18 +100,23 @@ class Journal:
             if call.failure is None:
                 (self._held if self._keep else self._alive)[id(call)] = call
             if not self._pending:
-                self._over.notify_all()
+                for waiter in self._waiting:
+                    waiter.put(None)
+                self._waiting = []
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no call is pending or running; false if that took longer than `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._over:
-            while self._pending:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self._over.wait(left)
-        return True
+        while True:
+            over: SimpleQueue[None] = SimpleQueue()
+            with self._lock:
+                if not self._pending:
+                    return True
+                self._waiting.append(over)
+            try:
+                over.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return False
 
     def pending(self) -> list[JournaledCall]:
         """Return the calls that are not done."""
@@ -134,12 +142,14 @@ class Journal:
     def _log_failure(self, call: JournaledCall) -> None:
         exception = call.failure
         assert exception is not None
+        if isinstance(exception, Interrupted):
+            return  # the user knows
         key = (call.closure.name, type(exception).__qualname__)
         with self._lock:
             self._logged[key] += 1
             first = self._logged[key] == 1
         if first:
-            logger.error("%s failed (more failures of this kind are counted):\n%s", *_in_full(call))
+            _log(logging.ERROR, "%s failed (more failures of this kind are counted):\n%s", *_in_full(call))
 
     def tell_once(self, key: tuple[str, ...], text: str) -> None:
         """Log a warning, once for each key."""
@@ -147,7 +157,7 @@ class Journal:
             if key in self._told:
                 return
             self._told.add(key)
-        logger.warning("%s", text)
+        _log(logging.WARNING, "%s", text)
 
     def log_counts(self) -> None:
         """Log how many failures there were of each kind of which only the first was logged."""
@@ -155,6 +165,15 @@ class Journal:
             counts = [(name, kind, count) for (name, kind), count in self._logged.items() if count > 1]
         for name, kind, count in counts:
             logger.error("%s failed %d times with %s", name, count, kind)
+
+
+def _log(level: int, text: str, *args: object) -> None:
+    """Log from the dispatcher's thread, where an exception from a handler of the user's must stop nothing."""
+    try:
+        logger.log(level, text, *args)
+    except Exception:
+        if logging.raiseExceptions:
+            traceback.print_exc()
 
 
 def _in_full(call: JournaledCall) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from .frozen import with_fields
 from .promises import Promise
 from .trees import StandIn, futures_in, map_leaves
-from .waiting import WaitGraph
+from .waiting import Dispatcher, WaitFuture, WaitGraph
 
 __all__ = ["as_future", "as_resolved", "cancel", "resolve"]
 
@@ -153,7 +153,39 @@ def as_future(tree: Any) -> Future[Any]:
     futures = [future for _, future in futures_in(tree)]
     if isinstance(tree, StandIn) and len(futures) == 1:
         return futures[0]
-    return WaitGraph().submit(futures, lambda *_: resolve(tree))
+    future = _TreeFuture(tree, futures)
+    future._start(futures)
+    return future
+
+
+class _TreeFuture(WaitFuture[Any]):
+    """The future of a tree: who asks how it ended has seen how the calls ended that it waits for."""
+
+    def __init__(self, tree: Any, futures: list[Future[Any]]) -> None:
+        super().__init__(Dispatcher(), lambda *_: resolve(tree))
+        self._sources = futures
+
+    def _retrieve(self) -> None:
+        for source in self._sources:
+            if source.done() and not source.cancelled():
+                source.exception()
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the tree with plain values."""
+        try:
+            result = super().result(timeout)
+        except BaseException:
+            if self.done():
+                self._retrieve()
+            raise
+        self._sources = []
+        return result
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception of the first failed future of the tree."""
+        exception = super().exception(timeout)
+        self._retrieve()
+        return exception
 
 
 def cancel(tree: Any) -> bool:

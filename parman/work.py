@@ -17,7 +17,7 @@ import attrs
 from .context import InsideTask, in_force
 from .definitions import Definition
 from .errors import ArgumentError, StructureError
-from .failures import annotate, strip, traceback_text
+from .failures import annotate, duplicate, strip, traceback_text
 from .schemas import Structure
 
 __all__ = ["Outcome", "Remark", "describe_call", "perform"]
@@ -131,10 +131,7 @@ def perform(
     except BaseException as exception:  # SystemExit and KeyboardInterrupt too: they end the task, not the worker
         if in_place and isinstance(exception, KeyboardInterrupt):
             raise
-        _add_notes(exception, definition, arguments, where)
-        if not in_place:
-            strip(exception)
-        outcome = Outcome(None, exception)
+        outcome = Outcome(None, _told(exception, definition, arguments, where, in_place))
     else:
         outcome = Outcome(values, None, result if in_place else None)
     finally:
@@ -174,8 +171,26 @@ def _nested(definition: Definition, called: set[str]) -> Remark:
     )
 
 
-def _add_notes(exception: BaseException, definition: Definition, arguments: dict[str, Any], where: str) -> None:
+def _told(
+    exception: BaseException, definition: Definition, arguments: dict[str, Any], where: str, in_place: bool
+) -> BaseException:
+    """Return the exception as the future will have it.
+
+    It is a copy, since the task may have raised an object that others raise and hold as well: a constant of a module,
+    or the failure of another call.
+    """
     trace = traceback_text(exception, skip=2)
+    failure = duplicate(exception)
+    _add_notes(failure, trace, definition, arguments, where)
+    if not in_place:
+        strip(failure)
+        strip(exception)
+    return failure
+
+
+def _add_notes(
+    exception: BaseException, trace: str, definition: Definition, arguments: dict[str, Any], where: str
+) -> None:
     annotate(exception, f"In the task {describe_call(definition.name, arguments)}, called at {where}.")
     if not isinstance(exception, StructureError | ArgumentError):
         annotate(exception, f"The task's traceback:\n{trace}")

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from concurrent.futures import CancelledError, wait
 from contextlib import contextmanager
@@ -39,13 +38,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 
 def say(fifo, text="now"):
     """Say something at a gate to the only one who waits there, or will."""
-    with open(fifo, "w") as file:
+    with Path(fifo).open("w") as file:
         file.write(text)
 
 
 def hear(fifo):
     """Wait at a gate until something is said there."""
-    with open(fifo) as file:
+    with Path(fifo).open() as file:
         return file.read()
 
 
@@ -74,7 +73,8 @@ def children():
 
 
 def open_files():
-    return len(os.listdir("/proc/self/fd"))
+    """Return the numbers of the open files, that of this look at them included."""
+    return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
 
 
 def memory(pid="self", field="RssAnon"):
@@ -636,9 +636,9 @@ def test_output(single, capfd):
     """What a task prints appears, at the latest when the call is done, and does not disturb the connection."""
 
     def talk():
-        print("hello")
+        print("hello")  # noqa: T201
         os.write(1, b"\x00\xff" * 100)
-        print("oh", file=sys.stderr)
+        print("oh", file=sys.stderr)  # noqa: T201
         return 1
 
     assert single.submit(talk).result() == 1
@@ -1116,7 +1116,7 @@ def test_many_buffers(single, count):
 def few_files(spare):
     """Let this process open only so many files more."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + spare, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files()[-1] + spare, limits[1]))
     try:
         yield
     finally:
@@ -1132,7 +1132,7 @@ def test_no_descriptors_left_in_the_worker(single):
 
         resource.setrlimit(
             resource.RLIMIT_NOFILE,
-            (len(os.listdir("/proc/self/fd")) + spare, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+            (len(open_files()) + spare, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
         )
         return os.getpid()
 

@@ -80,17 +80,23 @@ CALLS: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
 ]
 
 
+def error_of(function: Callable[..., Any], args: Any, kwargs: Any) -> str | None:
+    """Return the message of the TypeError that a call raises."""
+    try:
+        function(*args, **kwargs)
+    except TypeError as exc:
+        return str(exc)
+    return None
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize(("args", "kwargs"), CALLS, ids=str)
 def test_bind_as_python_does(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
     """A call binds just if Python would make it, gives the same arguments, and fails with Python's words."""
     schema = Schema(function)
-    try:
-        function(*args, **kwargs)
-    except TypeError as exc:
-        with pytest.raises(TypeError) as caught:
-            schema.bind(args, kwargs)
-        assert str(caught.value) == str(exc)
+    message = error_of(function, args, kwargs)
+    if message is not None:
+        assert error_of(lambda *_, **__: schema.bind(args, kwargs), (), {}) == message
     else:
         bound = schema.bind(args, kwargs)
         assert bound == inspect.signature(function).bind(*args, **kwargs).arguments
@@ -218,7 +224,7 @@ def test_none_fits_where_it_is_the_default() -> None:
     """`x: int = None` takes None, as any default is taken."""
     sentinel = object()
 
-    def function(x: int = None, y: int = sentinel, z: int = 0) -> None: ...  # type: ignore[assignment]
+    def function(x: int = None, y: int = sentinel, z: int = 0) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
 
     schema = Schema(function)
     assert schema.problems({"x": None, "y": sentinel}) == []
@@ -323,7 +329,7 @@ def test_self_referential_values_end() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement is new in 3.12")
 def test_type_statements_are_understood() -> None:
-    """Aliases of PEP 695, recursive and generic, are checked to any depth; endless values end, deep ones are survived."""
+    """Aliases of PEP 695, recursive and generic, are checked to any depth, endless values included."""
     scope: dict[str, Any] = {}
     source = """
 type Tree = int | list[Tree]
