@@ -283,6 +283,8 @@ def item_type(annotation: Any, key: Any) -> Any:
     key
         A step of a path, or what would stand between the brackets (an index, a key, a slice).
     """
+    if annotation is Any:
+        return Any
     step = key if isinstance(key, Index | Key | Attr) else None
     raw = getattr(step, "position", getattr(step, "key", getattr(step, "name", None))) if step is not None else key
     found = [_item(member, step, raw) for member in alternatives(annotation)]
@@ -293,8 +295,6 @@ def item_type(annotation: Any, key: Any) -> Any:
 def annotation_at(annotation: Any, path: Path) -> Any:
     """Return the annotation of what is at the end of a path."""
     for step in path:
-        if annotation is Any:
-            break
         annotation = item_type(annotation, step)
     return annotation
 

@@ -16,8 +16,8 @@ Futures and stand-ins fit everywhere: what they promise is compared elsewhere (s
 from __future__ import annotations
 
 import collections.abc as abc
+import inspect
 import sys
-import types
 import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -190,8 +190,5 @@ def protocol_members(cls: type) -> frozenset[str]:
 
 
 def _has_members(names: frozenset[str], value: Any) -> bool:
-    """Tell whether all members are there; properties are not run for that."""
-    cls = type(value)
-    own = getattr(value, "__dict__", {})
-    dynamic = hasattr(cls, "__getattr__") or isinstance(value, type | types.ModuleType)
-    return all(hasattr(cls, name) or name in own or (dynamic and hasattr(value, name)) for name in names)
+    """Tell whether all members are there; a property is not run for that."""
+    return all(inspect.getattr_static(value, name, value) is not value or hasattr(value, name) for name in names)

@@ -140,7 +140,7 @@ class WorkflowFailed(ParmanError, ExceptionGroup[Exception]):
     def derive(self, excs: Sequence[Exception], /) -> Self:  # type: ignore[override]
         """Make the group that `except*` and `split` hand out, with the failures that are in it."""
         group = type(self)(self.message, excs)
-        kept = {id(exc) for exc in excs}
+        kept = {id(exc.__cause__ if isinstance(exc, RemoteError) and exc.__cause__ else exc) for exc in excs}
         group.failed = tuple(failure for failure in self.failed if id(failure.exception) in kept)
         return group
 

@@ -26,6 +26,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, NoReturn, Protocol
 
 from .errors import FutureUseError
+from .failures import annotate
 from .schemas import item_type
 from .snapshots import Frozen
 from .waiting import DispatchedFuture, Dispatcher
@@ -140,7 +141,7 @@ class Promise(DispatchedFuture[Any]):
         with self._condition:
             if self._awaited:
                 return False
-            if self._is_open():
+            if self.is_open():
                 self._finish(value, None, None)
         self._invoke_callbacks()
         return True
@@ -148,7 +149,7 @@ class Promise(DispatchedFuture[Any]):
     def settle_frozen(self, frozen: Frozen) -> None:
         """Finish with a frozen value."""
         with self._condition:
-            if not self._is_open():
+            if not self.is_open():
                 return
             self._finish(None, frozen, None)
         self._invoke_callbacks()
@@ -156,12 +157,13 @@ class Promise(DispatchedFuture[Any]):
     def settle_failure(self, exception: BaseException) -> None:
         """Finish with an exception."""
         with self._condition:
-            if not self._is_open():
+            if not self.is_open():
                 return
             self._finish(None, None, exception)
         self._invoke_callbacks()
 
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
+        """Return whether it is neither done nor cancelled, at a glance, without the condition."""
         return self._state in (PENDING, RUNNING)
 
     def _finish(self, value: Any, frozen: Frozen | None, exception: BaseException | None) -> None:
@@ -237,13 +239,18 @@ class Promise(DispatchedFuture[Any]):
         self._wait(timeout)
         if self._exception is not None:
             self._origin.retrieve()
-        return self._exception
+            return self._exception
+        try:
+            self._take()  # who is told that there is no exception may rely on `result()`
+        except Exception as error:
+            return error
+        return None
 
     def _wait(self, timeout: float | None) -> None:
         with self._condition:
-            if self._is_open():
+            if self.is_open():
                 self._condition.wait(timeout)
-            if self._is_open():
+            if self.is_open():
                 raise TimeoutError
             if self._state != FINISHED:
                 raise CancelledError
@@ -253,7 +260,11 @@ class Promise(DispatchedFuture[Any]):
             value, frozen = self._result, self._frozen
         if value is not None or frozen is None:
             return value
-        value = frozen.thaw()  # runs code of the user's classes, so not under the condition
+        try:
+            value = frozen.thaw()  # runs code of the user's classes, so not under the condition
+        except Exception as error:
+            annotate(error, f"The result of {self._origin} can't be rebuilt in this process.")
+            raise
         with self._condition:
             if self._result is None:
                 self._result = value
@@ -347,7 +358,7 @@ class _Item(Promise):
         parent.add_done_callback(self._follow)  # type: ignore[arg-type]
 
     def _follow(self, parent: Promise) -> None:
-        if not self._is_open():
+        if not self.is_open():
             return
         if parent.cancelled():
             self.cancel()
@@ -359,12 +370,15 @@ class _Item(Promise):
     def _settle_item(self, parent: Promise) -> None:
         try:
             item = parent._take()[self._key]
-        except Exception as error:
-            error.add_note(f"There is no item {self._key!r} in the result of {self._origin}.")
+        except BaseException as error:  # whatever the classes of the user raise
+            annotate(error, f"There is no item {self._key!r} in the result of {self._origin}.")
             self.settle_failure(error)
             return
-        if not self.settle_value(item):
-            self.settle_frozen(self._origin.freeze_value(item))
+        try:
+            if not self.settle_value(item):
+                self.settle_frozen(self._origin.freeze_value(item))
+        except BaseException as error:
+            self.settle_failure(error)
 
     def _may_cancel(self) -> bool:
         return True

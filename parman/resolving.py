@@ -56,19 +56,19 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         if not isinstance(leaf, Future):
             return _opened(leaf)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            return leaf.result(left)
-        except TimeoutError:
-            if leaf.done() and return_exceptions:
-                return leaf.exception()
-            raise
-        except (Exception, CancelledError) as exception:
-            if return_exceptions:
-                return exception
-            raise
+        return _outcome(leaf, left) if return_exceptions else leaf.result(left)
 
     resolved: T = map_leaves(value_of, tree)
     return resolved
+
+
+def _outcome(future: Future[Any], timeout: float | None) -> Any:
+    """Return the value, or the exception, whatever its type; of a call that takes too long, raise `TimeoutError`."""
+    try:
+        exception = future.exception(timeout)
+    except CancelledError as cancelled:
+        return cancelled
+    return future.result() if exception is None else exception
 
 
 def _whole(leaf: Any, value_of: Callable[[Any], Any]) -> Any:

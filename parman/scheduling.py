@@ -190,7 +190,7 @@ class ScheduledFuture(DispatchedFuture[T]):
 
     def _claim(self) -> bool:
         with self._condition:
-            if self._claimed or self._state != PENDING:
+            if self._state != PENDING:
                 return False
             self._claimed = True
             return True

@@ -28,12 +28,12 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from _thread import RLock
+from _thread import RLock, get_ident
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, LOGGER, PENDING, RUNNING
-from queue import SimpleQueue
-from threading import Condition, Thread
+from queue import Empty, SimpleQueue
+from threading import Thread
 from types import FrameType
 from typing import Any, TypeVar, overload
 
@@ -48,6 +48,7 @@ __all__ = [
     "check_dependencies",
     "exception_of",
     "result_of",
+    "wait_for",
 ]
 
 T = TypeVar("T")
@@ -124,19 +125,30 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
     __slots__ = ("_sleepers",)
 
     def __init__(self) -> None:
-        self._sleepers: Condition | None = None
+        self._sleepers: list[SimpleQueue[None]] | None = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock, sleep until `notify_all` [timeout in s], take the lock again."""
-        if self._sleepers is None:
-            self._sleepers = Condition(self)
-        return self._sleepers.wait(timeout)
+        """Release the lock, which is held once, sleep until `notify_all` [timeout in s], take the lock again."""
+        bell: SimpleQueue[None] = SimpleQueue()
+        self._sleepers = [*(self._sleepers or ()), bell]
+        try:
+            self.release()
+            bell.get(timeout=timeout)
+        except Empty:
+            return False
+        finally:
+            # In one step that Ctrl-C can't cut off: who called this releases the lock next.
+            if not self._is_owned():  # type: ignore[attr-defined]
+                self._acquire_restore((1, get_ident()))  # type: ignore[attr-defined]
+            if self._sleepers:
+                self._sleepers = [sleeper for sleeper in self._sleepers if sleeper is not bell]
+        return True
 
     def notify_all(self) -> None:
         """Wake all that sleep in `wait`."""
-        if self._sleepers is not None:
-            self._sleepers.notify_all()
-            self._sleepers = None  # the two refer to each other
+        for bell in self._sleepers or ():
+            bell.put(None)
+        self._sleepers = None
 
 
 class DispatchedFuture(Future[T]):
@@ -547,3 +559,13 @@ class WaitGraph:
         future = WaitFuture(self._dispatcher, digest)
         future._start(futures)
         return future
+
+
+def wait_for(futures: Iterable[Future[Any]]) -> None:
+    """Wait until all futures are done: also those that were cancelled without their executor taking notice."""
+    futures = check_dependencies(futures)
+    if not _all_done(futures):
+        try:
+            WaitGraph().submit(futures).exception()
+        except CancelledError:
+            pass

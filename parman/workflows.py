@@ -20,7 +20,7 @@ from .closures import Closure
 from .context import InsideTask, call_site, current_workflow, in_force, opened
 from .definitions import Check
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
-from .failures import annotate
+from .failures import annotate, safe_text
 from .journal import Journal, JournaledCall
 from .rules import Rules
 from .runners.base import Runner
@@ -93,6 +93,7 @@ class Workflow:
         self._token: Token[Any] | None = None
         self._state = "new"
         self._main_thread = False
+        self._interrupted = False
 
     # --- what the user sees ---
 
@@ -141,8 +142,13 @@ class Workflow:
 
     def __enter__(self) -> Self:
         self._enter()
-        self._token = in_force.set(self)
-        self._state = "entered"
+        before = in_force.get()
+        try:
+            self._token = in_force.set(self)
+            self._state = "entered"
+        except BaseException:  # Ctrl-C: there will be no `__exit__`
+            in_force.set(before)
+            raise
         return self
 
     def __exit__(
@@ -186,6 +192,11 @@ class Workflow:
     def call(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Make a call in this block."""
         runner = self.runner
+        if self._state == "left":
+            raise WorkflowError(
+                f"{task.__parman_task__.name}() is called in a block that has been left: the caller took the context "
+                "of the block along, as asyncio's tasks do; wait for it inside the block, or enter one of its own"
+            )
         try:
             closure = Closure(task, args, kwargs, rules=self._rules, site=call_site())
         except (ParmanError, TypeError) as error:
@@ -205,23 +216,25 @@ class Workflow:
     def _end(self, cause: BaseException | None) -> None:
         self._state = "left"
         try:
-            if self.runner.is_dry:
-                self.runner.finish(self._journal, cause)
-            elif cause is None:
-                self._end_normally()
-            elif isinstance(cause, KeyboardInterrupt) and self._main_thread:
-                self._end_interrupted(cause)
-            else:
-                self._end_failed(cause)
-        finally:
-            self._close_runner()
-
-    def _end_normally(self) -> None:
-        try:
-            self._journal.wait()
+            self._finish(cause)
         except KeyboardInterrupt as interrupt:
             self._end_interrupted(interrupt)
             raise
+        finally:
+            self._close_runner()
+
+    def _finish(self, cause: BaseException | None) -> None:
+        if self.runner.is_dry:
+            self.runner.finish(self._journal, cause)
+        elif cause is None:
+            self._end_normally()
+        elif isinstance(cause, KeyboardInterrupt) and self._main_thread:
+            self._end_interrupted(cause)
+        else:
+            self._end_failed(cause)
+
+    def _end_normally(self) -> None:
+        self._journal.wait()
         self._journal.log_counts()
         missed = self._journal.failures(all_of_them=False)
         if missed:
@@ -230,14 +243,13 @@ class Workflow:
     def _end_failed(self, cause: BaseException) -> None:
         self._journal.closed_to_calls = True
         self.cancel()
-        try:
-            self._journal.wait()
-        except KeyboardInterrupt as interrupt:
-            self._end_interrupted(interrupt)
-            raise
+        self._journal.wait()
         self._note_failures(cause)
 
     def _end_interrupted(self, cause: BaseException) -> None:
+        if self._interrupted:
+            return  # the second Ctrl-C: at once
+        self._interrupted = True
         self._journal.closed_to_calls = True
         self.runner.interrupt(self._journal)
         if not self._journal.wait(_PATIENCE):
@@ -248,15 +260,18 @@ class Workflow:
         self._journal.log_counts()
         for closure, exception in self._journal.failures(all_of_them=False):
             if exception is not cause and not isinstance(exception, Interrupted):
-                annotate(cause, f"Besides, {closure} failed: {type(exception).__name__}: {exception}")
+                annotate(cause, f"Besides, {closure} failed: {safe_text(exception)}")
 
     def _close_runner(self) -> None:
         _open_blocks.discard(self)
-        if self._owns_runner and self._runner is not None:
+        if self._interrupted:
+            self.runner.interrupt(self._journal)  # the first time may have been cut off; a shutdown would wait
+        elif self._owns_runner and self._runner is not None:
             self._runner.shutdown()
 
     def drop(self, deadline: float) -> None:
         """Give everything up, since the interpreter ends."""
+        _open_blocks.discard(self)
         pending = self._journal.pending()
         if pending:
             logger.warning(
@@ -278,6 +293,18 @@ def _drop_open_blocks() -> None:
         block.drop(deadline)
 
 
+def _drop_blocks_on_joined_executors() -> None:
+    """Give up blocks on executors that the interpreter waits for before it runs exit hooks, as the standard ones."""
+    deadline = time.monotonic() + 1
+    for block in list(_open_blocks):
+        if block.runner.joined_at_exit:
+            block.drop(deadline)
+
+
+# The only place before that wait. It is private, but all executors outside of the standard library stand on it.
+getattr(threading, "_register_atexit", atexit.register)(_drop_blocks_on_joined_executors)
+
+
 def _failed(failures: list[Failure]) -> WorkflowFailed:
     count = f"{len(failures)} call{'s' if len(failures) > 1 else ''} failed"
     group = WorkflowFailed(count, [_as_exception(exception) for _, exception in failures])
@@ -289,7 +316,8 @@ def _as_exception(exception: BaseException) -> Exception:
     """Return what can be in an `ExceptionGroup`: an exit or interrupt in a task must not end the driver from there."""
     if isinstance(exception, Exception):
         return exception
-    error = RemoteError(f"{type(exception).__name__}: {exception}")
+    error = RemoteError(safe_text(exception))
+    error.__cause__ = exception
     for note in getattr(exception, "__notes__", ()):
         annotate(error, note)
     return error

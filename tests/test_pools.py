@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import CancelledError, wait
 from contextlib import contextmanager
@@ -70,6 +71,14 @@ def wait_gone(pid, timeout=20):
 def children():
     """Return the processes that have this one as their parent, zombies included."""
     return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def eventually(condition):
+    """Wait for what another thread or process does right after it has given a result; there is no gate for that."""
+    end = time.monotonic() + 20
+    while not condition() and time.monotonic() < end:
+        os.sched_yield()
+    return condition()
 
 
 def open_files():
@@ -135,7 +144,7 @@ class Script:
 
     def __init__(self, path, text, *flags, **options):
         path.write_text(text)
-        environ = os.environ | {"PYTHONPATH": str(ROOT)}
+        environ = os.environ | {"PYTHONPATH": f"{path.parent}:{ROOT}"}
         self.popen = subprocess.Popen(
             [sys.executable, *flags, str(path), str(path.parent)],
             env=environ,
@@ -516,9 +525,8 @@ def test_idle_thread_holds_nothing(no_gc):
         argument = Thing()
         result = pool.submit(lambda thing: Thing(), argument)
         watched = [weakref.ref(argument), weakref.ref(result.result()), weakref.ref(result)]
-        pool.submit(abs, 1).result()
         del argument, result
-        assert [ref() for ref in watched] == [None] * 3
+        assert eventually(lambda: [ref() for ref in watched] == [None] * 3)
 
 
 def test_failed_call_holds_nothing(no_gc):
@@ -721,6 +729,16 @@ def test_idle_worker_holds_nothing(single):
     assert single.submit(lambda: [ref() for ref in sys.parman_test]).result() == [None] * 4
 
 
+@linux
+def test_idle_worker_is_small(single):
+    """While a worker waits it does not hold the messages of its last call."""
+    pid = single.submit(os.getpid).result()
+    base = memory(pid)
+    for data, function in [(bytes(100 * MB), len), (100 * MB, bytes)]:
+        single.submit(function, data).result()
+        assert eventually(lambda: memory(pid) - base < 20 * MB)
+
+
 # --- processes: what can't be sent ---
 
 
@@ -764,9 +782,12 @@ def test_argument_that_cannot_be_rebuilt(single):
 def test_unpicklable_result(single):
     """A result that can't be pickled costs its own call, and the message names its type."""
     pid = single.submit(os.getpid).result()
-    error = single.submit(threading.Lock).exception()
+    error = single.submit(Refusing, dump=False).exception()
     assert isinstance(error, PicklingError)
-    assert str(error).startswith("the result of allocate_lock, of type lock, can't be sent back")
+    assert str(error) == (
+        "the result of Refusing, of type Refusing, can't be sent back from the worker process: ValueError: not me. "
+        "Return something that can be pickled"
+    )
     assert single.submit(os.getpid).result() == pid
 
 
@@ -1194,18 +1215,52 @@ future = pool.submit(task)
 """
 
 
+@pytest.fixture(params=[True, False], ids=["pidfd", "no_pidfd"])
+def pidfd(request, tmp_path):
+    """Let scripts and their workers run as on a system without pidfds, too."""
+    if not request.param:
+        (tmp_path / "sitecustomize.py").write_text("import os\ndel os.pidfd_open\n")
+    return request.param
+
+
 @linux
 @pytest.mark.parametrize("fork", [False, True])
-def test_driver_is_killed(script, fifos, tmp_path, fork):
+def test_driver_is_killed(script, fifos, pidfd, fork):
     """When the driver is killed its workers are soon gone, and what they started; a fork of it hides nothing."""
-    (started,) = fifos("started")
-    child = "if not os.fork():\n    time.sleep(1000)\n" if fork else ""
+    started, forked = fifos("started", "forked")
+    child = f"if not os.fork():\n    open({forked!r}, 'w').close()\n    time.sleep(1000)\n" if fork else ""
     run = script(HOLDING + child + "future.result()\n", "-W", "ignore::DeprecationWarning", start_new_session=True)
     pids = list(map(int, hear(started).split()))
+    if fork:
+        hear(forked)
     run.popen.kill()
     assert all(wait_gone(pid) for pid in pids)
     os.killpg(run.popen.pid, signal.SIGKILL)
     run.finish()
+
+
+@linux
+def test_deaths_without_pidfd(script, pidfd):
+    """The pool works where processes can be watched only by their sockets."""
+    run = script("""
+import os
+from parman.runners.processes import ProcessPool
+
+with ProcessPool(1) as pool:
+    print(str(pool.submit(os._exit, 3).exception()).split(" ", 3)[3])
+    print(str(pool.submit(lambda: os.kill(os.getpid(), 9)).exception()).split(" ", 3)[3])
+    pid = pool.submit(os.getpid).result()
+    os.kill(pid, 9)
+    print(pool.submit(abs, -1).result())
+print(hasattr(os, "pidfd_open"))
+""")
+    assert run.finish() == (
+        0,
+        "ended with exit status 3 while it ran _exit\n"
+        "was killed by SIGKILL (out of memory?) while it ran <lambda>\n"
+        f"1\n{pidfd}\n",
+        "",
+    )
 
 
 @linux

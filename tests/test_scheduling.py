@@ -36,7 +36,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parman.scheduling import ScheduledFuture, Scheduler
-from parman.waiting import Dispatcher, WaitGraph
+from parman.waiting import Dispatcher, Gate, WaitGraph
 
 MANY = 100_000
 
@@ -273,7 +273,9 @@ def test_cancel_of_a_running_call() -> None:
     future = Scheduler(desk.submit).submit()
     assert not future.running()
     desk.futures[0].set_running_or_notify_cancel()
-    assert not future.cancel()
+    assert not any(future.cancel() for _ in range(5))
+    assert handled(post_of(future))
+    assert len(desk.futures[0]._done_callbacks) == 1  # type: ignore[attr-defined]
     assert future.running()
     assert "running" in repr(future)
     desk.futures[0].set_result(1)
@@ -772,6 +774,23 @@ def race(seed: int) -> None:
     assert len(ran) == len(set(ran))
     assert {number for number, future in enumerate(futures) if not future.cancelled()} == set(ran)
     assert set(agreed).isdisjoint(ran)
+
+
+def test_shutdown_in_the_midst_of_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is cancelled by `shutdown` before it began to wait is never submitted, and its end is seen."""
+    desk = Desk()
+    scheduler = Scheduler(desk.submit)
+    watch = Gate.watch
+
+    def late_watch(self: Gate, dependencies: list[Future[Any]]) -> None:
+        scheduler.shutdown(wait=False, cancel_futures=True)
+        watch(self, dependencies)
+
+    monkeypatch.setattr(Gate, "watch", late_watch)
+    future = scheduler.submit()
+    assert wait([future], TIMEOUT).done
+    assert future.cancelled()
+    assert desk.calls == []
 
 
 def test_shutdown_races_with_submit() -> None:

@@ -31,6 +31,11 @@ class Runner(ABC):
     is_dry: ClassVar[bool] = False
     """Whether tasks are not run."""
 
+    @property
+    def joined_at_exit(self) -> bool:
+        """Whether the interpreter may wait for running calls before it runs exit hooks."""
+        return False
+
     @abstractmethod
     def run(self, closure: Closure, journal: Journal) -> Any:
         """See that the closure is run, and return its result tree; what becomes of it is written into the journal."""

@@ -62,6 +62,7 @@ class Call(Node):
         self.luggage: Any = None
         self.context: contextvars.Context | None = contextvars.copy_context()
         self._uncancelled = 0
+        self._counted = 0
         self._captured: list[Any] | None = None
         self._values: list[Any] = []
         self._cause: tuple[BaseException, Call | None] | None = None
@@ -96,9 +97,10 @@ class Call(Node):
         inner = self.inner
         if inner is None:
             return not self.launching
-        if any(leaf is not promise and not leaf.cancelled() for leaf in self.leaves):
+        # A look without its lock at each of the other leaves, one of which may be here for its own sake.
+        if any(leaf is not promise and leaf.is_open() for leaf in self.leaves):
             return not (inner.running() or inner.done())
-        return inner.cancel()
+        return _ask_to_cancel(inner)
 
     def is_running(self) -> bool:
         inner = self.inner
@@ -115,13 +117,15 @@ class Call(Node):
     def leaf_cancelled(self, promise: Promise) -> None:
         self._uncancelled -= 1
         if self._uncancelled == 0 and self.state == "pending":
+            if self.inner is not None:
+                _ask_to_cancel(self.inner)  # two leaves that were cancelled at the same time have left it to each other
             self._cancel_causes()
             self._end("cancelled")
             self._leave()
 
     def _cancel_causes(self) -> None:
         """Count this call out of those that need its dependencies; cancel what nobody needs, if so asked."""
-        for dependency in self.closure.dependencies:
+        for dependency in self.closure.dependencies[: self._counted]:
             if isinstance(dependency, Promise) and dependency.need(-1) == 0 and self.cancels_causes:
                 dependency.cancel_with_causes()
 
@@ -135,6 +139,7 @@ class Call(Node):
         self._captured = captured
 
     def _capture_one(self, dependency: Future[Any]) -> Any:
+        self._counted += 1
         if isinstance(dependency, Promise):
             dependency.need(+1)
             if dependency.await_frozen() and dependency.failure is None:
@@ -229,13 +234,15 @@ class Call(Node):
         if self.is_over:
             return
         self._end("finished")
-        for leaf, value in zip(self.leaves, values, strict=True):
-            try:
-                self._settle(leaf, value)
-            except Exception as exception:  # from user code that pickles the value
-                self.failure, self.is_root, self._root, self.state = exception, True, self, "failed"
-                leaf.settle_failure(exception)
-        self._leave()
+        try:
+            for leaf, value in zip(self.leaves, values, strict=True):
+                try:
+                    self._settle(leaf, value)
+                except BaseException as exception:  # from user code that pickles the value
+                    self._note_failure(exception, None)
+                    leaf.settle_failure(exception)
+        finally:
+            self._leave()
 
     def succeed_in_place(self) -> None:
         """Finish a call whose result was handed out as it is."""
@@ -252,14 +259,21 @@ class Call(Node):
         """Finish with an exception; `root` is the call that raised it, if that was another one."""
         if self.is_over:
             return
+        self._end("failed")
+        try:
+            self._note_failure(exception, root)
+        finally:
+            for leaf in self.leaves:
+                leaf.settle_failure(exception)
+            self._leave()
+
+    def _note_failure(self, exception: BaseException, root: Call | None) -> None:
+        """Tell the journal, before the futures: who has seen one of them finds the failure there."""
         self.failure = exception
         self.is_root = root is None
         self._root = root or self
-        self._end("failed")
-        self.journal.failed(self)  # before the futures, so that who has seen one finds the failure in the journal
-        for leaf in self.leaves:
-            leaf.settle_failure(exception)
-        self._leave()
+        self.state = "failed"
+        self.journal.failed(self)
 
     def cancel(self) -> None:
         """Cancel all leaves, in any thread; the call follows when the last one is told."""
@@ -289,3 +303,10 @@ class Call(Node):
         self.leaves = []
         self.context = None
         self.journal.finished(self)
+
+
+def _ask_to_cancel(inner: Future[Any]) -> bool:
+    try:
+        return inner.cancel()
+    except Exception:  # futures of some engines can't
+        return False

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal, Self
 
 from ..errors import WorkerDied, WorkflowError
+from ..failures import safe_text
 from ..journal import Journal
 from ..snapshots import in_process, pickled
 from ..work import Outcome, perform
@@ -106,6 +107,10 @@ class ConcurrentRunner(FuturesRunner):
             self._executor = self._factory()
         return self._executor
 
+    @property
+    def joined_at_exit(self) -> bool:
+        return self._factory is None
+
     def shutdown(self) -> None:
         """Close the executor if the runner opened it; it is opened again when the runner is used again."""
         executor = self._take_own()
@@ -144,14 +149,15 @@ class ConcurrentRunner(FuturesRunner):
                 return
         super().conclude(call, answer)
 
-    def explain(self, call: Call, exception: BaseException) -> BaseException:
+    def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         if isinstance(exception, WorkerDied):
             return WorkerDied(f"{exception}, while it was running {call}")
         if isinstance(exception, BrokenExecutor):
-            died = WorkerDied(f"{call} was in flight when the executor broke: {type(exception).__name__}: {exception}")
+            what = "was in flight when the executor broke" if in_flight else "can't run any more: the executor broke"
+            died = WorkerDied(f"{call} {what}: {safe_text(exception)}")
             died.__cause__ = exception.with_traceback(None)
             return died
-        return super().explain(call, exception)
+        return super().explain(call, exception, in_flight=in_flight)
 
 
 def _perform_here(call: Call) -> Outcome:

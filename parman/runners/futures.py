@@ -33,16 +33,16 @@ import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from ..closures import Closure
 from ..errors import Interrupted
-from ..failures import annotate
+from ..failures import annotate, duplicate, strip
 from ..journal import Journal
 from ..standins import stand_in
-from ..waiting import Dispatcher
+from ..waiting import Dispatcher, wait_for
 from ..work import Outcome
 from .base import Runner
 from .calls import Call
@@ -77,7 +77,7 @@ class FuturesRunner(Runner):
     def run(self, closure: Closure, journal: Journal) -> Any:
         self.dispatcher.start()
         if not self._schedule:
-            wait(closure.dependencies)
+            wait_for(closure.dependencies)
         call = Call(self, closure, journal)
         try:
             tree = closure.structure.build(call.make_leaf, stand_in)
@@ -87,8 +87,9 @@ class FuturesRunner(Runner):
             if journal.closed_to_calls:
                 call.cancel()
             self.dispatcher.post(call.enter)
-        except BaseException:
-            call.cancel()  # Ctrl-C at any point leaves no call, or a cancelled one
+        except BaseException:  # Ctrl-C at any point leaves no call, or a cancelled one
+            call.cancel()
+            self.dispatcher.post(call.drop)
             raise
         return tree
 
@@ -111,13 +112,14 @@ class FuturesRunner(Runner):
         self._free -= 1
         try:
             inner = submit()
+            if not callable(getattr(inner, "add_done_callback", None)):
+                raise TypeError(f"submit() of an executor has to return a future, not a {type(inner).__name__}")
+            if not self._bounded:
+                call.inner = inner
+            inner.add_done_callback(partial(self._post_outcome, call))
         except BaseException as exception:  # the executor is broken or shut down, or can't take this call
             self._free += 1
-            call.fail(self.explain(call, exception), None)
-            return
-        if not self._bounded:
-            call.inner = inner
-        inner.add_done_callback(partial(self._post_outcome, call))
+            call.fail(self.explain(call, exception, in_flight=False), None)
 
     def _post_outcome(self, call: Call, inner: Future[Any]) -> None:
         self.dispatcher.post(partial(self._receive, call, inner))
@@ -147,6 +149,7 @@ class FuturesRunner(Runner):
             call.succeed(outcome.values)
 
     def _interrupt(self, calls: list[Call]) -> None:
+        self.stop_running()  # again, lest a call is left that was launched since
         for call in calls:
             if call.state == "running" or call.is_running():
                 call.fail(Interrupted(f"{call} was given up while it was running"), None)
@@ -170,10 +173,12 @@ class FuturesRunner(Runner):
     def submit(self, call: Call) -> Future[Any]:
         """Give the call to the executor; the result of the future is what `conclude` understands."""
 
-    def explain(self, call: Call, exception: BaseException) -> BaseException:
+    def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         """Say what an exception of the executor, rather than of the task, means for the call."""
-        annotate(exception, f"In the call of {call}.")
-        return exception
+        failure = duplicate(exception)
+        strip(failure)
+        annotate(failure, f"In the call of {call}.")
+        return failure
 
     def stop_running(self) -> None:
         """End what is running, as far as that is ours to end."""

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextvars
-from concurrent.futures import wait
 from typing import Any
 
 from ..changes import changed, fingerprint
@@ -13,7 +12,7 @@ from ..closures import Closure
 from ..failures import strip
 from ..journal import Journal
 from ..standins import stand_in
-from ..waiting import Dispatcher
+from ..waiting import Dispatcher, wait_for
 from ..work import Outcome, Remark, perform
 from .base import Runner
 from .calls import Call
@@ -38,7 +37,7 @@ class SerialRunner(Runner):
         return self._journal
 
     def run(self, closure: Closure, journal: Journal) -> Any:
-        wait(closure.dependencies)  # those of other runners and executors; ours are done
+        wait_for(closure.dependencies)  # those of other runners and executors; ours are done
         call = Call(self, closure, journal)
         tree = closure.structure.build(call.make_leaf, stand_in)
         if closure.dependencies:
