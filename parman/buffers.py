@@ -72,6 +72,22 @@ def _filled_file(view: memoryview) -> int | None:
     return None
 
 
+class _File:
+    """Closes a descriptor when it is garbage.
+
+    A buffer can't do that itself: weak references give an object out while its `__del__` runs, and whoever looks for a
+    buffer in a ledger just then would get one whose file is closed.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
+        _close(self._fd)
+
+
 class Buffer:
     """An immutable piece of memory in an anonymous file, mapped copy-on-write by those who use it.
 
@@ -83,12 +99,13 @@ class Buffer:
         Length [bytes].
     """
 
-    __slots__ = ("__weakref__", "_bytes", "_fd", "size")
+    __slots__ = ("__weakref__", "_bytes", "_fd", "_file", "size")
 
     size: int
 
     def __init__(self, fd: int | None, content: bytes | None, size: int) -> None:
         self._fd = fd
+        self._file = None if fd is None else _File(fd)
         self._bytes = content
         self.size = size
 
@@ -165,7 +182,3 @@ class Buffer:
 
     def __reduce__(self) -> tuple[Callable[..., Buffer], tuple[PickleBuffer]]:
         return Buffer.of, (PickleBuffer(self.readonly()),)
-
-    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
-        if self._fd is not None:
-            _close(self._fd)

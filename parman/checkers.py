@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from .nodes import StandIn
 from .paths import Index, Key, Path, Step, format_path, short_repr
+from .shares import opened
 from .trees import ItemTypes
 
 __all__ = [
@@ -97,7 +98,9 @@ class Checker:
     def find(self, value: object, visit: Visit | None = None) -> Mismatch | None:
         """Return the first thing that does not fit, None if all does or if nobody can tell."""
         try:
-            return None if self.sure(type(value)) else self.search(value, visit or Visit())
+            if self.sure(type(value)):
+                return None
+            return self.search(opened(value), visit or Visit())
         except Exception:
             return None
 

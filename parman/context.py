@@ -9,6 +9,7 @@ it stands in a list of this module instead, looked at when the context variable 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from .workflows import Workflow
 
-__all__ = ["InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "opened"]
+__all__ = ["InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "is_ours", "opened"]
 
 
 class InsideTask:
@@ -57,17 +58,18 @@ class Site(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-_HERE = str(Path(__file__).parent)
+_HERE = str(Path(__file__).parent) + os.sep
 
 
-def _is_ours(frame: FrameType) -> bool:
+def is_ours(frame: FrameType) -> bool:
+    """Tell whether a frame runs code of Parman."""
     return frame.f_code.co_filename.startswith(_HERE)
 
 
 def call_site() -> Site:
     """Return the innermost place outside Parman on the stack of this thread."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_ours(frame):
+    while frame is not None and is_ours(frame):
         frame = frame.f_back
     if frame is None:
         return Site("<unknown>", 0, "")

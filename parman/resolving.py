@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from .frozen import with_fields
 from .promises import Promise
+from .shares import any_shared, opened
 from .trees import StandIn, futures_in, map_leaves
 from .waiting import Dispatcher, WaitFuture, WaitGraph
 
@@ -47,14 +48,14 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         That of the first failed future in the tree, from left to right.
     """
     if not futures_in(tree):
-        return _opened(tree)  # type: ignore[no-any-return]
+        return map_leaves(opened, tree) if any_shared() else tree
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def value_of(leaf: Any) -> Any:
         if isinstance(leaf, StandIn):
             return _whole(leaf, value_of)
         if not isinstance(leaf, Future):
-            return _opened(leaf)
+            return opened(leaf)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return _outcome(leaf, left) if return_exceptions else leaf.result(left)
 
@@ -77,10 +78,6 @@ def _whole(leaf: Any, value_of: Callable[[Any], Any]) -> Any:
     if isinstance(value, BaseException):
         return value
     return with_fields(value, {name: map_leaves(value_of, change) for name, change in changes.items()})
-
-
-def _opened(leaf: Any) -> Any:
-    return leaf.value if getattr(type(leaf), "__parman_share__", False) else leaf
 
 
 def as_resolved(

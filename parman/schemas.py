@@ -34,6 +34,7 @@ from .forms import Call, form_of_annotation, form_of_example
 from .markers import Keys, Length, Whole, call_with
 from .nodes import ATOMS
 from .paths import Path, format_path
+from .shares import opened
 from .structures import Form, Leaf, Structure
 from .trees import futures_in
 
@@ -220,11 +221,6 @@ class Schema:
             return form_of_example(self.mock_result(arguments), annotation)
         except FutureUseError:
             return Leaf(annotation)
-
-
-def opened(value: Any) -> Any:
-    """Return the value of a handle made by `share`, anything else as it is."""
-    return value.value if getattr(type(value), "__parman_share__", False) else value
 
 
 def _name_of(function: Any) -> str:

@@ -21,7 +21,7 @@ from .trees import walk
 if TYPE_CHECKING:
     from .frozen import Frozen
 
-__all__ = ["Share", "install_share", "shared_value"]
+__all__ = ["Share", "any_shared", "install_share", "opened", "shared_value"]
 
 
 class Share:
@@ -89,6 +89,16 @@ def _read_only(frozen: Frozen) -> Any:
             if isinstance(leaf, array):
                 leaf.flags.writeable = False
     return value
+
+
+def opened(value: Any) -> Any:
+    """Return the value of a handle made by `share`, anything else as it is."""
+    return value.value if type(value) is Share else value
+
+
+def any_shared() -> bool:
+    """Tell whether there are handles in this process, so that it is worth looking for them."""
+    return bool(_here)
 
 
 def install_share(token: str, frozen: Frozen) -> None:

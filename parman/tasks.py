@@ -12,7 +12,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NoReturn, TypeVar, overload
+from types import FunctionType, MethodType
+from typing import Any, TypeVar, overload
 
 import wrapt
 
@@ -74,58 +75,38 @@ def task(
     """
     options = Options(mock, check, as_names(snapshot), resources)
     if function is None:
-        return lambda decorated: _Task(decorated, options)
+        return lambda decorated: _decorate(decorated, options)
+    return _decorate(function, options)
+
+
+def _decorate(function: Any, options: Options) -> Any:
+    if isinstance(function, classmethod | staticmethod):
+        return type(function)(_Task(function.__func__, options))
     return _Task(function, options)
 
 
-def _underlying(wrapped: Any) -> Any:
-    if isinstance(wrapped, classmethod | staticmethod):
-        return wrapped.__func__
-    return wrapped
-
-
-def _unused(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> NoReturn:
-    raise AssertionError("tasks are called by their own __call__")
-
-
-class _BoundTask(wrapt.BoundFunctionWrapper[..., Any]):
-    """A task that was looked up in an instance or a class."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        wrapped = self.__wrapped__
-        if in_force.get() is None and not opened:
-            return wrapped(*args, **kwargs)
-        if inspect.ismethod(wrapped):
-            return call(self._self_parent, wrapped.__func__, (wrapped.__self__, *args), kwargs)
-        return call(self._self_parent, wrapped, args, kwargs)
-
-    @property
-    def __parman_task__(self) -> Definition:
-        definition: Definition = self._self_parent.__parman_task__
-        return definition
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        owner = getattr(self.__wrapped__, "__self__", None)
-        if owner is not None:
-            return getattr, (owner, self.__wrapped__.__name__)
-        return self._self_parent.__reduce_ex__(protocol)
-
-
-class _Task(wrapt.FunctionWrapper[..., Any]):
+class _Task(wrapt.CallableObjectProxy[Any]):
     """A function whose calls in a block are run by its runner."""
 
-    __bound_function_wrapper__ = _BoundTask
-
     def __init__(self, function: Any, options: Options) -> None:
-        if not callable(function) and not isinstance(function, classmethod | staticmethod):
+        if not callable(function):
             raise TaskError(f"@task is for functions and other callables, not for a {type(function).__name__}")
-        super().__init__(function, _unused)
-        self._self_definition = Definition(_underlying(function), options)
+        super().__init__(function)
+        self._self_definition = Definition(function, options)
+        self._self_is_method = isinstance(function, FunctionType)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if in_force.get() is None and not opened:
             return self.__wrapped__(*args, **kwargs)
         return call(self, self.__wrapped__, args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Bind the task as the function would be: what is bound is an ordinary method, whose function is the task."""
+        if self._self_is_method:  # found without asking the function, which would take as long again
+            return self if instance is None else MethodType(self, instance)
+        bind = getattr(type(self.__wrapped__), "__get__", None)
+        bound = None if bind is None else bind(self.__wrapped__, instance, owner)
+        return MethodType(self, bound.__self__) if isinstance(bound, MethodType) else self
 
     @property
     def __parman_task__(self) -> Definition:
@@ -175,7 +156,7 @@ def _look_up(module: Any, name: str) -> Any:
     found = module
     for part in name.split("."):
         found = inspect.getattr_static(found, part)
-    return found
+    return found.__func__ if isinstance(found, classmethod | staticmethod) else found
 
 
 def _import_task(module: str, name: str) -> Any:

@@ -182,9 +182,10 @@ def _told(
     trace = traceback_text(exception, skip=2)
     failure = duplicate(exception)
     _add_notes(failure, trace, definition, arguments, where)
+    if failure is not exception:
+        BaseException.with_traceback(exception, None)
     if not in_place:
         strip(failure)
-        strip(exception)
     return failure
 
 

@@ -198,7 +198,7 @@ def writing_calls(name: str) -> float:
 def chain(name: str) -> float:
     """Run a long chain with large results of which the script holds only the last."""
     with warm(name) as (runner, meter), workflow(runner):
-        array = make(0.0, 20 * MB)
+        array = make(0.0, 10 * MB)
         for _ in range(200):
             array = step(array)
         assert resolve(array)[0] == 200
@@ -215,6 +215,7 @@ def test_one_array_for_many_calls(scenario, runner):
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
-def test_chain_costs_two_results(runner):
-    """A chain of 200 calls costs two of its results, and not the 200."""
-    assert 20 < measured(chain, runner) < 3.5 * 20
+def test_chain_costs_two_results(runner, monkeypatch):
+    """A chain of 200 calls costs two of its results, and a third while one is copied; not the 200."""
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000")  # or the C library would keep some of what was freed
+    assert 10 < measured(chain, runner) < 3.5 * 10

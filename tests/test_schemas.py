@@ -20,6 +20,8 @@ import pytest
 from parman.errors import ArgumentError
 from parman.paths import Index, Key
 from parman.schemas import Length, Schema, item_type
+from parman.shares import Share
+from parman.snapshots import freeze, in_process
 from parman.trees import StandIn
 
 if TYPE_CHECKING:
@@ -293,13 +295,9 @@ def test_star_parameters_are_checked_item_by_item() -> None:
 def test_a_share_is_checked_by_its_value() -> None:
     """The handle of a shared value is no value of its own."""
 
-    class Handle:
-        __parman_share__ = True
-        value = [1, "a"]
-
     def function(x: list[int]) -> None: ...
 
-    (problem,) = Schema(function).problems({"x": Handle()})
+    (problem,) = Schema(function).problems({"x": Share(freeze([1, "a"], in_process))})
     assert "x[1] is 'a'" in str(problem)
 
 

@@ -21,6 +21,8 @@ import pytest
 
 from parman.errors import FutureUseError, StructureError
 from parman.schemas import Keys, Length, Schema, Structure, Whole
+from parman.shares import Share
+from parman.snapshots import freeze, in_process
 from parman.trees import StandIn
 
 Untyped = namedtuple("Untyped", "a b")
@@ -329,14 +331,9 @@ def test_markers_that_make_no_sense(annotation: str, n: Any, text: str) -> None:
 
 def test_a_length_of_an_omitted_argument_is_that_of_its_default() -> None:
     """Markers see the defaults of parameters that the call does not give, and what is in a share."""
-
-    class Handle:
-        __parman_share__ = True
-        value = [1, 2]
-
     schema = Schema(function_of("Annotated[list[int], Length('n')]"))
     assert schema.structure(schema.bind((), {})).size == 3
-    assert schema.structure({"n": Handle()}).size == 2
+    assert schema.structure({"n": Share(freeze([1, 2], in_process))}).size == 2
 
 
 def mocked(mock: Callable[..., Any], annotation: Any = Any) -> Schema:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parman.trees import (
@@ -104,6 +104,10 @@ class Mood(enum.Enum):
     GOOD = [1]
 
 
+class Planet(Frozen, enum.Enum):
+    EARTH = 1
+
+
 class Box:
     def __init__(self) -> None:
         self.item = [1]
@@ -146,6 +150,7 @@ LEAVES = [
     frozenset([1]),
     np.zeros(2),
     Mood.GOOD,
+    Planet.EARTH,
     Box(),
     Plain,
     ValueError([1]),
@@ -364,6 +369,7 @@ def model_map(function: Any, tree: Any) -> Any:
     return function(tree)
 
 
+@settings(deadline=None)
 @given(TREES)
 def test_walk_like_the_model(tree: Any) -> None:
     """Leaves and paths are those of a simple recursion, in its order."""
@@ -371,6 +377,7 @@ def test_walk_like_the_model(tree: Any) -> None:
     assert [path for path, _ in walk(tree)] == [path for path, _ in model_walk(tree)]
 
 
+@settings(deadline=None)
 @given(TREES)
 def test_map_like_the_model(tree: Any) -> None:
     """Replacing leaves gives what a simple recursion gives."""
@@ -378,6 +385,7 @@ def test_map_like_the_model(tree: Any) -> None:
     assert map_leaves(repr, tree) == model_map(repr, tree)
 
 
+@settings(deadline=None)
 @given(TREES)
 def test_futures_like_the_model(tree: Any) -> None:
     """The futures found, in their order, are those among the leaves."""

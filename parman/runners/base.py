@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,7 +13,6 @@ from ..snapshots import Carrier, in_process
 
 if TYPE_CHECKING:
     from ..closures import Closure
-    from ..definitions import Definition
     from ..errors import ParmanError
     from ..journal import Journal
 
@@ -59,8 +59,12 @@ class Runner(ABC):
     def own_journal(self) -> Journal:
         """The journal of calls that belong to no block."""
 
-    def refuse(self, error: ParmanError | TypeError, definition: Definition) -> Any:
-        """Deal with a call that can't be made: raise the error, or go on in the place of the caller."""
+    def refuse(self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Deal with a call that can't be made: raise the error, or return what stands in for the result."""
+        raise error
+
+    def object_to(self, error: ParmanError) -> None:
+        """Deal with a mistake that is not one of a call: raise the error, or note it."""
         raise error
 
     def begin(self, journal: Journal) -> None:

@@ -2,38 +2,54 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The dry run: everything is checked that can be checked before the first task runs, and no task runs.
 
-A call returns what its mock returns, or futures that stand in for values, typed as the annotations say. A mistake is
-noted and the script goes on, so that one run finds them all. A script never goes on with made-up values: asking a
-stand-in for its value ends the run there, and so does leaving the block.
+A call returns what its mock returns, or futures that stand in for values, typed as the annotations say. A mock whose
+values are not of the annotated types is taken for the shape alone, as on the other runners. A mistake is noted and
+the script goes on, so that one run finds them all; blocks within the block are part of it, whatever their runners.
+
+A script never goes on with made-up values: asking a stand-in for its value ends the run there, and so does leaving
+the block. A script ends by `SystemExit`; at a prompt, where that would end the session, by an exception of its own.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
+import sys
+import sysconfig
+from collections.abc import Mapping
+from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from ..closures import Closure
-from ..context import Site, call_site
-from ..definitions import Definition
-from ..errors import DryRunErrors, ParmanError
+from ..context import Site, call_site, is_ours
+from ..errors import ArgumentError, DryRunErrors, FutureTypeError, FutureUseError, ParmanError, StructureError
+from ..failures import safe_text
 from ..journal import Journal
 from ..promises import Promise
-from ..schemas import item_type
+from ..schemas import Schema, item_type
 from ..snapshots import Frozen, freeze, in_process
 from ..standins import stand_in
-from ..trees import walk
+from ..trees import futures_in
 from ..waiting import Dispatcher
 from .base import Runner
+from .plans import Plan, count, readable
 
-__all__ = ["DryRunStopped", "DryRunner"]
+__all__ = ["DryRunEnded", "DryRunStopped", "DryRunner"]
 
 logger = logging.getLogger("parman")
 
 
 class DryRunStopped(SystemExit):
     """Ends the script where a dry run can't go on; the code is the exit status."""
+
+
+class DryRunEnded(BaseException):
+    """Ends what is running where a dry run can't go on, in a session at a prompt, which is left as it is."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Say what IPython shows in place of a traceback."""
+        return [str(self)]
 
 
 class DryRunner(Runner):
@@ -53,116 +69,191 @@ class DryRunner(Runner):
         self.proceed = proceed
         self.dispatcher = Dispatcher()
         self._journal = Journal()
-        self._plans: dict[Journal, _Plan] = {}
-        self._current = _Plan()
+        self._plan = Plan()
 
     @property
     def own_journal(self) -> Journal:
         return self._journal
 
-    def begin(self, journal: Journal) -> None:
-        self._current = self._plans[journal] = _Plan()
+    # --- calls ---
 
     def run(self, closure: Closure, journal: Journal) -> Any:
-        plan = self._plan_of(journal)
-        call = _DryCall(self, closure.site, closure.name, plan)
-        call.level = plan.level_of(closure)
-        plan.add(call)
-        if closure.definition.options.mock is None:
+        level = max(_level_of(closure.dependencies), self._plan.level_of_values(closure.originals)) + 1
+        call = _DryCall(self, closure.site, closure.name, self._plan, level)
+        self._plan.add_call(call.name, level)
+        if closure.definition.options.mock is not None:
+            return self._mocked(call, closure)
+        return closure.structure.build(call.make_leaf, stand_in)
+
+    def _mocked(self, call: _DryCall, closure: Closure) -> Any:
+        """Return what the mock returns, or its shape where it makes no values."""
+        try:
+            result = closure.definition.schema.mock_result(closure.originals)
+            fits = not closure.structure.mismatches(closure.structure.split(result))
+            call.cure = f"let the mock of `{call.name}` return values of the annotated types"
+        except FutureUseError:
+            fits = False
+            call.cure = _cure_of(closure.dependencies) or call.cure
+        except StructureError as error:
+            self._plan.add_mistake(closure.site, error)
+            fits = False
+        if not fits:
             return closure.structure.build(call.make_leaf, stand_in)
-        result = closure.definition.schema.mock_result(closure.arguments(closure.dependencies))
-        plan.remember(result, call.level)
+        self._plan.remember(result, call.level)
         return result
 
-    def refuse(self, error: ParmanError | TypeError, definition: Definition) -> Any:
+    def refuse(self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         site = call_site()
-        error.add_note(f"Called at {site}.")
-        self._current.errors.append((site, error))
-        call = _DryCall(self, site, definition.name, self._current)
-        self._current.add(call)
-        try:
-            return definition.schema.structure({}).build(call.make_leaf, stand_in)
-        except Exception:  # a structure that depends on the arguments, which are wrong
-            return call.make_leaf(Any)
+        definition = task.__parman_task__
+        arguments, errors = _all_mistakes(error, definition.schema, args, kwargs)
+        for mistake in errors:
+            self._plan.add_mistake(site, mistake)
+        level = max(_level_of([f for _, f in futures_in((args, dict(kwargs)))]), 0) + 1
+        call = _DryCall(self, site, definition.name, self._plan, level)
+        call.cure = f"correct the call of `{call.name}` first"
+        self._plan.add_call(call.name, level)
+        return _shape(definition.schema, arguments, call)
 
-    def _plan_of(self, journal: Journal) -> _Plan:
-        return self._plans.get(journal, self._current)
+    def object_to(self, error: ParmanError) -> None:
+        self._plan.add_mistake(call_site(), error)
+
+    # --- blocks ---
+
+    def begin(self, journal: Journal) -> None:
+        self._plan.depth += 1
 
     def finish(self, journal: Journal, cause: BaseException | None) -> None:
-        plan = self._plans.pop(journal, self._current)
-        logger.warning("%s", plan.report())
-        if cause is not None and not isinstance(cause, DryRunStopped):
+        plan = self._plan
+        plan.depth -= 1
+        if plan.depth:
             return
-        errors = [error for _, error in plan.errors]
-        group = DryRunErrors(f"the dry run found {_count(len(errors), 'mistake')}", errors) if errors else None
-        if self.proceed and group is not None:
-            raise group
+        self._plan = Plan()
+        if cause is not None and not isinstance(cause, _ENDS):
+            _note_exception(plan, cause)
+        logger.log(logging.ERROR if plan.mistakes else logging.WARNING, "%s", plan.report())
+        self._end(plan, cause)
+
+    def _end(self, plan: Plan, cause: BaseException | None) -> None:
+        """End the script, unless it is to go on, or an exception of its own ends it."""
+        errors = [error for _, error in plan.mistakes]
+        found = DryRunErrors(f"the dry run found {count(len(errors), 'mistake')}", errors) if errors else None
+        if not _is_answered(cause, found):
+            return
+        if self.proceed and found is not None:
+            raise found from None
         if not self.proceed:
-            raise DryRunStopped(1 if errors else 0) from group
+            raise _ending(found is not None) from found
 
 
-class _Plan:
-    """What a dry run has found in one block."""
-
-    def __init__(self) -> None:
-        self.errors: list[tuple[Site, Exception]] = []
-        self.stopped_at: str | None = None
-        self._calls: Counter[str] = Counter()
-        self._width: Counter[int] = Counter()
-        self._levels: dict[int, tuple[object, int]] = {}
-
-    def add(self, call: _DryCall) -> None:
-        self._calls[call.name] += 1
-        self._width[call.level] += 1
-
-    def level_of(self, closure: Closure) -> int:
-        """Return how many calls follow one another up to this one."""
-        before = [f._origin.level for f in closure.dependencies if isinstance(f, _DryPromise)]
-        return max([*before, *self._levels_of_mocks(closure)], default=0) + 1
-
-    def _levels_of_mocks(self, closure: Closure) -> list[int]:
-        leaves = (leaf for _, leaf in walk(closure.originals))
-        return [self._levels[id(leaf)][1] for leaf in leaves if id(leaf) in self._levels]
-
-    def remember(self, result: object, level: int) -> None:
-        """Note that the values of a mock come from a call of this level."""
-        for _, leaf in walk(result):
-            if not isinstance(leaf, int | float | complex | str | bytes | None):
-                self._levels[id(leaf)] = (leaf, level)  # held, so that the id stays this leaf's
-
-    def report(self) -> str:
-        lines = []
-        if self.errors:
-            lines.append(f"Dry run: {_count(len(self.errors), 'mistake')}")
-            lines += [f"  {site}: {error}" for site, error in self.errors]
-        else:
-            lines.append("Dry run: no mistakes found")
-        if self.stopped_at is not None:
-            lines.append(self.stopped_at)
-        total = sum(self._calls.values())
-        lines.append(f"{_count(total, 'call')} would run:")
-        lines += [f"  {count} x {name}" for name, count in self._calls.items()]
-        if total:
-            lines.append(f"Longest chain: {_count(max(self._width), 'call')}; width: {max(self._width.values())}")
-        return "\n".join(lines)
+_ENDS = (DryRunStopped, DryRunEnded)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _is_answered(cause: BaseException | None, found: DryRunErrors | None) -> bool:
+    """Tell whether the report says all that there is to say of what left the block."""
+    if isinstance(cause, SystemExit) and not cause.code:
+        return found is not None or isinstance(cause, DryRunStopped)
+    return cause is None or isinstance(cause, (*_ENDS, ParmanError))
+
+
+def _ending(mistaken: bool) -> BaseException:
+    if hasattr(sys, "ps1"):
+        return DryRunEnded("The dry run ends here.")
+    return DryRunStopped(int(mistaken))
+
+
+def _note_exception(plan: Plan, cause: BaseException) -> None:
+    """Note an exception of the block's body: a mistake in the use of the library, or whatever else ended the run."""
+    site = _site_of(cause.__traceback__)
+    if isinstance(cause, ParmanError):
+        plan.add_mistake(site, cause)
+        plan.end = f"Checked up to {site}, where this ended the block"
+    else:
+        plan.end = f"Checked up to {site}, where the block was left by {safe_text(cause)}"
+
+
+def _site_of(trace: TracebackType | None) -> Site:
+    """Return the innermost place of a traceback in a file of the user's, rather than in an installed library."""
+    places = []
+    while trace is not None:
+        places.append((trace.tb_frame, trace.tb_lineno))
+        trace = trace.tb_next
+    own = [place for place in places if not is_ours(place[0])] or places
+    frame, line = next((place for place in reversed(own) if not _is_installed(place[0])), own[-1])
+    return Site(frame.f_code.co_filename, line, frame.f_code.co_name)
+
+
+def _is_installed(frame: FrameType) -> bool:
+    paths = sysconfig.get_paths()
+    return frame.f_code.co_filename.startswith((paths["stdlib"], paths["purelib"], paths["platlib"], "<frozen"))
+
+
+# --- calls with mistakes ---
+
+
+def _all_mistakes(
+    error: Exception, schema: Schema, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Exception]]:
+    """Return the arguments by name, as far as they can be told, and all mistakes in a call of which one is known."""
+    try:
+        arguments = schema.bind(args, kwargs)
+    except TypeError:
+        return {}, [error]
+    problems = schema.problems(arguments)
+    if not problems or str(problems[0]) != str(error):
+        return arguments, [error]
+    try:
+        freeze(dict(arguments), in_process, label=f"{schema.name}()")
+    except Exception as further:
+        return arguments, [*problems, further]
+    return arguments, list(problems)
+
+
+def _shape(schema: Schema, arguments: dict[str, Any], call: _DryCall) -> Any:
+    """Return stand-ins for the result of a call with mistakes, in the structure that it probably has."""
+    for known, of in ((schema, arguments), (Schema(schema.function), arguments), (Schema(schema.function), {})):
+        try:
+            return known.structure(of).build(call.make_leaf, stand_in)
+        except Exception:  # noqa: S112, PERF203 - the mock, or a `Length`, can't make sense of these arguments
+            continue
+    return call.make_leaf(schema.annotation("return"))
+
+
+def _origins(futures: Any) -> list[_DryCall]:
+    return [future._origin for future in futures if isinstance(future, _DryPromise)]
+
+
+def _level_of(futures: Any) -> int:
+    return max((origin.level for origin in _origins(futures)), default=0)
+
+
+def _cure_of(futures: Any) -> str | None:
+    return next((origin.cure for origin in _origins(futures)), None)
+
+
+# --- stand-ins ---
 
 
 class _DryCall:
-    """A call that does not run, as the origin of stand-ins."""
+    """A call that does not run, as the origin of stand-ins.
+
+    Attributes
+    ----------
+    level
+        How many calls follow one another up to this one.
+    cure
+        What the user can do to have values in place of the stand-ins.
+    """
 
     root = None
     cancels_causes = False
 
-    def __init__(self, runner: DryRunner, site: Site, name: str, plan: _Plan) -> None:
+    def __init__(self, runner: DryRunner, site: Site, name: str, plan: Plan, level: int) -> None:
         self.dispatcher = runner.dispatcher
         self.site = site
         self.name = name
         self.plan = plan
-        self.level = 1
+        self.level = level
+        self.cure = f"give `{name}` a mock"
 
     def __str__(self) -> str:
         return f"{self.name}(), called at {self.site}"
@@ -187,10 +278,19 @@ class _DryCall:
 
     def stop(self) -> NoReturn:
         """End the run here."""
-        self.plan.stopped_at = (
-            f"Checked up to {call_site()}, which needs a value: give {self.name} a mock to check what follows"
-        )
-        raise DryRunStopped(1 if self.plan.errors else 0)
+        place = f"{call_site()}, which needs a value" if _is_called_by_user() else f"the need for a value of {self}"
+        self.plan.end = f"Checked up to {place}: {self.cure} to check what follows"
+        if not self.plan.depth:  # the report has been given
+            logger.warning("%s", readable(f"Dry run: {self.plan.end}"))
+        raise _ending(bool(self.plan.mistakes))
+
+
+def _is_called_by_user() -> bool:
+    """Tell whether code of the user asks, rather than a thread of the library on its behalf."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and (is_ours(frame) or _is_installed(frame)):
+        frame = frame.f_back
+    return frame is not None
 
 
 class _DryPromise(Promise):
@@ -214,10 +314,11 @@ class _DryPromise(Promise):
     def _take(self) -> Any:
         self._origin.stop()
 
+    def around(self, tree: Any) -> Future[Any]:
+        return _DryPromise(self._origin, Any)
+
     def __getitem__(self, key: Any) -> Promise:
         return _DryPromise(self._origin, item_type(self.declared, key))
 
-    def __repr__(self) -> str:
-        return f"<stands in for the result of {self._origin}>"
-
-    __str__ = __repr__
+    def _describe(self) -> str:
+        return f"stand-in for the result of {self._origin}"

@@ -1,0 +1,156 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a dry run has found in a block: the mistakes, the calls, how they depend on each other; and the report of it.
+
+How long the chains are is seen from the futures that are passed on. The values of mocks carry no mark, so those that
+can be told apart (lists, arrays, objects) are remembered by their identity; numbers and texts can't be followed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..context import Site
+from ..failures import safe_text
+from ..nodes import ATOMS, kind_of
+
+__all__ = ["Mistake", "Plan", "count", "readable"]
+
+_MOST_AT_A_LINE = 5
+"""Different mistakes that are shown for one line of the script, which may be in a loop."""
+
+
+class Mistake(NamedTuple):
+    """Something that the user has to mend."""
+
+    site: Site
+    error: Exception
+
+
+class Plan:
+    """What a dry run has found in a block, and in the blocks within it.
+
+    Attributes
+    ----------
+    mistakes
+        In the order in which they were met.
+    end
+        A sentence that says why the run ended before the end of the block.
+    depth
+        How many blocks are open.
+    """
+
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+        self.end: str | None = None
+        self.depth = 0
+        self._calls: Counter[str] = Counter()
+        self._width: Counter[int] = Counter()
+        self._levels: dict[int, tuple[object, int]] = {}
+        self._exact = True
+
+    # --- what was found ---
+
+    def add_mistake(self, site: Site, error: Exception) -> None:
+        """Note a mistake; its traceback is of no use, since it was met in the library."""
+        error.add_note(f"Found by the dry run at {site}.")
+        self.mistakes.append(Mistake(site, error.with_traceback(None)))
+
+    def add_call(self, name: str, level: int) -> None:
+        """Note a call that comes after `level - 1` others."""
+        self._calls[name] += 1
+        self._width[level] += 1
+
+    def remember(self, result: object, level: int) -> None:
+        """Note that what a mock returned comes from a call of this level."""
+        for part in _parts(result):
+            if type(part) not in ATOMS:
+                self._levels[id(part)] = (part, level)  # held, so that the id stays that of this object
+            elif part is not None:
+                self._exact = False
+
+    def level_of_values(self, tree: object) -> int:
+        """Return the highest level of the calls whose mocks made the values in a tree; 0 if there are none."""
+        if not self._levels:
+            return 0
+        return max((self._levels[id(part)][1] for part in _parts(tree) if id(part) in self._levels), default=0)
+
+    # --- what the user is told ---
+
+    def report(self) -> str:
+        """Write down what was found."""
+        head = f"Dry run: {count(len(self.mistakes), 'mistake')}" if self.mistakes else "Dry run: no mistakes found"
+        ends = [] if self.end is None else [self.end]
+        return readable("\n".join([head, *self._mistake_lines(), *ends, *self._call_lines()]))
+
+    def _mistake_lines(self) -> Iterator[str]:
+        by_line: dict[tuple[str, int], Counter[str]] = {}
+        for site, error in self.mistakes:
+            by_line.setdefault(site[:2], Counter())[_text(error)] += 1
+        for (file, line), texts in by_line.items():
+            for text in list(texts)[:_MOST_AT_A_LINE]:
+                times = f" ({texts[text]} times)" if texts[text] > 1 else ""
+                yield f"  {Site(file, line, '')}: {text}{times}"
+            more = sum(texts.values()) - sum(texts[text] for text in list(texts)[:_MOST_AT_A_LINE])
+            if more:
+                yield f"  {Site(file, line, '')}: and {count(more, 'more mistake')}"
+
+    def _call_lines(self) -> list[str]:
+        if not self._calls:
+            return ["No task would be called"]
+        lines = [f"{count(sum(self._calls.values()), 'call')} would run:"]
+        digits = len(str(max(self._calls.values())))
+        lines += [f"  {number:{digits}} x {name}" for name, number in self._calls.items()]
+        at_least = "" if self._exact else "at least "
+        longest, widest = max(self._width), max(self._width.values())
+        return [*lines, f"Longest chain: {at_least}{count(longest, 'call')}; width: {widest}"]
+
+
+def _parts(tree: object) -> Iterable[object]:
+    """Yield a tree, the nodes in it and its leaves; of items that are all numbers or texts only the first."""
+    seen: set[int] = set()
+    todo = [tree]
+    while todo:
+        part = todo.pop()
+        yield part
+        kind = kind_of(type(part))
+        if kind is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        values = list(kind.values(part))
+        todo.extend(values[:1] if ATOMS.issuperset(map(type, values)) else values)
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _text(error: Exception) -> str:
+    known = isinstance(error, TypeError) or type(error).__module__.startswith("parman.")
+    return (str(error) if known else safe_text(error)).replace("\n", "\n    ")
+
+
+def readable(text: str) -> str:
+    """Write places as short as they can be: relative to the current directory, and cells of notebooks by number."""
+    here = re.escape(str(Path.cwd()) + os.sep)
+    return re.sub(rf"{here}([^\s:]+:\d+)", r"\1", _with_cells(text))
+
+
+def _with_cells(text: str) -> str:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    name_of = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    if name_of is None:
+        return text
+
+    def cell(match: re.Match[str]) -> str:
+        name = name_of(match[1])
+        return f"{' '.join(name)}, line {match[2]}" if isinstance(name, tuple) else match[0]
+
+    return re.sub(r"((?:\S*[/\\]ipykernel_\S+?\.py|<ipython-input-[^>\s]+>)):(\d+)", cell, text)
