@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from .errors import FutureUseError
 from .promises import Promise
-from .trees import Attr, Path, StandIn, futures_in
+from .trees import Attr, Path, StandIn, futures_in, walk
 
 __all__ = ["stand_in"]
 
@@ -99,7 +99,11 @@ class _Behaviour(StandIn):
         )
 
     def _parman_pass(self) -> tuple[Promise, dict[str, object]]:
-        return object.__getattribute__(self, "_parman_whole"), object.__getattribute__(self, "_parman_changes")
+        get = object.__getattribute__
+        changes: dict[str, object] = get(self, "_parman_changes")
+        inner = {name: get(self, name) for name in get(self, "_parman_fields") - changes.keys()}
+        changed = {name: value for name, value in inner.items() if _holds_changes(value)}
+        return get(self, "_parman_whole"), {**changed, **changes}
 
     def __parman_futures__(self) -> list[tuple[Path, Future[Any]]]:
         whole, changes = self._parman_pass()
@@ -135,6 +139,11 @@ class _Behaviour(StandIn):
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={object.__getattribute__(self, name)!r}" for name in sorted(self._parman_fields))
         return f"<{type(self).__name__} with futures: {fields}>"
+
+
+def _holds_changes(field: object) -> bool:
+    """Tell whether a field was assigned to on a stand-in in this field: then the field is not the real object's."""
+    return any(isinstance(leaf, _Behaviour) and leaf._parman_pass()[1] for _, leaf in walk(field))
 
 
 def _is_frozen(cls: Any) -> bool:

@@ -96,20 +96,20 @@ class Model:
         return values[both[self.position]]
 
 
-def make_graph(rng, size, futures, models, after_each):
+def make_graph(rng, size, futures, models, wholes):
     for number in range(1, size + 1):
         kind = rng.choice([total, total, split, admit, listed])
         fails = rng.random() < 0.12
         sources = rng.sample(range(len(futures)), min(len(futures), rng.choice([0, 1, 1, 2, 3])))
         result = kind(number, fails, [futures[source] for source in sources])
+        wholes.append(result)
         if kind is listed:
             result = (result[0], result[1])
-        elif kind is not split or isinstance(result, Future):
+        elif kind is not split:
             result = (result,)
         for position, leaf in enumerate(result):
             futures.append(leaf)
             models.append(Model(kind, number, fails, sources, position))
-        after_each(futures)
 
 
 def outcome(future):
@@ -141,37 +141,12 @@ def check(futures, models):
 def test_random_graphs(runners, name, seed):
     """Each call of a random graph ends as the model says, and the block tells exactly the root failures."""
     rng, futures, models = random.Random(seed), [], []
-
-    def look(_futures):
-        pass
-
-    with pytest.MonkeyPatch.context() if False else hasty_switches():
-        block = workflow(runners[name])
-        with block as w:
-            if name == "serial":
-                _serial(rng, 60, futures, models)
-            else:
-                make_graph(rng, 60, futures, models, look)
-            outcomes = check(futures, models)
+    with hasty_switches(), workflow(runners[name]) as w:
+        make_graph(rng, 60, futures, models, [])
+        outcomes = check(futures, models)
     assert "cancelled" not in outcomes
     roots = {m.number for m, o in zip(models, outcomes, strict=True) if isinstance(o, Failed) and o.args[0] == m.number}
     assert {failure.exception.args[0] for failure in w.failed} == roots
-
-
-def _serial(rng, size, futures, models):
-    """Make the graph where results are plain values, and a failed call leaves futures."""
-    for number in range(1, size + 1):
-        kind = rng.choice([total, total, split, admit, listed])
-        fails = rng.random() < 0.12
-        sources = rng.sample(range(len(futures)), min(len(futures), rng.choice([0, 1, 1, 2, 3])))
-        result = kind(number, fails, [futures[source] for source in sources])
-        if kind is listed or kind is split:
-            result = (result[0], result[1])
-        else:
-            result = (result,)
-        for position, leaf in enumerate(result):
-            futures.append(leaf)
-            models.append(Model(kind, number, fails, sources, position))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -179,7 +154,7 @@ def _serial(rng, size, futures, models):
 def test_random_graphs_with_racing_cancels(runners, name, seed):
     """While two threads cancel at random, every future ends, and nobody is told that it is cancelled and gets a value."""
     rng, futures, models = random.Random(seed), [], []
-    stop, agreed, refused = threading.Event(), [], []
+    stop, agreed, refused, wholes = threading.Event(), [], [], []
 
     def canceller(number):
         dice = random.Random(1000 * seed + number)
@@ -195,14 +170,15 @@ def test_random_graphs_with_racing_cancels(runners, name, seed):
 
     with hasty_switches(), workflow(runners[name]) as w:
         threads = [in_thread(lambda number=number: canceller(number)) for number in range(2)]
-        make_graph(rng, 60, futures, models, lambda _: None)
-        finished, pending = wait(futures, TIMEOUT)
+        make_graph(rng, 60, futures, models, wholes)
+        _, pending = wait(futures, TIMEOUT)
         stop.set()
         for thread in threads:
             thread.join(TIMEOUT)
         assert not pending
         check(futures, models)
         assert all(future.cancelled() for future in agreed)
+        resolve(wholes, TIMEOUT, return_exceptions=True)  # those of which both items were cancelled
     assert w._journal.pending() == []
     assert all(call.state in ("finished", "failed", "cancelled") for call in w.calls)
 
@@ -218,7 +194,7 @@ def test_random_graphs_left_by_an_exception(runners, name, seed):
         with workflow(runners[name]):
             futures.append(total(0, False, [outer]))
             models.append(Model(total, 0, False, [], 0))
-            make_graph(rng, 40, futures, models, lambda _: None)
+            make_graph(rng, 40, futures, models, [])
             raise KeyError("leave")
 
     with pytest.raises(KeyError):
@@ -235,7 +211,7 @@ def test_random_graphs_that_fail_fast(runners, name, seed):
     rng, futures, models = random.Random(seed), [], []
     try:
         with workflow(runners[name], fail_fast=True):
-            make_graph(rng, 60, futures, models, lambda _: None)
+            make_graph(rng, 60, futures, models, [])
     except WorkflowFailed:
         pass
     assert all(future.done() for future in futures)

@@ -108,7 +108,7 @@ class DryRunner(Runner):
         arguments, errors = _all_mistakes(error, definition.schema, args, kwargs)
         for mistake in errors:
             self._plan.add_mistake(site, mistake)
-        level = max(_level_of([f for _, f in futures_in((args, dict(kwargs)))]), 0) + 1
+        level = _level_of([future for _, future in futures_in((args, dict(kwargs)))]) + 1
         call = _DryCall(self, site, definition.name, self._plan, level)
         call.cure = f"correct the call of `{call.name}` first"
         self._plan.add_call(call.name, level)
@@ -150,8 +150,8 @@ _ENDS = (DryRunStopped, DryRunEnded)
 
 def _is_answered(cause: BaseException | None, found: DryRunErrors | None) -> bool:
     """Tell whether the report says all that there is to say of what left the block."""
-    if isinstance(cause, SystemExit) and not cause.code:
-        return found is not None or isinstance(cause, DryRunStopped)
+    if isinstance(cause, SystemExit) and not isinstance(cause, DryRunStopped):
+        return found is not None and not cause.code
     return cause is None or isinstance(cause, (*_ENDS, ParmanError))
 
 

@@ -162,7 +162,7 @@ class Base(ABC):
 @dataclasses.dataclass
 class Node:
     value: int
-    below: Node | None = None
+    below: Node = None  # type: ignore[assignment]
 
 
 @task
@@ -509,7 +509,7 @@ class Concrete(Abstract):
 class Newed:
     value: int
 
-    def __new__(cls, value: int) -> Newed:
+    def __new__(cls, value: int = 0) -> Newed:
         return super().__new__(cls)
 
 
