@@ -55,7 +55,17 @@ class Site(NamedTuple):
     function: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        cell = _cell(self.file)
+        return f"{self.file}:{self.line}" if cell is None else f"cell {cell}, line {self.line}"
+
+
+def _cell(file: str) -> int | None:
+    """Return the number of the notebook cell that was compiled under this name."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    names = getattr(getattr(shell, "compile", None), "_filename_map", None)
+    number = names.get(file) if isinstance(names, dict) else None
+    return number if isinstance(number, int) else None
 
 
 _HERE = str(Path(__file__).parent) + os.sep

@@ -59,7 +59,45 @@ class Definition:
         _refuse_coroutines(function)
         self.function = function
         self.options = options
-        self.name: str = getattr(function, "__qualname__", None) or repr(function)
+        name: str = getattr(function, "__qualname__", None) or repr(function)
+        self.name = name.rpartition("<locals>.")[2]
+
+    def check_options(self) -> None:
+        """Refuse options that make no sense for this function."""
+        check, snapshot, mock = self.options.check, self.options.snapshot, self.options.mock
+        if check not in (None, "error", "warn", "off"):
+            raise TaskError(f"@task(check=...) for {self.name}(): it is 'error', 'warn' or 'off', not {check!r}")
+        if not isinstance(snapshot, bool):
+            self._check_names(snapshot)
+        if mock is not None:
+            self._check_mock(mock)
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        known = list(_parameters(self.function))
+        for name in names:
+            if name not in known:
+                there = ", ".join(known) or "none"
+                raise TaskError(f"@task(snapshot=...) for {self.name}(): there is no parameter {name!r}, but: {there}")
+
+    def _check_mock(self, mock: Any) -> None:
+        """Refuse a mock that can't be called as the function can."""
+        if not callable(mock):
+            kind = type(mock).__name__
+            raise TaskError(
+                f"@task(mock=...) for {self.name}(): a mock is a function that returns an example; this is a {kind}"
+            )
+        try:
+            signature = inspect.signature(mock)
+        except (TypeError, ValueError):
+            return
+        parameters = _parameters(self.function)
+        if not all(_takes(signature, parameters, full) for full in (False, True)):
+            function = inspect.Signature([p.replace(annotation=p.empty) for p in parameters.values()])
+            short = inspect.Signature([p.replace(annotation=p.empty) for p in signature.parameters.values()])
+            raise TaskError(
+                f"@task(mock=...) for {self.name}(): a mock takes what the function takes, which is {function}, "
+                f"but this one takes {short}"
+            )
 
     @cached_property
     def schema(self) -> Schema:
@@ -74,13 +112,31 @@ class Definition:
         snapshot = self.options.snapshot
         if snapshot is True:
             return frozenset()
-        names = frozenset(self.schema.signature.parameters)
-        if snapshot is False:
-            return names
-        unknown = [name for name in snapshot if name not in names]
-        if unknown:
-            raise TaskError(f"@task(snapshot=...): {self.name}() has no parameter {unknown[0]!r}")
-        return frozenset(snapshot)
+        return frozenset(self.schema.signature.parameters if snapshot is False else snapshot)
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    try:
+        return dict(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return dict(inspect.signature(lambda *args, **kwargs: None).parameters)
+
+
+def _takes(signature: inspect.Signature, parameters: Mapping[str, inspect.Parameter], full: bool) -> bool:
+    """Tell whether a call with all parameters, or with no more than the required ones, fits a signature."""
+    args: list[None] = []
+    kwargs: dict[str, None] = {}
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty or full:
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                args.append(None)
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                kwargs[name] = None
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _refuse_coroutines(function: Callable[..., Any]) -> None:
@@ -104,4 +160,7 @@ def as_names(snapshot: bool | str | Collection[str]) -> bool | tuple[str, ...]:
     """Bring the `snapshot` option of `@task` into the form that `Options` holds."""
     if isinstance(snapshot, bool):
         return snapshot
-    return (snapshot,) if isinstance(snapshot, str) else tuple(snapshot)
+    names = (snapshot,) if isinstance(snapshot, str) else tuple(snapshot) if isinstance(snapshot, Collection) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise TaskError(f"@task(snapshot=...) is True, False, or names of parameters, not {snapshot!r}")
+    return names

@@ -15,14 +15,15 @@ import io
 import logging
 import traceback
 from collections.abc import Iterator
-from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType
+from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
 import cloudpickle
 
+from .context import is_ours
 from .errors import RemoteError
 
-__all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "strip", "traceback_text"]
+__all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "shortened", "strip", "traceback_text"]
 
 logger = logging.getLogger("parman")
 
@@ -89,6 +90,28 @@ def safe_text(exception: BaseException) -> str:
         return f"{name}: {exception}"
     except Exception as error:
         return f"{name} (its text can't be shown: {type(error).__name__})"
+
+
+def shortened(error: Exception) -> Exception:
+    """Return an error with no more frames than that in which it is raised again, unless the user's code raised it.
+
+    The same goes for its cause, which is dropped if the error says what that was.
+    """
+    error.__traceback__ = _without_ours(error.__traceback__)
+    cause = error.__cause__
+    if cause is not None:
+        cause.__traceback__ = _without_ours(cause.__traceback__)
+        if cause.__traceback__ is None and str(cause) in str(error):
+            error.__cause__, error.__suppress_context__ = None, True
+    return error
+
+
+def _without_ours(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback, or nothing if all its frames are the library's or those of picklers."""
+    rest = trace
+    while rest is not None and (is_ours(rest.tb_frame) or "pickle" in rest.tb_frame.f_globals.get("__name__", "")):
+        rest = rest.tb_next
+    return None if rest is None else trace
 
 
 def traceback_text(exception: BaseException, skip: int = 0) -> str:

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from functools import lru_cache
 from typing import Any
 
+from .context import is_ours
 from .errors import FutureUseError, StructureError
 from .nodes import StandIn
 from .paths import short_repr
@@ -190,4 +191,13 @@ def call_with(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
     except Exception as exc:
         if futures_in((args, dict(kwargs))):
             raise FutureUseError(f"{what} needs the value of a future: {exc}") from exc
-        raise StructureError(f"{what} failed: {type(exc).__name__}: {exc}") from exc
+        raise StructureError(f"{what} failed{_line_of(exc)}: {type(exc).__name__}: {exc}") from exc
+
+
+def _line_of(error: Exception) -> str:
+    """Say in which line code of the user's raised an error, if it did."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    own = trace is not None and not is_ours(trace.tb_frame)
+    return f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None and own else ""

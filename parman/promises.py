@@ -65,6 +65,10 @@ class Origin(Protocol):
         """Make the form of a value that tasks are given."""
 
 
+class _NoAttribute(FutureUseError, AttributeError):
+    """An attribute of the value is asked of the future; an `AttributeError`, so that `hasattr` works."""
+
+
 class Promise(DispatchedFuture[Any]):
     """The future of one leaf of a result.
 
@@ -281,6 +285,10 @@ class Promise(DispatchedFuture[Any]):
                 state = f"failed: {type(self._exception).__name__}" if self._exception is not None else "finished"
         return f"future of {self._origin}, {state}"
 
+    def around(self, tree: Any) -> Future[Any] | None:
+        """Return the future of a tree that this future is in, if that can't be made from its value."""
+        return None
+
     def __repr__(self) -> str:
         return f"<{self._describe()}>"
 
@@ -304,7 +312,7 @@ class Promise(DispatchedFuture[Any]):
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)  # protocols that Python and libraries look for
-        raise AttributeError(
+        raise _NoAttribute(
             f"the {self._describe()} has no attribute {name!r}: it is a future, not its value; "
             "resolve() it, or pass it to a task"
         )

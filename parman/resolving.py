@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from .frozen import with_fields
 from .promises import Promise
@@ -137,6 +137,14 @@ def _as_they_finish(
         yield key, resolve(tree, return_exceptions=return_exceptions)
 
 
+@overload
+def as_future(tree: Future[T]) -> Future[T]: ...
+
+
+@overload
+def as_future(tree: T) -> Future[T]: ...
+
+
 def as_future(tree: Any) -> Future[Any]:
     """Return a future of a tree: itself if it is one, a finished one for a plain value.
 
@@ -150,6 +158,10 @@ def as_future(tree: Any) -> Future[Any]:
     futures = [future for _, future in futures_in(tree)]
     if isinstance(tree, StandIn) and len(futures) == 1:
         return futures[0]
+    for future in futures:
+        around = future.around(tree) if isinstance(future, Promise) else None
+        if around is not None:
+            return around
     future = _TreeFuture(tree, futures)
     future._start(futures)
     return future

@@ -12,16 +12,18 @@ import sys
 import threading
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArgumentError
-from .trees import walk
+from .hidden import BUDGET, inside
+from .trees import ATOMS, walk
 
 if TYPE_CHECKING:
     from .frozen import Frozen
 
-__all__ = ["Share", "any_shared", "install_share", "opened", "shared_value"]
+__all__ = ["Share", "any_shared", "forget_share", "install_share", "opened", "shared_value"]
 
 
 class Share:
@@ -81,14 +83,34 @@ _here: weakref.WeakValueDictionary[str, Share] = weakref.WeakValueDictionary()
 _installed: dict[str, _Installed] = {}
 
 
+_CODE = (type, ModuleType, FunctionType)
+
+
 def _read_only(frozen: Frozen) -> Any:
     value = frozen.thaw(readonly=True)
     array: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
     if array is not None:
-        for _, leaf in walk(value):
-            if isinstance(leaf, array):
-                leaf.flags.writeable = False
+        for obj in _all_in(value, frozen.references):
+            if isinstance(obj, array):
+                obj.flags.writeable = False
     return value
+
+
+def _all_in(value: object, by_reference: Sequence[object]) -> Iterator[Any]:
+    """Yield the leaves of a tree and, up to a limit, the objects in them, but nothing that is passed by reference."""
+    seen = {id(obj) for obj in by_reference}
+    found = [leaf for _, leaf in walk(value) if type(leaf) not in ATOMS]
+    budget = len(found) + BUDGET
+    alive = []  # lest an object that was only made to be looked at leaves its identity to the next
+    while found and budget:
+        obj = found.pop()
+        if id(obj) in seen or isinstance(obj, _CODE):
+            continue
+        seen.add(id(obj))
+        alive.append(obj)
+        budget -= 1
+        yield obj
+        found += [child for _, child in inside(obj) if type(child) not in ATOMS]
 
 
 def opened(value: Any) -> Any:
@@ -104,6 +126,11 @@ def any_shared() -> bool:
 def install_share(token: str, frozen: Frozen) -> None:
     """Make a share known in this worker."""
     _installed.setdefault(token, _Installed(frozen))
+
+
+def forget_share(token: str) -> None:
+    """Drop a share in this worker, if there is one with this token."""
+    _installed.pop(token, None)
 
 
 def shared_value(token: str) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
 from types import FunctionType, MethodType
 from typing import Any, TypeVar, overload
 
@@ -71,7 +72,8 @@ def task(
     Raises
     ------
     TaskError
-        The function can't be a task: a coroutine or generator function, or nothing that can be called.
+        The function can't be a task: a coroutine or generator function, a class, or nothing that can be called. Or an
+        option makes no sense for it: its mock has other parameters, or there is no parameter of that name.
     """
     options = Options(mock, check, as_names(snapshot), resources)
     if function is None:
@@ -81,16 +83,38 @@ def task(
 
 def _decorate(function: Any, options: Options) -> Any:
     if isinstance(function, classmethod | staticmethod):
-        return type(function)(_Task(function.__func__, options))
-    return _Task(function, options)
+        return type(function)(_decorate(function.__func__, options))
+    _check_function(function)
+    decorated = _Task(function, options)
+    decorated.__parman_task__.check_options()
+    return decorated
+
+
+def _check_function(function: Any) -> None:
+    """Refuse what can't be a task, or would be one that fails later, and say what to decorate instead."""
+    if isinstance(function, _Task):
+        raise TaskError(f"{function.__parman_task__.name} is a task already: decorate it once")
+    if isinstance(function, type):
+        raise TaskError(
+            f"the class {function.__qualname__} can't be a task, since it would be no class any more: "
+            "write a function that makes the object, and decorate that"
+        )
+    if isinstance(function, property | cached_property):
+        raise TaskError(f"@task goes below @{type(function).__name__}, next to the function")
+    if not callable(function):
+        raise TaskError(f"@task is for functions and other callables, not for {_described(function)}")
+
+
+def _described(thing: Any) -> str:
+    from .paths import short_repr  # for mistakes only
+
+    return f"the {type(thing).__name__} {short_repr(thing)}"
 
 
 class _Task(wrapt.CallableObjectProxy[Any]):
     """A function whose calls in a block are run by its runner."""
 
     def __init__(self, function: Any, options: Options) -> None:
-        if not callable(function):
-            raise TaskError(f"@task is for functions and other callables, not for a {type(function).__name__}")
         super().__init__(function)
         self._self_definition = Definition(function, options)
         self._self_is_method = isinstance(function, FunctionType)

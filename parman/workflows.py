@@ -20,7 +20,7 @@ from .closures import Closure
 from .context import InsideTask, call_site, current_workflow, in_force, opened
 from .definitions import Check
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
-from .failures import annotate, safe_text
+from .failures import annotate, safe_text, shortened
 from .journal import Journal, JournaledCall
 from .rules import Rules
 from .runners.base import Runner
@@ -48,8 +48,8 @@ def workflow(
     ----------
     runner
         A runner; any PEP 3148 executor; or a name: "serial", "dry", "threads", "processes", with a number of workers
-        after a colon where that makes sense ("processes:4"). By default the name in the environment variable
-        `PARMAN_RUNNER`; inside another block, that block's runner; else "processes".
+        after a colon where that makes sense ("processes:4"). By default, inside another block that block's
+        runner; else the name in the environment variable `PARMAN_RUNNER`; else "processes".
     check
         What arguments that don't fit their annotations do: "error", "warn" or "off".
     fail_fast
@@ -168,7 +168,7 @@ class Workflow:
         if self._state != "new":
             raise WorkflowError("a workflow serves for a single block: call workflow() again for another one")
         around = current_workflow()
-        runner, self._owns_runner = _make_runner(self._wanted, around)
+        runner, self._owns_runner = _find_runner(self._wanted, around)
         inside = in_force.get()
         if isinstance(inside, InsideTask) and inside.runner is runner:
             raise WorkflowError(
@@ -199,10 +199,10 @@ class Workflow:
             )
         try:
             closure = Closure(task, args, kwargs, rules=self._rules, site=call_site())
-        except (ParmanError, TypeError) as error:
+        except Exception as error:
             if not runner.is_dry:
-                raise
-            return runner.refuse(error, task.__parman_task__)
+                raise shortened(error)  # noqa: B904 - it is the same error
+            return runner.refuse(error, task, args, kwargs)
         return runner.run(closure, self._journal)
 
     def share(self, value: T) -> T:
@@ -272,6 +272,8 @@ class Workflow:
     def drop(self, deadline: float) -> None:
         """Give everything up, since the interpreter ends."""
         _open_blocks.discard(self)
+        if self.runner.is_dry:
+            self._report_late()
         pending = self._journal.pending()
         if pending:
             logger.warning(
@@ -281,6 +283,14 @@ class Workflow:
             )
         self.runner.interrupt(self._journal)
         self._journal.wait(max(0.0, deadline - time.monotonic()))
+
+
+    def _report_late(self) -> None:
+        """Give the report of a dry run that nobody ended; the exit status can't be changed any more."""
+        try:
+            self.runner.finish(self._journal, None)
+        except (SystemExit, ParmanError):
+            pass
 
 
 _open_blocks: weakref.WeakSet[Workflow] = weakref.WeakSet()
@@ -323,18 +333,24 @@ def _as_exception(exception: BaseException) -> Exception:
     return error
 
 
-def _make_runner(wanted: Runner | Executor | str | None, around: Workflow | None) -> tuple[Runner, bool]:
+def _find_runner(wanted: Runner | Executor | str | None, around: Workflow | None) -> tuple[Runner, bool]:
     """Return the runner, and whether the block has to shut it down."""
-    if wanted is None:
-        name = os.environ.get("PARMAN_RUNNER")
-        if not name and around is not None:
-            return around.runner, False
-        wanted = name or "processes"
+    # The runners and what they need are loaded when a block is entered.
+    from .runners.names import check_name, make_runner
+
+    name = os.environ.get("PARMAN_RUNNER")
+    if around is not None and (around.runner.is_dry or wanted is None):
+        if isinstance(wanted, str):
+            try:
+                check_name(wanted)
+            except ParmanError as error:
+                around.runner.object_to(error)
+        return around.runner, False
     if isinstance(wanted, Runner):
         return wanted, False
-    from .runners.names import make_runner  # the runners and what they need are loaded when a block is entered
-
-    return make_runner(wanted), True
+    if wanted is None and name:
+        return make_runner(name, " in the environment variable PARMAN_RUNNER"), True
+    return make_runner(wanted or "processes"), True
 
 
 def share(value: T) -> T:

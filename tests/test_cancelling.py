@@ -85,10 +85,10 @@ def held(runner):
     return hold
 
 
-def handled(runner_or_future):
-    """Wait until the dispatcher has done what was posted up to now."""
+def handled(future):
+    """Wait until the dispatcher has done what was posted up to now: an executor has what it is to have."""
     event = threading.Event()
-    runner_or_future._origin.dispatcher.post(event.set)
+    future._origin.dispatcher.post(event.set)
     assert event.wait(TIMEOUT)
 
 
@@ -97,6 +97,7 @@ def test_a_running_call_cannot_be_cancelled(held):
     with held() as (_, running, gate):
         assert not running.cancel()
         assert not cancel(running)
+        handled(running)
         assert running.running()
         assert not running.done()
         gate.set()
@@ -316,6 +317,7 @@ def test_leaves_of_one_call_cancelled_at_the_same_time(held):
     with held() as (_, _, gate), hasty_switches():
         for _ in range(200):
             left, right = pair(1)
+            handled(left)
             race(left.cancel, right.cancel)
             for leaf in (left, right):
                 with pytest.raises(CancelledError):

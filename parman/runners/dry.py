@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from ..closures import Closure
 from ..context import Site, call_site, is_ours
-from ..errors import ArgumentError, DryRunErrors, FutureTypeError, FutureUseError, ParmanError, StructureError
+from ..errors import DryRunErrors, FutureUseError, ParmanError, StructureError
 from ..failures import safe_text
 from ..journal import Journal
 from ..promises import Promise
@@ -213,7 +213,7 @@ def _shape(schema: Schema, arguments: dict[str, Any], call: _DryCall) -> Any:
     for known, of in ((schema, arguments), (Schema(schema.function), arguments), (Schema(schema.function), {})):
         try:
             return known.structure(of).build(call.make_leaf, stand_in)
-        except Exception:  # noqa: S112, PERF203 - the mock, or a `Length`, can't make sense of these arguments
+        except Exception:
             continue
     return call.make_leaf(schema.annotation("return"))
 

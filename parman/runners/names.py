@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from importlib.util import find_spec
 
 from ..errors import MissingExtra, WorkflowError
 from .base import Runner
@@ -12,22 +13,41 @@ from .concurrent import ConcurrentRunner
 from .dry import DryRunner
 from .serial import SerialRunner
 
-__all__ = ["make_runner"]
+__all__ = ["check_name", "make_runner"]
 
 _NAMES = ("serial", "dry", "threads", "processes", "parsl")
 
 
-def make_runner(wanted: Executor | str) -> Runner:
-    """Make a runner from an executor, or from a name, with a number of workers after a colon."""
-    if not isinstance(wanted, str):
-        return ConcurrentRunner(wanted)
+def check_name(wanted: str, where: str = "") -> tuple[str, int | None]:
+    """Take apart the name of a runner and the number of workers after a colon.
+
+    Parameters
+    ----------
+    wanted
+        The name.
+    where
+        Where it was given, if not in the script.
+
+    Raises
+    ------
+    WorkflowError
+        There is no such runner.
+    """
     name, colon, number = wanted.partition(":")
     workers = int(number) if number.isdecimal() and int(number) > 0 else None
     if name not in _NAMES or (colon and (workers is None or name in ("serial", "dry"))):
         raise WorkflowError(
-            f"there is no runner {wanted!r}: take {', '.join(_NAMES[:-1])} or {_NAMES[-1]}, where it makes sense "
-            "with a number of workers as in 'processes:4', or pass a Runner or an executor"
+            f"there is no runner {wanted!r}{where}: take {', '.join(_NAMES[:-1])} or {_NAMES[-1]}, where it makes "
+            "sense with a number of workers as in 'processes:4', or pass a Runner or an executor"
         )
+    return name, workers
+
+
+def make_runner(wanted: Executor | str, where: str = "") -> Runner:
+    """Make a runner from an executor, or from a name; see `check_name`."""
+    if not isinstance(wanted, str):
+        return ConcurrentRunner(wanted)
+    name, workers = check_name(wanted, where)
     if name == "serial":
         return SerialRunner()
     if name == "dry":
@@ -36,4 +56,8 @@ def make_runner(wanted: Executor | str) -> Runner:
         return ConcurrentRunner.threads(workers)
     if name == "processes":
         return ConcurrentRunner.processes(workers)
+    if find_spec("parsl") is None:
+        raise MissingExtra(
+            "the runner 'parsl' needs Parsl, which is not installed: pip install 'parman[parsl]', or take 'processes'"
+        )
     raise MissingExtra("this version of Parman has no runner for Parsl yet; pass one of Parsl's executors instead")

@@ -27,7 +27,7 @@ import attrs
 from ..errors import ResultError
 from ..failures import PackedException, annotate, traceback_text
 from ..schemas import Structure
-from ..shares import install_share
+from ..shares import forget_share, install_share
 from ..snapshots import Frozen, Ledger, freeze, pickled
 from ..work import Outcome, Remark, perform
 
@@ -151,8 +151,8 @@ class _Worker:
             self._load(token, payload)
         if payload.state is not None and payload.state != self.state:
             self._enter(payload.state)
-        while len(self.assets) > _KNOWN:
-            self.assets.popitem(last=False)
+        while len(self.assets) > max(_KNOWN, len(payload.tokens)):
+            self._forget(next(iter(self.assets)))
         return []
 
     def _load(self, token: str, payload: Payload) -> None:
@@ -160,11 +160,22 @@ class _Worker:
             self._enter(payload.state)  # the task may have to be imported from the block's sys.path
         assert payload.assets is not None
         frozen = payload.assets[token]
+        if token == payload.state:
+            self._forget_other_blocks()
         if token in payload.shares:
             install_share(token, frozen)
             self.assets[token] = None
         else:
             self.assets[token] = frozen.thaw()
+
+    def _forget_other_blocks(self) -> None:
+        """Drop tasks and shares when a block begins: a warm worker would pile them up, and can ask for them again."""
+        for token in [t for t, asset in self.assets.items() if not isinstance(asset, BlockState)]:
+            self._forget(token)
+
+    def _forget(self, token: str) -> None:
+        del self.assets[token]
+        forget_share(token)
 
     def _enter(self, token: str) -> None:
         if token == self.state:

@@ -26,7 +26,7 @@ def is_future(x: Any) -> bool:
 
 
 @task
-def anything(x):  # noqa: ANN001, ANN201
+def anything(x):
     return x
 
 
@@ -448,7 +448,7 @@ def test_assigning_to_one_stand_in_changes_no_other(parallel: Block) -> None:
         lambda x: f"{x:>10}",
     ],
     ids=[
-        "method", "property", "eq", "ne", "eq-other", "copy", "deepcopy", "replace", "asdict", "pickle", "new attribute",
+        "method", "property", "eq", "ne", "eq-other", "copy", "deepcopy", "replace", "asdict", "pickle", "new",
         "del", "format",
     ],
 )  # fmt: skip

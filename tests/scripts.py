@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Scripts in a session of their own, which can be sent signals and leave no process behind unnoticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from helpers import ROOT, TIMEOUT, in_thread
+
+LIMIT = 3.0
+"""Within what time a block is left after Ctrl-C [s]."""
+
+
+class Script:
+    """A running script, and the lines that it, or a worker, has written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path.with_suffix(".err"), "w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, str(path)],
+            stdout=subprocess.PIPE,
+            stderr=self._file,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.seen: list[str] = []
+        in_thread(self._read)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.strip())
+
+    def wait_for(self, word: str, timeout: float = TIMEOUT) -> str:
+        """Wait for a line that begins with the word, and return what follows."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no {word} in time, but {self.seen}\n{self.errors}") from None
+            self.seen.append(line)
+            if line.startswith(word):
+                return line.removeprefix(word).strip()
+
+    def report(self, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Wait for what the script says in the end."""
+        report: dict[str, Any] = json.loads(self.wait_for("LEFT", timeout))
+        return report
+
+    def interrupt(self, group: bool = False) -> None:
+        """Send a Ctrl-C: to the script alone, or as a terminal does."""
+        (os.killpg if group else os.kill)(self.process.pid, signal.SIGINT)
+
+    def end(self, timeout: float = TIMEOUT) -> int:
+        """Wait for the end of the script and return its exit status."""
+        return self.process.wait(timeout)
+
+    @property
+    def errors(self) -> str:
+        """What was written to stderr."""
+        self._file.flush()
+        return Path(self._file.name).read_text()
+
+    def processes(self) -> list[int]:
+        """Return the processes of its session that are alive, but for zombies."""
+        return [pid for pid, session, state in _all_processes() if session == self.process.pid and state != "Z"]
+
+    def all_gone(self, timeout: float = 10) -> bool:
+        """Wait until no process of its session is left."""
+        end = time.monotonic() + timeout
+        while (left := self.processes()) and time.monotonic() < end:
+            try:
+                fd = os.pidfd_open(left[0])
+            except ProcessLookupError:
+                continue
+            with os.fdopen(fd):
+                import select
+
+                select.select([fd], [], [], max(0.0, end - time.monotonic()))
+        return not left
+
+    def close(self) -> None:
+        """Kill what is left."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+        self._file.close()
+
+
+def _all_processes() -> Iterator[tuple[int, int, str]]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            yield int(folder.name), int(fields[3]), fields[0]
+
+
+@contextmanager
+def script(folder: Path, text: str) -> Iterator[Script]:
+    """Run a script; what it leaves behind is killed."""
+    path = folder / "script.py"
+    path.write_text(text)
+    running = Script(path)
+    try:
+        yield running
+    finally:
+        running.close()

@@ -1,0 +1,364 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""How a block is left: normally, by an exception, by Ctrl-C, or not at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import copy_context
+
+import pytest
+from helpers import TIMEOUT, in_thread
+from scripts import LIMIT, script
+
+from parman import ConcurrentRunner, SerialRunner, WorkflowError, WorkflowFailed, resolve, task, workflow
+from parman.context import in_force, opened
+
+HEAD = """
+import json, os, sys, threading, time, warnings
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from parman import ConcurrentRunner, Closure, ThreadPool, ProcessPool, as_future, cancel, resolve, task, workflow
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+@task
+def hold(seconds=1000):
+    say("RUNNING", os.getpid())
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    return 1
+
+@task
+def quick(x):
+    return x
+
+@task
+def after(x):
+    say("STARTED")
+    return x
+
+def how(future):
+    if not isinstance(future, Future):
+        return "plain"
+    if not future.done():
+        return "open"
+    if future.cancelled():
+        return "cancelled"
+    return type(future.exception()).__name__ if future.exception() else "finished"
+
+def left(error, *futures, **more):
+    say("LEFT", json.dumps({"error": type(error).__name__, "futures": [how(f) for f in futures], **more}))
+
+def runner(name):
+    if name == "user-threads":
+        return ThreadPoolExecutor(2)
+    if name == "user-processes":
+        warnings.simplefilter("ignore")
+        import multiprocessing
+        pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"))
+        pool.submit(abs, 0).result()
+        return pool
+    if name == "unknown":
+        pool = ThreadPoolExecutor(2)
+        class Unknown:
+            submit = pool.submit
+        return ConcurrentRunner(Unknown(), within=True)
+    return name
+"""
+
+
+@task
+def double(x: int) -> int:
+    return 2 * x
+
+
+@task
+def fail() -> int:
+    raise ValueError("boom")
+
+
+@pytest.fixture(params=["serial", "threads", "processes"])
+def name(request):
+    return request.param
+
+
+def test_leaving_waits_for_all_calls(name):
+    """A block that is left normally has run all calls."""
+    with workflow(name) as w:
+        futures = [double(i) for i in range(5)]
+        chained = [double(future) for future in futures]
+    assert all(not isinstance(f, Future) or f.done() for f in futures + chained)
+    assert resolve(chained) == [0, 4, 8, 12, 16]
+    assert w._journal.pending() == []
+
+
+def test_no_block_is_in_force_afterwards(name):
+    """After a block, whatever its end, calls are plain calls."""
+    with workflow(name):
+        double(1)
+    assert double(1) == 2
+    with pytest.raises(KeyError), workflow(name):
+        raise KeyError
+    assert double(1) == 2
+    with pytest.raises(WorkflowFailed), workflow(name):
+        fail()
+    assert double(1) == 2
+    assert in_force.get() is None
+    assert not opened
+
+
+def test_an_exception_in_the_body():
+    """An exception in the body cancels what is pending, waits for what runs, and leaves no future open."""
+    started, gate = threading.Event(), threading.Event()
+
+    @task
+    def hold() -> int:
+        started.set()
+        assert gate.wait(TIMEOUT)
+        return 1
+
+    def body():
+        with workflow("threads:1"):
+            running.append(hold())
+            assert started.wait(TIMEOUT)
+            pending.extend([double(running[0]), double(3), double(double(4))])
+            pending[0].add_done_callback(lambda _: gate.set())
+            raise KeyError("mine")
+
+    running, pending = [], []
+    with pytest.raises(KeyError, match="mine"):
+        body()
+    assert running[0].result(0) == 1
+    assert all(future.cancelled() for future in pending)
+
+
+def test_an_exception_in_the_body_on_processes(tmp_path):
+    """The same on our own processes: running calls finish."""
+    text = HEAD + """
+error = None
+try:
+    with workflow("processes:1"):
+        running = hold(0.3)
+        pending = [after(running), after(2)]
+        while not running.running():
+            pass
+        raise KeyError("mine")
+except KeyError as exc:
+    error = exc
+left(error, running, *pending)
+"""
+    with script(tmp_path, text) as running:
+        report = running.report()
+        assert report == {"error": "KeyError", "futures": ["finished", "cancelled", "cancelled"]}
+        assert "STARTED" not in running.seen
+        assert running.end() == 0
+        assert running.all_gone()
+
+
+def test_exit_in_the_body():
+    """`sys.exit()` in the body is an exception of the body."""
+    outer: Future[int] = Future()
+    with pytest.raises(SystemExit), workflow("threads:1"):
+        pending = double(outer)
+        raise SystemExit(3)
+    assert pending.cancelled()
+
+
+def test_an_inner_block_waits_for_its_own_calls():
+    """An inner block on the runner of the outer one waits for its own calls only."""
+    with ConcurrentRunner.threads(2) as runner, workflow(runner):
+        outer: Future[int] = Future()
+        waiting = double(outer)
+        with workflow():
+            inner = double(2)
+        assert inner.done()
+        assert not waiting.done()
+        outer.set_result(4)
+    assert waiting.result(0) == 8
+
+
+def test_the_runner_of_the_user_stays_open():
+    """Leaving a block shuts down neither a runner nor an executor that the user opened."""
+    with ThreadPoolExecutor(1) as executor, ConcurrentRunner.threads(1) as runner:
+        for wanted in (executor, runner, executor, runner):
+            with workflow(wanted):
+                future = double(1)
+            assert future.result(0) == 2
+        assert executor.submit(abs, -1).result(TIMEOUT) == 1
+
+
+def test_a_pool_of_the_block_is_released():
+    """The threads that a block opened end with it."""
+    before = set(threading.enumerate())
+    with workflow("threads:2"):
+        resolve([double(i) for i in range(4)])
+        pool = [t for t in set(threading.enumerate()) - before if "dispatcher" not in t.name]
+        assert pool
+    assert not any(thread.is_alive() for thread in pool)
+
+
+def test_a_block_serves_once():
+    """A block can't be entered twice, nor closed if it is not open."""
+    w = workflow("serial")
+    with pytest.raises(WorkflowError, match="not open"):
+        w.close()
+    with w:
+        pass
+    with pytest.raises(WorkflowError, match="single block"):
+        w.open()
+
+
+def test_calls_in_a_block_that_was_left():
+    """Who took the context of a block along can't make calls in it once it is left."""
+    with workflow("threads:1"):
+        context = copy_context()
+    with pytest.raises(WorkflowError, match="double.*left"):
+        context.run(double, 1)
+
+
+def test_open_and_close():
+    """Between `open` and `close` the block is in force in all threads; `close` waits and tells failures."""
+    w = workflow("threads:1").open()
+    try:
+        made = []
+        in_thread(lambda: made.append(double(4))).join(TIMEOUT)
+        assert isinstance(made[0], Future)
+        fail()
+    finally:
+        with pytest.raises(WorkflowFailed):
+            w.close()
+    assert made[0].result(0) == 8
+    assert double(1) == 2
+
+
+def test_a_running_call_finishes_under_fail_fast():
+    """Under fail_fast what runs finishes before the block is left."""
+    started, gate = threading.Event(), threading.Event()
+
+    @task
+    def hold() -> int:
+        started.set()
+        assert gate.wait(TIMEOUT)
+        return 1
+
+    with pytest.raises(WorkflowFailed), workflow("threads:2", fail_fast=True):
+        running = hold()
+        assert started.wait(TIMEOUT)
+        broken = fail()
+        broken.add_done_callback(lambda _: gate.set())
+    assert running.result(0) == 1
+
+
+def test_blocks_in_threads():
+    """A block that is entered in a thread is left in that thread, whatever ends it."""
+    ends = []
+
+    def run():
+        try:
+            with workflow("threads:1"):
+                future = double(2)
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            ends.append(future.done())
+
+    in_thread(run).join(TIMEOUT)
+    assert ends == [True]
+
+
+# --- the end of the interpreter ---
+
+FORGETFUL = {
+    "open": "w = workflow({name!r}).open()",
+    "entered": "workflow({name!r}).__enter__()",
+    "runner": "r = runner({name!r}); r = r if isinstance(r, ConcurrentRunner) else ConcurrentRunner.{name}(2)\n"
+    "w = workflow(r).open()",
+}
+
+
+@pytest.mark.parametrize("way", FORGETFUL)
+@pytest.mark.parametrize("name", ["threads", "processes"])
+def test_the_interpreter_ends_in_an_open_block(tmp_path, name, way):
+    """A script that does not leave its block ends within 3 s, says once how much it drops, and leaves no process."""
+    text = HEAD + FORGETFUL[way].format(name=name) + """
+first, second = hold(), hold()
+rest = [after(first) for _ in range(5)]
+while not (first.running() and second.running()):
+    pass
+say("ENDING")
+"""
+    with script(tmp_path, text) as running:
+        for _ in range(2):
+            running.wait_for("RUNNING")
+        running.wait_for("ENDING")
+        begin = time.monotonic()
+        assert running.end() == 0
+        assert time.monotonic() - begin < LIMIT
+        assert running.errors.count("the interpreter ends in an open workflow") == 1
+        assert "7 unfinished calls" in running.errors
+        assert "Traceback" not in running.errors
+        assert running.all_gone()
+        assert "STARTED" not in running.seen
+
+
+def test_the_interpreter_ends_while_the_user_s_threads_run(tmp_path):
+    """On a pool of the standard library, whose threads Python waits for, what is pending is dropped all the same."""
+    text = HEAD + """
+executor = ThreadPoolExecutor(1)
+w = workflow(executor).open()
+first = hold(0.3)
+rest = [after(i) for i in range(5)]
+while not first.running():
+    pass
+"""
+    with script(tmp_path, text) as running:
+        running.wait_for("RUNNING")
+        assert running.end() == 0
+        assert "6 unfinished calls" in running.errors
+        assert "Traceback" not in running.errors
+        assert "STARTED" not in running.seen
+
+
+def test_forgotten_runners_keep_nothing_alive(tmp_path):
+    """Runners and pools with running calls, without any block, don't keep the interpreter."""
+    text = HEAD + """
+runners = [ConcurrentRunner.threads(1), ConcurrentRunner.processes(1)]
+futures = [runner(Closure(hold)) for runner in runners]
+pools = [ThreadPool(1), ProcessPool(1)]
+futures += [pool.submit(hold) for pool in pools]
+"""
+    with script(tmp_path, text) as running:
+        for _ in range(4):
+            running.wait_for("RUNNING")
+        assert running.end(TIMEOUT) == 0
+        assert "Traceback" not in running.errors
+        assert running.all_gone()
+
+
+def test_an_unhandled_exception_in_an_open_block(tmp_path):
+    """A script that dies of an exception between `open` and `close` ends likewise, with its own traceback."""
+    text = HEAD + """
+w = workflow("processes:1").open()
+first = hold()
+while not first.running():
+    pass
+raise KeyError("mine")
+"""
+    with script(tmp_path, text) as running:
+        running.wait_for("RUNNING")
+        assert running.end() == 1
+        assert "KeyError: 'mine'" in running.errors
+        assert running.all_gone()
+
+
+def test_leaving_after_a_cancelled_outer_future():
+    """A call that waits for a future that never comes does not hold up a block that an exception ends."""
+    never: Future[int] = Future()
+    with pytest.raises(KeyError), workflow(SerialRunner()), workflow("threads:1"):
+        waiting = double(never)
+        raise KeyError
+    with pytest.raises(CancelledError):
+        waiting.result(0)
