@@ -61,9 +61,9 @@ class Closure:
 
     __slots__ = (
         "__weakref__",
+        "_admitted",
         "_frozen",
         "_given",
-        "admitted",
         "definition",
         "dependencies",
         "late",
@@ -135,7 +135,7 @@ class Closure:
             futures = (*futures, *(f for _, f in futures_in(self._given) if not any(f is g for g in futures)))
         self.dependencies: tuple[Future[Any], ...] = futures
         self.late: tuple[str, ...] = ()
-        self.admitted: frozenset[int] = frozenset()
+        self._admitted: dict[int, list[tuple[str, Path]]] = {}
         if futures:
             self._place_futures({**arguments, **self._given})
 
@@ -151,7 +151,7 @@ class Closure:
         """Note which parameters hold futures, and which futures may be replaced by an exception."""
         schema = self.definition.schema
         late = []
-        refused: set[int] = set()
+        index = {id(future): i for i, future in enumerate(self.dependencies)} if schema.admitting else {}
         for name, value in arguments.items():
             if type(value) in ATOMS:
                 continue
@@ -159,10 +159,14 @@ class Closure:
             if places:
                 late.append(name)
             if schema.admitting:
-                refused.update(id(future) for path, future in places if not schema.admits(name, path))
+                for path, future in places:
+                    self._admitted.setdefault(index[id(future)], []).append((name, path))
         self.late = tuple(late)
-        if schema.admitting:
-            self.admitted = frozenset(i for i, f in enumerate(self.dependencies) if id(f) not in refused)
+
+    def admits(self, number: int, exception: BaseException) -> bool:
+        """Tell whether the task wants this exception in all places of a dependency, which is given by its number."""
+        schema, places = self.definition.schema, self._admitted.get(number, ())
+        return bool(places) and all(schema.admits(name, path, exception) for name, path in places)
 
     # --- for runners ---
 
@@ -202,6 +206,7 @@ class Closure:
         """Drop the arguments, which nobody needs any more."""
         self._frozen = None
         self._given = {}
+        self._admitted = {}
         self.dependencies = ()
 
     # --- for the user ---

@@ -176,7 +176,7 @@ class Call(Node):
         failure = dependency.failure if isinstance(dependency, Promise) else exception_of(dependency)
         if failure is not None:
             root = dependency.root if isinstance(dependency, Promise) else None
-            if i in self.closure.admitted:
+            if self.closure.admits(i, failure):
                 if root is not None:
                     root.retrieved = True
                 return failure
