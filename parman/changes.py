@@ -63,7 +63,7 @@ def changed(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint])
 def _fingerprint(value: object, buffers: Sequence[Buffer]) -> Fingerprint:
     ledger = _Comparing(buffers)
     try:
-        frozen, _ = write_in_process(value, ledger)
+        frozen, _ = write_in_process(value, ledger, without_cached=True)
     except Exception:
         return None
     return frozen.stream, tuple(ledger.found), tuple(map(_identity, frozen.beside))

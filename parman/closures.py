@@ -20,7 +20,7 @@ from .errors import WorkflowError
 from .promises import Promise
 from .rules import Rules
 from .snapshots import Carrier, Frozen, freeze, in_process
-from .trees import ATOMS, futures_in, map_futures
+from .trees import ATOMS, Path, futures_in, map_futures
 
 __all__ = ["Closure"]
 
@@ -93,7 +93,7 @@ class Closure:
         self.site = site or call_site()
         self.rules = rules or Rules()
         arguments = definition.schema.bind(tuple(args), dict(kwargs or {}))
-        self.rules.meet(task, definition)
+        self.rules.meet(task, definition, self.site)
         self._check(arguments)
         self.structure = definition.schema.structure(arguments)
         self.originals = dict(arguments) if self.rules.keep_originals else {}
@@ -148,7 +148,7 @@ class Closure:
         )
 
     def _place_futures(self, arguments: dict[str, Any]) -> None:
-        """Note which parameters hold futures, and which futures may be replaced by an exception."""
+        """Note which parameters hold futures, and where, if any of them may be replaced by exceptions."""
         schema = self.definition.schema
         late = []
         index = {id(future): i for i, future in enumerate(self.dependencies)} if schema.admitting else {}

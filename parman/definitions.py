@@ -61,6 +61,7 @@ class Definition:
         self.options = options
         name: str = getattr(function, "__qualname__", None) or repr(function)
         self.name = name.rpartition("<locals>.")[2]
+        self._travelling: dict[str, Any] | None = None
 
     def check_options(self) -> None:
         """Refuse options that make no sense for this function."""
@@ -82,9 +83,9 @@ class Definition:
     def _check_mock(self, mock: Any) -> None:
         """Refuse a mock that can't be called as the function can."""
         if not callable(mock):
-            kind = type(mock).__name__
             raise TaskError(
-                f"@task(mock=...) for {self.name}(): a mock is a function that returns an example; this is a {kind}"
+                f"@task(mock=...) for {self.name}(): a mock is a function that returns an example result, "
+                f"not an object of type {type(mock).__name__}"
             )
         try:
             signature = inspect.signature(mock)
@@ -95,9 +96,27 @@ class Definition:
             function = inspect.Signature([p.replace(annotation=p.empty) for p in parameters.values()])
             short = inspect.Signature([p.replace(annotation=p.empty) for p in signature.parameters.values()])
             raise TaskError(
-                f"@task(mock=...) for {self.name}(): a mock takes what the function takes, which is {function}, "
-                f"but this one takes {short}"
+                f"@task(mock=...) for {self.name}(): the mock has to take {function}, as the function does, "
+                f"but takes {short}"
             )
+
+    def travelling_annotations(self) -> dict[str, Any]:
+        """Return the annotations that are text, evaluated, for a process in which the names in them may be unknown."""
+        if self._travelling is None:
+            self._travelling = {}  # a class in an annotation may refer to this very task
+            found = self.schema.text_annotations()
+            self._travelling = {name: annotation for name, annotation in found.items() if _travels(annotation)}
+        return self._travelling
+
+    def learn_annotations(self, annotations: dict[str, Any]) -> None:
+        """Take over what `travelling_annotations` returned elsewhere."""
+        self._travelling = annotations
+        self.schema.learn_annotations(annotations)
+
+    def result_is_known_elsewhere(self) -> bool:
+        """Tell whether another process reads the return annotation as this one does."""
+        text = isinstance(self.schema.signature.return_annotation, str)
+        return not text or "return" in self.travelling_annotations()
 
     @cached_property
     def schema(self) -> Schema:
@@ -135,6 +154,16 @@ def _takes(signature: inspect.Signature, parameters: Mapping[str, inspect.Parame
     try:
         signature.bind(*args, **kwargs)
     except TypeError:
+        return False
+    return True
+
+
+def _travels(annotation: Any) -> bool:
+    from .snapshots import freeze, pickled  # needed only where calls leave the process
+
+    try:
+        freeze(annotation, pickled)
+    except Exception:
         return False
     return True
 

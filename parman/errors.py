@@ -12,6 +12,7 @@ whose message names the place in the user's file. A mistake of ours keeps its or
     │   │   └── HiddenFutureError   a future where it can't be found and replaced by its value
     │   ├── FutureTypeError     a future whose declared type can't fit the parameter
     │   ├── FutureUseError      a future that is used as if it were its value
+    │   │   └── FutureAttributeError    an attribute of the value is asked of the future; an AttributeError, too
     │   ├── ResultError         a result that can't be sent back from a worker
     │   └── StructureError      a result (or Length, Keys, mock) of another structure than promised
     ├── RuntimeError
@@ -38,6 +39,7 @@ __all__ = [
     "ArgumentError",
     "DryRunErrors",
     "Failure",
+    "FutureAttributeError",
     "FutureTypeError",
     "FutureUseError",
     "HiddenFutureError",
@@ -76,6 +78,10 @@ class FutureTypeError(ParmanError, TypeError):
 
 class FutureUseError(ParmanError, TypeError):
     """A future that is used as if it were its value."""
+
+
+class FutureAttributeError(FutureUseError, AttributeError):
+    """An attribute of the value is asked of the future; an `AttributeError`, so that `hasattr` works."""
 
 
 class ResultError(ParmanError, TypeError):

@@ -21,9 +21,9 @@ from typing import Any
 import cloudpickle
 
 from .context import is_ours
-from .errors import RemoteError
+from .errors import ParmanError, RemoteError
 
-__all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "shortened", "strip", "traceback_text"]
+__all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "shorten", "strip", "traceback_text"]
 
 logger = logging.getLogger("parman")
 
@@ -92,18 +92,20 @@ def safe_text(exception: BaseException) -> str:
         return f"{name} (its text can't be shown: {type(error).__name__})"
 
 
-def shortened(error: Exception) -> Exception:
-    """Return an error with no more frames than that in which it is raised again, unless the user's code raised it.
+def shorten(error: Exception) -> None:
+    """Drop the frames up to where an error is caught, unless code of the user is among them; then a `raise` goes on.
 
-    The same goes for its cause, which is dropped if the error says what that was.
+    Likewise for its cause, which is dropped if the error says what that was. What the library met before is dropped.
     """
-    error.__traceback__ = _without_ours(error.__traceback__)
-    cause = error.__cause__
-    if cause is not None:
-        cause.__traceback__ = _without_ours(cause.__traceback__)
-        if cause.__traceback__ is None and str(cause) in str(error):
-            error.__cause__, error.__suppress_context__ = None, True
-    return error
+    if isinstance(error, ParmanError):
+        cause = error.__cause__
+        if cause is not None and _without_ours(cause.__traceback__) is None:
+            strip(cause)
+            if safe_text(cause).partition(": ")[2] in str(error):
+                error.__cause__, error.__suppress_context__ = None, False
+        while error.__context__ is not None and _without_ours(error.__context__.__traceback__) is None:
+            error.__context__ = error.__context__.__context__
+    BaseException.with_traceback(error, _without_ours(error.__traceback__))
 
 
 def _without_ours(trace: TracebackType | None) -> TracebackType | None:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from functools import lru_cache
 from typing import Any
 
-from .context import is_ours
+from .context import Site, is_ours
 from .errors import FutureUseError, StructureError
 from .nodes import StandIn
 from .paths import short_repr
@@ -200,4 +200,4 @@ def _line_of(error: Exception) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     own = trace is not None and not is_ours(trace.tb_frame)
-    return f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None and own else ""
+    return f" at {Site(trace.tb_frame.f_code.co_filename, trace.tb_lineno, '')}" if trace is not None and own else ""

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from io import TextIOWrapper
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -49,14 +49,17 @@ class Record:
     ----------
     beside, futures, shares
         As in `Frozen`.
+    without_cached
+        Leave the values of cached properties out, so that computing one does not look like a change.
     searchable
         Objects passed by reference that may hold futures.
     stand_ins, iterators, generators
         Whether any stand-in, iterator, random generator was met.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, without_cached: bool = False) -> None:
         self.ledger = ledger
+        self.without_cached = without_cached
         self.beside: list[Buffer | Held | int] = []
         self.futures: list[Future[Any]] = []
         self.shares: list[Share] = []
@@ -155,6 +158,17 @@ def _reduce_task(record: Record, obj: Any) -> Any:
     return NotImplemented if reduce is None else reduce(obj)
 
 
+def _cached_again(function: Any, parameters: dict[str, Any]) -> Any:
+    return lru_cache(**parameters)(function)
+
+
+def _reduce_cached_function(record: Record, obj: Any) -> Any:
+    """Send a function of a script under `lru_cache` with an empty cache; it would go by name, which may be a task's."""
+    if obj.__module__ != "__main__" and "<" not in obj.__qualname__:
+        return NotImplemented
+    return _cached_again, (obj.__wrapped__, obj.cache_parameters())
+
+
 def _refuse_file(record: Record, obj: Any) -> Any:
     """Refuse a file, of which cloudpickle would send the text, but not the standard streams that every process has."""
     for name in ("stdout", "stderr"):
@@ -190,6 +204,25 @@ def _reduce_array(record: Record, obj: Any) -> Any:
     return numpy.ascontiguousarray(obj).__reduce_ex__(5)
 
 
+def _cached(cls: type) -> frozenset[str]:
+    """Return the names of the cached properties of a class."""
+    return frozenset(
+        name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)
+    )
+
+
+def _leave_cached_out(record: Record, obj: Any) -> Any:
+    if not record.without_cached:
+        return NotImplemented
+    reduced = obj.__reduce_ex__(5)
+    if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
+        return reduced
+    names = _cached(type(obj))
+    state = {name: value for name, value in reduced[2].items() if name not in names}
+    return (*reduced[:2], state, *reduced[3:])
+
+
+_CachedFunction = type(lru_cache(len))
 _BY_REFERENCE = (type, ModuleType, CodeType, Enum)
 _IMMUTABLE = (ATOMS - {slice}) | {object, PosixPath, WindowsPath, PurePosixPath, PureWindowsPath}
 
@@ -219,7 +252,12 @@ def _choose_in_process(cls: type) -> _Handler:
         return _refer_and_search
     if getattr(cls, "__parman_share__", False):
         return _share_value
-    return _common_handler(cls) or (_reduce_array_here if is_array(cls) else _as_usual)
+    common = _common_handler(cls)
+    if common is not None:
+        return common
+    if is_array(cls):
+        return _reduce_array_here
+    return _leave_cached_out if _cached(cls) else _as_usual
 
 
 def _choose_pickled(cls: type) -> _Handler | None:
@@ -228,6 +266,8 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _reduce_task  # cloudpickle would take it for the function that it wraps
     if getattr(cls, "__parman_share__", False):
         return _share_token
+    if cls is _CachedFunction:
+        return _reduce_cached_function
     if issubclass(cls, TextIOWrapper):
         return _refuse_file
     return _common_handler(cls) or (_reduce_array if is_array(cls) else None)
@@ -312,25 +352,27 @@ class _Sink:
     """A file that keeps what is written to it in pieces: a big string is a piece of its own."""
 
     def __init__(self) -> None:
-        self.pieces: list[bytes] = []
+        self.pieces: list[Any] = []  # bytes, or the memory of an array too small to lie beside the stream
         self.write = self.pieces.append
 
     def has_big_strings(self) -> bool:
-        return len(self.pieces) > 1 and max(map(len, self.pieces)) >= BIG
+        return len(self.pieces) > 1 and any(type(piece) is bytes and len(piece) >= BIG for piece in self.pieces)
 
 
 Writer: TypeAlias = "Callable[[object, Ledger, Collection[int]], tuple[Frozen, Record]]"
 """Writes a value; the objects with these identities are passed as they are."""
 
 
-def write_in_process(value: object, ledger: Ledger, as_they_are: Collection[int] = ()) -> tuple[Frozen, Record]:
+def write_in_process(
+    value: object, ledger: Ledger, as_they_are: Collection[int] = (), *, without_cached: bool = False
+) -> tuple[Frozen, Record]:
     """Make a snapshot for use in this process."""
     if not as_they_are:
-        sink, record = _Sink(), Record(ledger)
+        sink, record = _Sink(), Record(ledger, without_cached=without_cached)
         InProcessPickler(sink, record).dump(value)
         if not sink.has_big_strings():
             return _frozen(sink, record), record
-    sink, record = _Sink(), Record(ledger)
+    sink, record = _Sink(), Record(ledger, without_cached=without_cached)
     return _second(_PersistentInProcess(sink, record), value, sink, as_they_are)
 
 

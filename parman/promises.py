@@ -25,7 +25,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NoReturn, Protocol
 
-from .errors import FutureUseError
+from .errors import FutureAttributeError, FutureUseError
 from .failures import annotate
 from .schemas import item_type
 from .snapshots import Frozen
@@ -63,10 +63,6 @@ class Origin(Protocol):
 
     def freeze_value(self, value: Any) -> Frozen:
         """Make the form of a value that tasks are given."""
-
-
-class _NoAttribute(FutureUseError, AttributeError):
-    """An attribute of the value is asked of the future; an `AttributeError`, so that `hasattr` works."""
 
 
 class Promise(DispatchedFuture[Any]):
@@ -312,14 +308,14 @@ class Promise(DispatchedFuture[Any]):
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)  # protocols that Python and libraries look for
-        raise _NoAttribute(
-            f"the {self._describe()} has no attribute {name!r}: it is a future, not its value; "
+        raise FutureAttributeError(
+            f"the result of {self._origin}, has no attribute {name!r} yet: it is a future, not its value; "
             "resolve() it, or pass it to a task"
         )
 
     def _refuse(self, use: str) -> NoReturn:
         raise FutureUseError(
-            f"the result of {self._origin} can't be {use}: it is a future, not its value; "
+            f"the result of {self._origin}, can't be {use}: it is a future, not its value; "
             "resolve() it, or pass it to a task"
         )
 

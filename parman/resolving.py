@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, overload
 
+from .failures import shorten
 from .frozen import with_fields
 from .promises import Promise
 from .shares import any_shared, opened
@@ -59,7 +60,11 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return _outcome(leaf, left) if return_exceptions else leaf.result(left)
 
-    resolved: T = map_leaves(value_of, tree)
+    try:
+        resolved: T = map_leaves(value_of, tree)
+    except Exception as error:
+        shorten(error)
+        raise
     return resolved
 
 

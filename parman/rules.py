@@ -12,7 +12,7 @@ import dis
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,6 +23,7 @@ from .shares import Share
 from .snapshots import Carrier, Frozen, Ledger, freeze, in_process
 
 if TYPE_CHECKING:
+    from .context import Site
     from .definitions import Check, Definition
 
 __all__ = ["Asset", "Rules"]
@@ -78,7 +79,7 @@ class Rules:
         self._lock = threading.Lock()
         self._met: dict[Definition, Asset | None] = {}
 
-    def meet(self, task: Any, definition: Definition) -> None:
+    def meet(self, task: Any, definition: Definition, site: Site) -> None:
         """Look at a task, unless it has been called in this block before.
 
         Raises
@@ -96,7 +97,7 @@ class Rules:
                 f"{definition.name}() uses {found}, which is a future: tasks can't see values through variables "
                 "outside; pass it as an argument"
             )
-        asset = None if self.carrier is in_process else self._freeze_function(task, definition)
+        asset = None if self.carrier is in_process else self._freeze_function(task, definition, site)
         with self._lock:
             self._met.setdefault(definition, asset)
 
@@ -110,7 +111,7 @@ class Rules:
         assert asset is not None
         return asset
 
-    def _freeze_function(self, task: Any, definition: Definition) -> Asset:
+    def _freeze_function(self, task: Any, definition: Definition, site: Site) -> Asset:
         try:
             asset = new_asset(task, self.carrier, self.ledger, definition.name)
         except ArgumentError:
@@ -120,33 +121,46 @@ class Rules:
                 f"the task {definition.name} can't be sent to a worker: {error}; "
                 "make what it refers to an argument, or create it inside the task"
             ) from error
-        self._tell_of_globals(definition, asset)
+        self._tell_of_globals(definition, asset, site)
         return asset
 
-    def _tell_of_globals(self, definition: Definition, asset: Asset) -> None:
+    def _tell_of_globals(self, definition: Definition, asset: Asset, site: Site) -> None:
         for name in _assigned_globals(definition.function):
             self.tell(
                 ("assigns", definition.name, name),
-                f"{definition.name}() assigns to the global {name!r}: on processes this changes the worker's copy "
-                "only; return the value instead",
+                f"{site}: {definition.name}() assigns to the global {name!r}: on processes this changes the worker's "
+                "copy only; return the value instead",
             )
         if asset.frozen.nbytes > _BIG_GLOBAL:
-            for name, size in self._big_globals(definition.function):
+            for name, size in self._big_variables(definition.function):
                 self.tell(
                     ("big", definition.name, name),
-                    f"{definition.name}() uses the global {name!r} of {size / 1e6:.0f} MB, which is sent to each "
-                    "worker; pass it as an argument, or share() it",
+                    f"{site}: {definition.name}() uses the variable {name!r} of {size / 1e6:.0f} MB from outside, "
+                    "which is sent to each worker; pass it as an argument, or share() it",
                 )
 
-    def _big_globals(self, function: Any) -> Iterator[tuple[str, int]]:
-        namespace = getattr(function, "__globals__", {})
-        for name in sorted({name for code in _codes(function) for name in code.co_names} & namespace.keys()):
+    def _big_variables(self, function: Any) -> Iterator[tuple[str, int]]:
+        for name, value in _variables(function).items():
             try:
-                size = freeze(namespace[name], self.carrier, ledger=self.ledger, label=name).nbytes
+                size = freeze(value, self.carrier, ledger=self.ledger, label=name).nbytes
             except Exception:
                 continue  # it travelled as a part of the function, so this can only be a detail of the pickling
             if size > _BIG_GLOBAL:
                 yield name, size
+
+
+def _variables(function: Any) -> dict[str, Any]:
+    """Return the variables outside of a function that it may use: globals, and those of functions around it."""
+    if not isinstance(function, FunctionType):
+        return {}
+    names = {name for code in _codes(function) for name in code.co_names} & function.__globals__.keys()
+    found = {name: function.__globals__[name] for name in sorted(names)}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return found
 
 
 def _codes(function: Any) -> Iterator[CodeType]:

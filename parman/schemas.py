@@ -113,6 +113,16 @@ class Schema:
             return inner[0] if inner and is_typeddict(inner[0]) else Any
         return _variadic(parameter, evaluated)
 
+    def text_annotations(self) -> dict[str, Any]:
+        """Return, evaluated, the annotations that are text: another process could not look up the names in them."""
+        raw = {name: parameter.annotation for name, parameter in self._parameters.items()}
+        raw["return"] = self.signature.return_annotation
+        return {name: self.annotation(name) for name, annotation in raw.items() if isinstance(annotation, str)}
+
+    def learn_annotations(self, annotations: Mapping[str, Any]) -> None:
+        """Take over annotations that were evaluated in another process."""
+        self._annotations.update(annotations)
+
     def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
         """Return an error for each argument that does not fit, and for each future in it that can't.
 
@@ -190,7 +200,8 @@ class Schema:
         """
         if self.mock is None:
             raise StructureError(f"{self.name}() has no mock; give it one: @task(mock=function)")
-        return call_with(self.mock, *self.call_arguments(arguments), f"the mock of {self.name}()")
+        values = {name: opened(value) for name, value in arguments.items()}
+        return call_with(self.mock, *self.call_arguments(values), f"the mock of {self.name}()")
 
     def structure(self, arguments: Mapping[str, Any]) -> Structure:
         """Return the structure of the result of a call, from the mock or else from the return annotation.

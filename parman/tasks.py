@@ -152,14 +152,18 @@ class _Task(wrapt.CallableObjectProxy[Any]):
         from .snapshots import freeze, pickled  # a module of tasks is imported often, and pickled rarely
 
         # A pickler of another kind gets the bytes of ours, which knows functions of notebooks and closures.
-        return _load_task, (freeze((self.__wrapped__, self._self_definition.options), pickled),)
+        return _load_task, (freeze(self._content(), pickled),)
 
     def __parman_reduce__(self) -> Any:
         """Return what our own pickler writes, which can pickle any function and keeps what it shares with others."""
         place = _place(self)
         if place is not None:
             return _import_task, place
-        return _Task, (self.__wrapped__, self._self_definition.options)
+        return _make_task, self._content()
+
+    def _content(self) -> tuple[Any, Options, dict[str, Any]]:
+        definition = self._self_definition
+        return self.__wrapped__, definition.options, definition.travelling_annotations()
 
 
 def _place(decorated: _Task) -> tuple[str, str] | None:
@@ -189,4 +193,10 @@ def _import_task(module: str, name: str) -> Any:
 
 
 def _load_task(frozen: Any) -> _Task:
-    return _Task(*frozen.thaw())
+    return _make_task(*frozen.thaw())
+
+
+def _make_task(function: Any, options: Options, annotations: dict[str, Any]) -> _Task:
+    made = _Task(function, options)
+    made.__parman_task__.learn_annotations(annotations)
+    return made

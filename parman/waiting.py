@@ -128,18 +128,19 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
         self._sleepers: list[SimpleQueue[None]] | None = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock, which is held once, sleep until `notify_all` [timeout in s], take the lock again."""
+        """Release the lock, sleep until `notify_all` [timeout in s], take the lock again."""
         bell: SimpleQueue[None] = SimpleQueue()
         self._sleepers = [*(self._sleepers or ()), bell]
+        ours = (1, get_ident())
         try:
-            self.release()
+            # Ctrl-C is noticed after calls: in here the lock is released in any case.
+            ours = self._release_save()  # type: ignore[attr-defined]
             bell.get(timeout=timeout)
         except Empty:
             return False
         finally:
-            # In one step that Ctrl-C can't cut off: who called this releases the lock next.
-            if not self._is_owned():  # type: ignore[attr-defined]
-                self._acquire_restore((1, get_ident()))  # type: ignore[attr-defined]
+            # A single call, which Ctrl-C can't cut off: who called this releases the lock next.
+            self._acquire_restore(ours)  # type: ignore[attr-defined]
             if self._sleepers:
                 self._sleepers = [sleeper for sleeper in self._sleepers if sleeper is not bell]
         return True

@@ -20,7 +20,7 @@ from .closures import Closure
 from .context import InsideTask, call_site, current_workflow, in_force, opened
 from .definitions import Check
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
-from .failures import annotate, safe_text, shortened
+from .failures import annotate, safe_text, shorten
 from .journal import Journal, JournaledCall
 from .rules import Rules
 from .runners.base import Runner
@@ -201,7 +201,8 @@ class Workflow:
             closure = Closure(task, args, kwargs, rules=self._rules, site=call_site())
         except Exception as error:
             if not runner.is_dry:
-                raise shortened(error)  # noqa: B904 - it is the same error
+                shorten(error)
+                raise
             return runner.refuse(error, task, args, kwargs)
         return runner.run(closure, self._journal)
 
@@ -219,6 +220,9 @@ class Workflow:
             self._finish(cause)
         except KeyboardInterrupt as interrupt:
             self._end_interrupted(interrupt)
+            raise
+        except ParmanError as error:
+            shorten(error)
             raise
         finally:
             self._close_runner()
@@ -289,7 +293,7 @@ class Workflow:
         """Give the report of a dry run that nobody ended; the exit status can't be changed any more."""
         try:
             self.runner.finish(self._journal, None)
-        except (SystemExit, ParmanError):
+        except BaseException:  # by which it would end the script
             pass
 
 

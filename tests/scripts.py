@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers import ROOT, TIMEOUT, in_thread
+from helpers import ROOT, in_thread
+
+TIMEOUT = 12
+"""How long a script may take for what should come at once [s]."""
 
 LIMIT = 3.0
 """Within what time a block is left after Ctrl-C [s]."""
@@ -26,9 +30,10 @@ class Script:
     """A running script, and the lines that it, or a worker, has written."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path.with_suffix(".err"), "w+")  # noqa: SIM115
+        self._file = path.with_suffix(".err").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(path)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._file,
             text=True,
@@ -38,7 +43,8 @@ class Script:
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.seen: list[str] = []
-        in_thread(self._read)
+        self._unread: list[str] = []
+        self._reader = in_thread(self._read)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -48,14 +54,21 @@ class Script:
     def wait_for(self, word: str, timeout: float = TIMEOUT) -> str:
         """Wait for a line that begins with the word, and return what follows."""
         end = time.monotonic() + timeout
-        while True:
+        while (found := next((line for line in self._unread if line.startswith(word)), None)) is None:
             try:
                 line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"no {word} in time, but {self.seen}\n{self.errors}") from None
             self.seen.append(line)
-            if line.startswith(word):
-                return line.removeprefix(word).strip()
+            self._unread.append(line)
+        self._unread.remove(found)
+        return found.removeprefix(word).strip()
+
+    def go(self) -> None:
+        """Let the script go on that reads a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
 
     def report(self, timeout: float = TIMEOUT) -> dict[str, Any]:
         """Wait for what the script says in the end."""
@@ -89,8 +102,6 @@ class Script:
             except ProcessLookupError:
                 continue
             with os.fdopen(fd):
-                import select
-
                 select.select([fd], [], [], max(0.0, end - time.monotonic()))
         return not left
 
@@ -102,6 +113,11 @@ class Script:
             except ProcessLookupError:
                 pass
         self.process.wait()
+        self._reader.join(TIMEOUT)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         self._file.close()
 
 
@@ -125,3 +141,10 @@ def script(folder: Path, text: str) -> Iterator[Script]:
         yield running
     finally:
         running.close()
+
+
+def filled(text: str, **values: object) -> str:
+    """Put values in their places in the text of a script."""
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", repr(value))
+    return text

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
+
 """Cancelling: a leaf, an item, a call, what depends on it, and what only it needs."""
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def test_a_pending_call_is_cancelled_with_its_dependents(held):
         assert first.cancel()
         assert first.cancelled()
         assert first.cancel()
-        done, left = wait([first, second, third], TIMEOUT)
+        _, left = wait([first, second, third], TIMEOUT)
         assert not left
         assert set(as_completed([third, second], TIMEOUT)) == {second, third}
         with pytest.raises(CancelledError):

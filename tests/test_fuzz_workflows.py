@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
+
 """Random workflows against a simple model: which calls succeed, fail and are cancelled, and that all of them end."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from parman import ConcurrentRunner, SerialRunner, WorkflowFailed, cancel, resol
 # A value is a number, the number of the call that failed at the root, or "cancelled".
 
 
-class Failed(Exception):  # noqa: N818
+class Failed(Exception):
     pass
 
 
@@ -152,7 +153,7 @@ def test_random_graphs(runners, name, seed):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("name", ["threads", "unknown", "processes"])
 def test_random_graphs_with_racing_cancels(runners, name, seed):
-    """While two threads cancel at random, every future ends, and nobody is told that it is cancelled and gets a value."""
+    """While two threads cancel at random, every future ends, in the way that `cancel()` told."""
     rng, futures, models = random.Random(seed), [], []
     stop, agreed, refused, wholes = threading.Event(), [], [], []
 

@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
+
 """Ctrl-C: to the script and to its whole group, idle and at work, wherever the script is, once and twice."""
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from concurrent.futures import CancelledError, Future
 
 import pytest
 from helpers import TIMEOUT, interrupt_at
-from scripts import LIMIT, script
+from scripts import LIMIT, filled, script
 from test_leaving import HEAD
 
 from parman import ConcurrentRunner, SerialRunner, resolve, task, workflow
 
 WORK = HEAD + """
-error, name, where = None, {name!r}, {where!r}
+error, name, where = None, {name}, {where}
 chosen = runner(name)
 running, pending, made = None, None, []
 try:
@@ -29,8 +30,8 @@ try:
         elif where == "as_future":
             as_future([pending]).result()
         elif where == "raising":
-            while not running.running():
-                pass
+            sys.stdin.readline()
+            threading.Timer(0.3, say, ["RAISED"]).start()
             raise KeyError("mine")
 except KeyboardInterrupt as exc:
     error = exc
@@ -52,7 +53,7 @@ def test_ctrl_c_at_work(tmp_path, name, where, group):
     """Ctrl-C leaves the block within 3 s: what is pending is cancelled, what runs fails at once."""
     if name == "serial" and where != "exit":
         pytest.skip("the script is in the task")
-    with script(tmp_path, WORK.format(name=name, where=where)) as running:
+    with script(tmp_path, filled(WORK, name=name, where=where)) as running:
         running.wait_for("RUNNING")
         begin = time.monotonic()
         running.interrupt(group)
@@ -79,10 +80,11 @@ def test_ctrl_c_at_work(tmp_path, name, where, group):
 @pytest.mark.parametrize("name", ["threads", "processes", "unknown"])
 def test_ctrl_c_while_an_exception_waits_for_running_calls(tmp_path, name):
     """Ctrl-C ends the waiting of a block that an exception ends."""
-    with script(tmp_path, WORK.format(name=name, where="raising")) as running:
+    with script(tmp_path, filled(WORK, name=name, where="raising")) as running:
         running.wait_for("RUNNING")
+        running.go()
+        running.wait_for("RAISED")
         begin = time.monotonic()
-        # sent until it arrives at the exit: before that the script may not have raised yet
         running.interrupt()
         report = running.report(LIMIT + 10)
         assert time.monotonic() - begin < LIMIT
@@ -111,10 +113,10 @@ with workflow("processes:2"):
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_ctrl_c_when_idle(tmp_path, name):
     """Ctrl-C in the body of a block without work leaves it, and workers outlive one that goes to the group."""
-    text = HEAD + f"""
+    text = HEAD + """
 error = None
 try:
-    with workflow({name!r}) as w:
+    with workflow({name}) as w:
         done = quick(3)
         resolve(done)
         try:
@@ -128,7 +130,7 @@ except KeyboardInterrupt as exc:
     error = exc
 left(error, done, again=again)
 """
-    with script(tmp_path, text) as running:
+    with script(tmp_path, filled(text, name=name)) as running:
         running.wait_for("IDLE")
         running.interrupt(group=True)
         running.wait_for("AGAIN")
@@ -149,7 +151,7 @@ def block(_future):
     say("STUCK")
     stuck.wait()
 try:
-    with workflow({name!r}) as w:
+    with workflow({name}) as w:
         first = quick(1)
         waiting = hold()
         as_before = w.runner.interrupt
@@ -168,7 +170,7 @@ left(error)
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_ctrl_c_when_a_callback_is_stuck(tmp_path, name):
     """A callback of the user's that never returns does not hold up the block for more than 3 s."""
-    with script(tmp_path, STUCK.format(name=name)) as running:
+    with script(tmp_path, filled(STUCK, name=name)) as running:
         running.wait_for("STUCK")
         begin = time.monotonic()
         running.interrupt()
@@ -178,7 +180,7 @@ def test_ctrl_c_when_a_callback_is_stuck(tmp_path, name):
 
 def test_a_second_ctrl_c(tmp_path):
     """A second Ctrl-C leaves the block at once."""
-    with script(tmp_path, STUCK.format(name="processes")) as running:
+    with script(tmp_path, filled(STUCK, name="processes")) as running:
         running.wait_for("STUCK")
         running.interrupt()
         running.wait_for("FIRST")
@@ -209,18 +211,20 @@ def runners():
         yield {"serial": serial, "threads": threads, "processes": processes}
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one in a generator that is closed
 @pytest.mark.parametrize("name", ["serial", "threads", "processes"])
 def test_an_interrupt_at_any_point_of_a_call(runners, name):
     """An interrupt while a call is made leaves no call, or a cancelled one; what else is in the block goes on."""
     with workflow(runners[name]) as w:
-        count, cut_off = 1, True
-        while cut_off:
+        count, missed = 1, 0
+        while missed < 5:
             before = {id(call) for call in w._journal.pending()}
             outer: Future[int] = Future()
             if name == "serial":
                 outer.set_result(1)
             made = []
-            cut_off = interrupt_at(count, lambda: made.append(add(outer, [*pair(outer)] if made else [1])))  # noqa: B023
+            cut_off = interrupt_at(count, lambda: made.append(add(outer, [1])))  # noqa: B023
+            missed = 0 if cut_off else missed + 1
             new = [call for call in w._journal.pending() if id(call) not in before]
             if made:
                 if name != "serial":
@@ -238,6 +242,7 @@ def test_an_interrupt_at_any_point_of_a_call(runners, name):
     assert w.failed == ()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", ["threads", "processes"])
 @pytest.mark.parametrize("act", ["cancel", "resolve", "wait"])
 def test_an_interrupt_at_any_point_of_a_decision(runners, name, act):
@@ -248,13 +253,13 @@ def test_an_interrupt_at_any_point_of_a_decision(runners, name, act):
         "wait": lambda f: f.exception(TIMEOUT),
     }
     with workflow(runners[name]) as w:
-        count, cut_off = 1, True
-        while cut_off and count < 200:
+        count, missed = 1, 0
+        while missed < 5:
             outer: Future[int] = Future()
             left, right = pair(outer)
             if act != "cancel":
                 outer.set_result(3)
-            cut_off = interrupt_at(count, lambda: acts[act](left))  # noqa: B023
+            missed = 0 if interrupt_at(count, lambda: acts[act](left)) else missed + 1  # noqa: B023
             if act == "cancel":
                 outer.set_result(3)
             assert right.result(TIMEOUT) == 3
@@ -266,6 +271,7 @@ def test_an_interrupt_at_any_point_of_a_decision(runners, name, act):
 STORM = HEAD + """
 import random, signal
 from parman.context import in_force
+from parman.waiting import SlimCondition
 rng = random.Random({seed})
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 
@@ -277,12 +283,13 @@ def add(x, y):
 def split(x) -> tuple[int, int]:
     return x, x
 
-chosen = ConcurrentRunner.threads(2) if {name!r} == "threads" else ConcurrentRunner.processes(1)
+chosen = ConcurrentRunner.threads(2) if {name} == "threads" else ConcurrentRunner.processes(1)
 with workflow(chosen):
     resolve(quick(1))
 interrupted, broken = 0, []
 for i in range({rounds}):
     made, outer = [], Future()
+    outer._condition = SlimCondition()  # that of the standard library is lost by an interrupt at the wrong moment
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, {longest}))
         with workflow(chosen) as w:
@@ -317,11 +324,11 @@ left(None, interrupted=interrupted, broken=broken)
 
 
 @pytest.mark.parametrize(
-    ("name", "rounds", "longest"), [("threads", 300, 0.01), ("processes", 12, 0.3)], ids=["threads", "processes"]
+    ("name", "rounds", "longest"), [("threads", 300, 0.01), ("processes", 30, 0.05)], ids=["threads", "processes"]
 )
 def test_a_storm_of_interrupts(tmp_path, name, rounds, longest):
     """Interrupts at random moments of blocks, calls and decisions never leave a future open, nor a lock taken."""
-    text = STORM.format(seed=1, name=name, rounds=rounds, longest=longest)
+    text = filled(STORM, seed=1, name=name, rounds=rounds, longest=longest)
     with script(tmp_path, text) as running:
         report = running.report(50)
         assert report["broken"] == []

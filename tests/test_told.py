@@ -278,7 +278,7 @@ def test_big_globals_are_told(told):
         resolve([local_tasks()["read_big"](i) for i in range(3)])
     (text,) = told()
     assert text.startswith(f"{place}: ")
-    assert "'BIG'" in text
+    assert "variable 'BIG'" in text
     assert "16 MB" in text
     assert "share()" in text
 

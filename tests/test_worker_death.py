@@ -1,5 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
+
 """Workers that die: the calls that were there fail and say so, the others go on or fail, and nothing hangs."""
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from parman import ConcurrentRunner, WorkerDied, WorkflowFailed, resolve, task, 
 def pass_gate(place):
     """Say that this call has started, and wait."""
     (Path(place) / f"{os.getpid()}").touch()
-    with open(Path(place) / "here", "w") as file:
+    with (Path(place) / "here").open("w") as file:
         file.write("x")
-    with open(Path(place) / "open") as file:
+    with (Path(place) / "open").open() as file:
         file.read()
 
 
@@ -49,7 +50,7 @@ def double(x: int) -> int:
 
 @task
 def mark(path: str) -> None:
-    with open(path, "a") as file:
+    with Path(path).open("a") as file:
         file.write("ran\n")
 
 
@@ -59,7 +60,7 @@ def admitting_nothing(x: None) -> None:
 
 
 @task
-def admitting(x: int | None | Exception) -> str:
+def admitting(x: int | Exception | None) -> str:
     return type(x).__name__
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Iterable
 from concurrent.futures import Future
+from concurrent.futures._base import FINISHED
 from typing import Any, Protocol
 
 from ..closures import Closure
@@ -145,6 +146,8 @@ class Call(Node):
             if dependency.await_frozen() and dependency.failure is None:
                 return self._fit(dependency.current(self.freeze_value))
             return None
+        if type(dependency).done is Future.done and dependency._state != FINISHED:
+            return None  # without its lock, which Ctrl-C can lose in futures of the standard library
         if dependency.done() and not dependency.cancelled() and dependency.exception() is None:
             return self.freeze_value(dependency.result())
         return None
@@ -233,9 +236,10 @@ class Call(Node):
         """Finish with a value, plain or frozen, for each leaf."""
         if self.is_over:
             return
+        pairs = list(zip(self.leaves, values, strict=True))  # raises before the call has ended, so that it can fail yet
         self._end("finished")
         try:
-            for leaf, value in zip(self.leaves, values, strict=True):
+            for leaf, value in pairs:
                 try:
                     self._settle(leaf, value)
                 except BaseException as exception:  # from user code that pickles the value
@@ -282,9 +286,13 @@ class Call(Node):
 
     def drop(self) -> None:
         """Cancel the call although it is on its way, since the executor dropped it."""
-        if self.is_over:
-            return
-        self._end("cancelled")
+        if not self.is_over:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Bring the call to its end, wherever Ctrl-C has cut it off, with what is open of it cancelled."""
+        if not self.is_over:
+            self._end("cancelled")
         for leaf in self.leaves:
             leaf._drop()
         self._leave()

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from ..errors import WorkerDied, WorkflowError
 from ..failures import safe_text
 from ..journal import Journal
+from ..paths import short_repr
 from ..snapshots import in_process, pickled
 from ..work import Outcome, perform
 from .calls import Call
@@ -56,9 +57,9 @@ class ConcurrentRunner(FuturesRunner):
         within: bool | None = None,
         workers: int | None = None,
     ) -> None:
-        if not callable(getattr(executor, "submit", None)):
+        if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
             raise WorkflowError(
-                f"a runner needs an executor with a method submit, which a {type(executor).__name__} does not have"
+                f"{short_repr(executor)} is no executor: pass an object with a method submit, such as ThreadPool(4)"
             )
         self._factory: Callable[[], Executor] | None = None
         self._set_executor(executor, schedule, within, workers)

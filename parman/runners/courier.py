@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import cloudpickle
 
+from ..closures import Closure
 from ..failures import PackedException, traceback_text
 from ..journal import Journal
 from ..rules import Asset, new_asset
@@ -81,7 +82,7 @@ class Courier:
             tuple(shares),
             closure.frozen,
             [_pack_value(value) for value in values],
-            None if closure.definition.schema.is_fixed(closure.structure) else closure.structure,
+            None if _is_known_elsewhere(closure) else closure.structure,
             str(closure.site),
             closure.late,
             closure.check,
@@ -90,6 +91,12 @@ class Courier:
         if state is not None:
             sources[state.token] = state.frozen
         return _Luggage(payload, sources)
+
+
+def _is_known_elsewhere(closure: Closure) -> bool:
+    """Tell whether a worker that has the task finds the structure of this call by itself."""
+    definition = closure.definition
+    return definition.schema.is_fixed(closure.structure) and definition.result_is_known_elsewhere()
 
 
 def _pack_value(value: Any) -> Any:

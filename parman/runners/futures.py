@@ -125,7 +125,6 @@ class FuturesRunner(Runner):
         self.dispatcher.post(partial(self._receive, call, inner))
 
     def _receive(self, call: Call, inner: Future[Any]) -> None:
-        self._free += 1
         try:
             if inner.cancelled():
                 call.drop()
@@ -137,7 +136,12 @@ class FuturesRunner(Runner):
             call.fail(exception, None)
         finally:
             del inner
-            self._pump()
+            # Posted, so that the calls that waited for this one, whose events are posted by now, are queued first.
+            self.dispatcher.post(self._free_slot)
+
+    def _free_slot(self) -> None:
+        self._free += 1
+        self._pump()
 
     def conclude(self, call: Call, outcome: Outcome) -> None:
         """End a call with what its task did."""

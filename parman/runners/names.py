@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from importlib.util import find_spec
 
 from ..errors import MissingExtra, WorkflowError
+from ..paths import short_repr
 from .base import Runner
 from .concurrent import ConcurrentRunner
 from .dry import DryRunner
@@ -16,6 +17,10 @@ from .serial import SerialRunner
 __all__ = ["check_name", "make_runner"]
 
 _NAMES = ("serial", "dry", "threads", "processes", "parsl")
+_CHOICE = (
+    f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]}, where it makes sense with a number of workers as in 'processes:4', "
+    "or pass a Runner or an executor"
+)
 
 
 def check_name(wanted: str, where: str = "") -> tuple[str, int | None]:
@@ -36,16 +41,17 @@ def check_name(wanted: str, where: str = "") -> tuple[str, int | None]:
     name, colon, number = wanted.partition(":")
     workers = int(number) if number.isdecimal() and int(number) > 0 else None
     if name not in _NAMES or (colon and (workers is None or name in ("serial", "dry"))):
-        raise WorkflowError(
-            f"there is no runner {wanted!r}{where}: take {', '.join(_NAMES[:-1])} or {_NAMES[-1]}, where it makes "
-            "sense with a number of workers as in 'processes:4', or pass a Runner or an executor"
-        )
+        raise WorkflowError(f"there is no runner {wanted!r}{where}: take {_CHOICE}")
     return name, workers
 
 
 def make_runner(wanted: Executor | str, where: str = "") -> Runner:
     """Make a runner from an executor, or from a name; see `check_name`."""
     if not isinstance(wanted, str):
+        if isinstance(wanted, type):
+            raise WorkflowError(f"{wanted.__name__} is a class, no runner: pass what it makes, {wanted.__name__}(...)")
+        if not callable(getattr(wanted, "submit", None)):
+            raise WorkflowError(f"{short_repr(wanted)} is no runner: take {_CHOICE}")
         return ConcurrentRunner(wanted)
     name, workers = check_name(wanted, where)
     if name == "serial":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,6 +54,7 @@ class Plan:
         self._width: Counter[int] = Counter()
         self._levels: dict[int, tuple[object, int]] = {}
         self._exact = True
+        self._lock = threading.Lock()
 
     # --- what was found ---
 
@@ -64,8 +65,9 @@ class Plan:
 
     def add_call(self, name: str, level: int) -> None:
         """Note a call that comes after `level - 1` others."""
-        self._calls[name] += 1
-        self._width[level] += 1
+        with self._lock:
+            self._calls[name] += 1
+            self._width[level] += 1
 
     def remember(self, result: object, level: int) -> None:
         """Note that what a mock returned comes from a call of this level."""
@@ -138,19 +140,6 @@ def _text(error: Exception) -> str:
 
 
 def readable(text: str) -> str:
-    """Write places as short as they can be: relative to the current directory, and cells of notebooks by number."""
+    """Write places as short as they can be: relative to the current directory."""
     here = re.escape(str(Path.cwd()) + os.sep)
-    return re.sub(rf"{here}([^\s:]+:\d+)", r"\1", _with_cells(text))
-
-
-def _with_cells(text: str) -> str:
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    name_of = getattr(getattr(shell, "compile", None), "format_code_name", None)
-    if name_of is None:
-        return text
-
-    def cell(match: re.Match[str]) -> str:
-        name = name_of(match[1])
-        return f"{' '.join(name)}, line {match[2]}" if isinstance(name, tuple) else match[0]
-
-    return re.sub(r"((?:\S*[/\\]ipykernel_\S+?\.py|<ipython-input-[^>\s]+>)):(\d+)", cell, text)
+    return re.sub(rf"{here}([^\s:]+:\d+)", r"\1", text)

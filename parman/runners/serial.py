@@ -42,12 +42,12 @@ class SerialRunner(Runner):
         tree = closure.structure.build(call.make_leaf, stand_in)
         if closure.dependencies:
             self.dispatcher.start()
-        journal.added(call)
         try:
+            journal.added(call)
             call.watch(list(closure.dependencies))
             return self._run(call, tree) if call.state == "running" else tree
         except BaseException:
-            call.drop()
+            call.abandon()
             raise
 
     def enqueue(self, call: Call) -> None:

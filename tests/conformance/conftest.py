@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy.random  # noqa: F401  # forked workers have to inherit its state, so that not seeding them anew shows
 import pytest
 from gates import Gate
 

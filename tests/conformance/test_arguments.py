@@ -323,9 +323,8 @@ def test_parameters_may_admit_exceptions(block: Block) -> None:
 
 def test_elsewhere_a_failure_fails_what_needs_it(block: Block) -> None:
     """A failed call in a place that admits no exception fails the call, although another place admits some."""
-    with block():
-        with pytest.raises(ValueError, match="z"):
-            resolve(only([1], fail("z")))
+    with block(), pytest.raises(ValueError, match="z"):
+        resolve(only([1], fail("z")))
 
 
 def test_an_exception_of_another_type_is_not_admitted(block: Block) -> None:
@@ -371,9 +370,8 @@ def test_a_future_of_a_wrong_type_is_an_error_at_the_call(parallel: Block) -> No
 
 def test_a_late_value_is_checked_in_the_task(parallel: Block) -> None:
     """A value that was not known at the call is checked before the task starts."""
-    with parallel():
-        with pytest.raises(ArgumentError, match=r"number\(\): argument x"):
-            resolve(number(same("no number")))
+    with parallel(), pytest.raises(ArgumentError, match=r"number\(\): argument x"):
+        resolve(number(same("no number")))
 
 
 def test_check_warn_and_off(block: Block, caplog: pytest.LogCaptureFixture) -> None:
@@ -452,6 +450,5 @@ def test_failures_cross_runners(block: Block) -> None:
     """A failure of one runner fails what depends on it on another; once it is seen there, it is seen."""
     with workflow("threads:1"):
         broken = fail("far")
-        with block():
-            with pytest.raises(ValueError, match="far"):
-                resolve(number(broken))
+        with block(), pytest.raises(ValueError, match="far"):
+            resolve(number(broken))

@@ -192,7 +192,7 @@ def test_they_are_dict_keys_and_items_of_sets_and_lists(parallel: Block) -> None
         names = {one: "one", two: "two"}
         assert names[two] == "two"
         assert len({one, two, one}) == 2
-        assert one == one  # noqa: PLR0124
+        assert one == one
         assert one != two
         assert one != Future()
         assert [one, two].index(two) == 1
