@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy
 import pytest
-from helpers import TIMEOUT, died, in_thread, run_script
+from helpers import TIMEOUT, in_thread, run_script
 
-from parman import ConcurrentRunner, WorkflowFailed, cancel, resolve, task, workflow
+from parman import ConcurrentRunner, Workflow, WorkflowFailed, cancel, resolve, task, workflow
 from parman.ledgers import Ledger
 
 MB = 1_000_000
@@ -402,15 +402,22 @@ def test_unsettled_calls_hold_only_snapshots(things):
 @pytest.mark.parametrize(("runner", "count"), [("threads:2", 10_000), ("processes:2", 2_000), ("serial", 1_000)])
 def test_failures_keep_no_frames(runner, count, things):
     """However many calls fail, none keeps the frames of its task, and a hundred keep their arguments."""
-    with pytest.raises(WorkflowFailed) as caught, workflow(runner) as w:
-        for i in range(count):
-            pass_on([i], fail=True)
+    w = workflow(runner)
+    with pytest.raises(WorkflowFailed) as caught:
+        fail_often(w, count)
     assert things() == 0
     failed = caught.value.failed
     assert len(failed) == len(w.failed) == count
     assert sum(closure._frozen is not None for closure, _ in failed) == 100
     frames = [frame for _, exception in failed for frame in frames_of(exception) if "test_memory" not in frame]
     assert not frames
+
+
+def fail_often(block: Workflow, count: int) -> None:
+    """Make many calls that fail."""
+    with block:
+        for i in range(count):
+            pass_on([i], fail=True)
 
 
 def frames_of(exception: BaseException) -> Iterator[str]:
@@ -423,15 +430,14 @@ def frames_of(exception: BaseException) -> Iterator[str]:
 
 def test_rerun_without_arguments_says_why():
     """A failed call beyond the hundred says that its arguments are gone."""
-    with pytest.raises(WorkflowFailed) as caught, workflow("threads:2"):
-        for i in range(101):
-            pass_on([i], fail=True)
+    with pytest.raises(WorkflowFailed) as caught:
+        fail_often(workflow("threads:2"), 101)
     closures = [closure for closure, _ in caught.value.failed]
     kept = [closure for closure in closures if closure._frozen is not None]
     dropped = [closure for closure in closures if closure._frozen is None]
     with pytest.raises(ValueError, match="as told"):
         kept[0].rerun()
-    with pytest.raises(RuntimeError, match="arguments of pass_on.* were dropped"):
+    with pytest.raises(RuntimeError, match=r"arguments of pass_on.* were dropped"):
         dropped[0].rerun()
 
 

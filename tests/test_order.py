@@ -151,12 +151,13 @@ def reduce_to(content: bytes, folder: str) -> int:
 def _held(driver: str, content: bytes) -> bytes:
     """Note how many memory files the driver holds, and so how many intermediate results."""
     held = 0
-    for fd in os.listdir(f"/proc/{driver}/fd"):
+    for fd in Path(f"/proc/{driver}/fd").iterdir():
         try:
-            held += "parman" in os.readlink(f"/proc/{driver}/fd/{fd}")
+            held += "parman" in str(fd.readlink())
         except OSError:
             continue
-    Path(os.environ["PARMAN_TEST_PEAK"]).open("a").write(f"{held}\n")
+    with Path(os.environ["PARMAN_TEST_PEAK"]).open("a") as peaks:
+        peaks.write(f"{held}\n")
     return content
 
 
