@@ -191,7 +191,7 @@ def call_with(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappi
     except Exception as exc:
         if futures_in((args, dict(kwargs))):
             raise FutureUseError(f"{what} needs the value of a future: {exc}") from exc
-        raise StructureError(f"{what} failed{_line_of(exc)}: {type(exc).__name__}: {exc}") from exc
+        raise StructureError(f"{what} failed: {type(exc).__name__}: {exc}{_line_of(exc)}") from exc
 
 
 def _line_of(error: Exception) -> str:
@@ -200,4 +200,4 @@ def _line_of(error: Exception) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     own = trace is not None and not is_ours(trace.tb_frame)
-    return f" at {Site(trace.tb_frame.f_code.co_filename, trace.tb_lineno, '')}" if trace is not None and own else ""
+    return f" ({Site(trace.tb_frame.f_code.co_filename, trace.tb_lineno, '')})" if trace is not None and own else ""

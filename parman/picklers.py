@@ -356,7 +356,7 @@ class _Sink:
         self.write = self.pieces.append
 
     def has_big_strings(self) -> bool:
-        return len(self.pieces) > 1 and any(type(piece) is bytes and len(piece) >= BIG for piece in self.pieces)
+        return len(self.pieces) > 1 and any(type(piece) in _STRINGS and len(piece) >= BIG for piece in self.pieces)
 
 
 Writer: TypeAlias = "Callable[[object, Ledger, Collection[int]], tuple[Frozen, Record]]"

@@ -281,10 +281,6 @@ class Promise(DispatchedFuture[Any]):
                 state = f"failed: {type(self._exception).__name__}" if self._exception is not None else "finished"
         return f"future of {self._origin}, {state}"
 
-    def around(self, tree: Any) -> Future[Any] | None:
-        """Return the future of a tree that this future is in, if that can't be made from its value."""
-        return None
-
     def __repr__(self) -> str:
         return f"<{self._describe()}>"
 

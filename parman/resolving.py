@@ -163,10 +163,6 @@ def as_future(tree: Any) -> Future[Any]:
     futures = [future for _, future in futures_in(tree)]
     if isinstance(tree, StandIn) and len(futures) == 1:
         return futures[0]
-    for future in futures:
-        around = future.around(tree) if isinstance(future, Promise) else None
-        if around is not None:
-            return around
     future = _TreeFuture(tree, futures)
     future._start(futures)
     return future

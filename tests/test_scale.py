@@ -66,7 +66,7 @@ def fifo(tmp_path):
 
 
 def sizes(pool: str) -> int:
-    """Return how many calls to make: on processes a tenth, unless asked for all, since the driver's part is the same."""
+    """Return how many calls to make: on processes a tenth unless asked for all: the driver does the same."""
     return MANY if pool.startswith("threads") or "PARMAN_TEST_ALL" in os.environ else MANY // 10
 
 

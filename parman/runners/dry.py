@@ -16,7 +16,6 @@ import logging
 import sys
 import sysconfig
 from collections.abc import Mapping
-from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -313,9 +312,6 @@ class _DryPromise(Promise):
 
     def _take(self) -> Any:
         self._origin.stop()
-
-    def around(self, tree: Any) -> Future[Any]:
-        return _DryPromise(self._origin, Any)
 
     def __getitem__(self, key: Any) -> Promise:
         return _DryPromise(self._origin, item_type(self.declared, key))
