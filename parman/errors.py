@@ -135,6 +135,9 @@ class Failure(NamedTuple):
 class WorkflowFailed(ParmanError, ExceptionGroup[Exception]):
     """Calls of a block failed and nobody retrieved the failures.
 
+    The other calls have run, and their results are there: `resolve(results, return_exceptions=True)` gives both. Done
+    in the block, that retrieves the failures, and this is not raised.
+
     Attributes
     ----------
     failed

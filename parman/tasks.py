@@ -52,7 +52,9 @@ def task(
 ) -> Any:
     """Make a function a task: in a `workflow` block, its calls run in parallel.
 
-    Outside of a block, and inside of a running task, a call runs the plain function.
+    In the block a call returns futures in place of values: one, or as many as the return annotation promises, nested as
+    it says (`docs/annotations.md` has the list). They go into further calls, or into `resolve`. Outside of a block, and
+    inside of a running task, a call runs the plain function.
 
     Parameters
     ----------

@@ -159,7 +159,8 @@ def _check_late(
 def _mismatches(definition: Definition, structure: Structure, values: list[Any], check: str) -> list[Remark]:
     if check == "off":
         return []
-    return [Remark("result", f"{definition.name}() returned {text}") for text in structure.mismatches(values)]
+    head = f"{definition.name}() returned what its annotation does not promise"
+    return [Remark("result", f"{head}: {text}") for text in structure.mismatches(values)]
 
 
 def _nested(definition: Definition, called: set[str]) -> Remark:

@@ -54,7 +54,7 @@ def workflow(
         What arguments that don't fit their annotations do: "error", "warn" or "off".
     fail_fast
         The first failure ends the block: on the serial runner it is raised at the call, on others what is pending
-        is cancelled.
+        is cancelled. By default everything goes on that does not need the result of a failed call.
     keep
         Let `calls` list all calls, also those whose results nobody holds any more.
 
@@ -67,6 +67,8 @@ def workflow(
     ------
     WorkflowError
         The runner is not known, or the block stands in a task that runs on this very runner.
+    WorkflowFailed
+        When the block is left: calls failed and nobody retrieved the failures, as `resolve` does.
     """
     return Workflow(runner, check=check, fail_fast=fail_fast, keep=keep)
 
@@ -127,7 +129,7 @@ class Workflow:
         return self
 
     def close(self) -> None:
-        """Leave a block that was entered with `open`, as the end of a `with` block does.
+        """Leave a block that was entered with `open`, as the end of a `with` block does: once all calls are done.
 
         Raises
         ------
@@ -321,7 +323,8 @@ getattr(threading, "_register_atexit", atexit.register)(_drop_blocks_on_joined_e
 
 def _failed(failures: list[Failure]) -> WorkflowFailed:
     count = f"{len(failures)} call{'s' if len(failures) > 1 else ''} failed"
-    group = WorkflowFailed(count, [_as_exception(exception) for _, exception in failures])
+    cure = "to go on with the others, resolve(..., return_exceptions=True) in the block, before it is left"
+    group = WorkflowFailed(f"{count}; {cure}", [_as_exception(exception) for _, exception in failures])
     group.failed = tuple(failures)
     return group
 
@@ -363,11 +366,12 @@ def share(value: T) -> T:
     Parameters
     ----------
     value
-        The value; its arrays can't be written by tasks.
+        The value; its arrays can't be written by tasks. Good for arrays that go into very many calls.
 
     Returns
     -------
-    In a block a handle, to be passed to tasks, which receive the value; outside of a block the value itself.
+    In a block, on every runner, a handle without the value's methods: to be passed to tasks, which receive the value.
+    Outside of a block the value itself.
     """
     block = current_workflow()
     return value if block is None else block.share(value)

@@ -483,7 +483,11 @@ def test_what_can_be_no_task(decorate: Callable[[], object], message: str) -> No
     assert isinstance(raised.value, TypeError)
 
 
-@pytest.mark.parametrize("mock", [lambda n, k=2: 0, lambda *args, **kwargs: 0, lambda a, b=0, c=0: 0], ids=str)
+@pytest.mark.parametrize(
+    "mock",
+    [lambda n, k=2: 0, lambda *args, **kwargs: 0, lambda a, b=0, c=0: 0],
+    ids=["same", "any", "other names"],
+)
 def test_mocks_that_take_what_the_task_takes(mock: Callable[..., int]) -> None:
     """A mock needs no annotations and not the same names, as long as it can be called as the task can."""
     with workflow("serial"):

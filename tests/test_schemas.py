@@ -161,7 +161,7 @@ def wrapped(*args: Any) -> Any:
         Caller.made,
         functools.partial(Caller()),
     ],
-    ids=str,
+    ids=["function", "wrapped", "partial", "instance", "method", "class method", "partial instance"],
 )
 def test_callables_of_all_kinds_are_understood(function: Callable[..., Any]) -> None:
     """String annotations of partials, callables, methods and wrapped functions are found where they were written."""

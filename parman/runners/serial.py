@@ -11,6 +11,7 @@ from ..changes import changed, fingerprint
 from ..closures import Closure
 from ..failures import strip
 from ..journal import Journal
+from ..kinds import is_generator
 from ..standins import stand_in
 from ..waiting import Dispatcher, wait_for
 from ..work import Outcome, Remark, perform
@@ -107,12 +108,18 @@ class _Watched:
 
     def remarks(self) -> tuple[Remark, ...]:
         after = fingerprint(self._copied(), self.buffers)
+        return tuple(self._remark(parameter) for parameter in changed(self.before, after))
+
+    def _remark(self, parameter: str) -> Remark:
         name = self.closure.name
-        return tuple(
-            Remark(
-                "changes",
-                f"{name}() changed its argument {parameter!r} in place: this is lost, since a task works on a copy; "
-                "return the changed object",
+        if is_generator(type(self.arguments[parameter])):
+            text = (
+                f"{name}() drew numbers from a copy of its argument {parameter!r}, so that the generator itself has "
+                "not moved on: don't draw from it elsewhere, since that gives the same numbers again"
             )
-            for parameter in changed(self.before, after)
-        )
+        else:
+            text = (
+                f"{name}() changed its argument {parameter!r} in place: this is lost, since a task works on a copy; "
+                "return the changed object"
+            )
+        return Remark("changes", text)
