@@ -21,7 +21,7 @@ demo:
 	@environment=$$(.ci/environment demos) && $$environment/bin/python demos/eos/eos.py --runner $(RUNNER) --output demos/eos/results
 
 test:
-	@environment=$$(.ci/environment demos test) && $$environment/bin/python -m pytest $(ARGS)
+	@environment=$$(.ci/environment demos test) && $$environment/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint:
 	@environment=$$(.ci/environment lint) && PATH="$$PWD/$$environment/bin:$$PATH" && set -ex && \

@@ -25,11 +25,11 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NoReturn, Protocol
 
+from .dispatching import DispatchedFuture, Dispatcher
 from .errors import FutureAttributeError, FutureUseError
 from .failures import annotate
 from .schemas import item_type
 from .snapshots import Frozen
-from .waiting import DispatchedFuture, Dispatcher
 
 __all__ = ["Origin", "Promise"]
 

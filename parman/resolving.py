@@ -13,12 +13,13 @@ from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, overload
 
+from .dispatching import Dispatcher
 from .failures import shorten
 from .frozen import with_fields
 from .promises import Promise
 from .shares import any_shared, opened
 from .trees import StandIn, futures_in, map_leaves
-from .waiting import Dispatcher, WaitFuture, WaitGraph
+from .waiting import WaitFuture, WaitGraph
 
 __all__ = ["as_future", "as_resolved", "cancel", "resolve"]
 

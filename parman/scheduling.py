@@ -22,16 +22,8 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from .waiting import (
-    DispatchedFuture,
-    Dispatcher,
-    Gate,
-    Node,
-    SlimCondition,
-    check_dependencies,
-    exception_of,
-    result_of,
-)
+from .dispatching import DispatchedFuture, Dispatcher, SlimCondition, exception_of, result_of
+from .waiting import Gate, Node, check_dependencies
 
 __all__ = ["ScheduledFuture", "Scheduler"]
 

@@ -157,7 +157,10 @@ class Workflow:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            in_force.reset(self._token)
+            try:
+                in_force.reset(self._token)
+            except ValueError:  # left in another context than it was entered in, as asynchronous frameworks may do
+                in_force.set(None)
             self._token = None
         self._end(value)
 
@@ -289,7 +292,6 @@ class Workflow:
             )
         self.runner.interrupt(self._journal)
         self._journal.wait(max(0.0, deadline - time.monotonic()))
-
 
     def _report_late(self) -> None:
         """Give the report of a dry run that nobody ended; the exit status can't be changed any more."""

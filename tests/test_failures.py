@@ -194,9 +194,11 @@ KINDS: dict[str, tuple[Callable[[], object], Callable[[Any], bool]]] = {
     "stop iteration": (lambda: next(iter(())), lambda e: type(e) is StopIteration),
     "group": (
         a_group,
-        lambda e: type(e) is ExceptionGroup
-        and [type(x) for x in e.exceptions] == [KeyError, TwoArguments]
-        and e.__cause__ is e.exceptions[0],
+        lambda e: (
+            type(e) is ExceptionGroup
+            and [type(x) for x in e.exceptions] == [KeyError, TwoArguments]
+            and e.__cause__ is e.exceptions[0]
+        ),
     ),
     "own group": (
         raiser(Group([ValueError(1), Slotted(2)], 9)),

@@ -15,7 +15,9 @@ from test_leaving import HEAD
 
 from parman import ConcurrentRunner, SerialRunner, resolve, task, workflow
 
-WORK = HEAD + """
+WORK = (
+    HEAD
+    + """
 error, name, where = None, {name}, {where}
 chosen = runner(name)
 running, pending, made = None, None, []
@@ -44,6 +46,7 @@ left(error, running, *(pending or []), done=done, again=again, calls=[c.state fo
 if name.startswith("user") or name == "unknown":
     os._exit(0)
 """
+)
 
 
 @pytest.mark.parametrize("group", [False, True], ids=["script", "group"])
@@ -95,10 +98,13 @@ def test_ctrl_c_while_an_exception_waits_for_running_calls(tmp_path, name):
 
 def test_ctrl_c_without_a_handler(tmp_path):
     """A script that does not catch the interrupt ends with its traceback, and takes its workers along."""
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 with workflow("processes:2"):
     futures = [hold(), hold(), hold()]
 """
+    )
     with script(tmp_path, text) as running:
         for _ in range(2):
             running.wait_for("RUNNING")
@@ -113,7 +119,9 @@ with workflow("processes:2"):
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_ctrl_c_when_idle(tmp_path, name):
     """Ctrl-C in the body of a block without work leaves it, and workers outlive one that goes to the group."""
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 error = None
 try:
     with workflow({name}) as w:
@@ -130,6 +138,7 @@ except KeyboardInterrupt as exc:
     error = exc
 left(error, done, again=again)
 """
+    )
     with script(tmp_path, filled(text, name=name)) as running:
         running.wait_for("IDLE")
         running.interrupt(group=True)
@@ -144,7 +153,9 @@ left(error, done, again=again)
         assert running.errors == ""
 
 
-STUCK = HEAD + """
+STUCK = (
+    HEAD
+    + """
 error = None
 stuck = threading.Event()
 def block(_future):
@@ -165,6 +176,7 @@ except KeyboardInterrupt as exc:
     error = exc
 left(error)
 """
+)
 
 
 @pytest.mark.parametrize("name", ["threads", "processes"])
@@ -268,7 +280,9 @@ def test_an_interrupt_at_any_point_of_a_decision(runners, name, act):
             count += 1
 
 
-STORM = HEAD + """
+STORM = (
+    HEAD
+    + """
 import random, signal
 from parman.context import in_force
 from parman.waiting import SlimCondition
@@ -321,6 +335,7 @@ for i in range({rounds}):
         broken.append("open: " + repr(wait(made, 0).not_done)[:500])
 left(None, interrupted=interrupted, broken=broken)
 """
+)
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,9 @@ def test_an_exception_in_the_body():
 
 def test_an_exception_in_the_body_on_processes(tmp_path):
     """The same on our own processes: running calls finish."""
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 error = None
 try:
     with workflow("processes:1"):
@@ -151,6 +153,7 @@ except KeyError as exc:
     error = exc
 left(error, running, *pending)
 """
+    )
     with script(tmp_path, text) as running:
         running.wait_for("RUNNING")
         running.go()
@@ -285,12 +288,16 @@ FORGETFUL = {
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_the_interpreter_ends_in_an_open_block(tmp_path, name, way):
     """A script that does not leave its block ends within 3 s, says once how much it drops, and leaves no process."""
-    text = HEAD + FORGETFUL[way].format(name=name) + """
+    text = (
+        HEAD
+        + FORGETFUL[way].format(name=name)
+        + """
 first, second = hold(), hold()
 rest = [after(first) for _ in range(5)]
 sys.stdin.readline()
 say("ENDING")
 """
+    )
     with script(tmp_path, text) as running:
         for _ in range(2):
             running.wait_for("RUNNING")
@@ -308,13 +315,16 @@ say("ENDING")
 
 def test_the_interpreter_ends_while_the_user_s_threads_run(tmp_path):
     """On a pool of the standard library, whose threads Python waits for, what is pending is dropped all the same."""
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 executor = ThreadPoolExecutor(1)
 w = workflow(executor).open()
 first = hold(0.3)
 rest = [after(i) for i in range(5)]
 sys.stdin.readline()
 """
+    )
     with script(tmp_path, text) as running:
         running.wait_for("RUNNING")
         running.go()
@@ -326,13 +336,16 @@ sys.stdin.readline()
 
 def test_forgotten_runners_keep_nothing_alive(tmp_path):
     """Runners and pools with running calls, without any block, don't keep the interpreter."""
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 runners = [ConcurrentRunner.threads(1), ConcurrentRunner.processes(1)]
 futures = [runner(Closure(hold)) for runner in runners]
 pools = [ThreadPool(1), ProcessPool(1)]
 futures += [pool.submit(hold) for pool in pools]
 sys.stdin.readline()
 """
+    )
     with script(tmp_path, text) as running:
         for _ in range(4):
             running.wait_for("RUNNING")
@@ -344,12 +357,15 @@ sys.stdin.readline()
 
 def test_an_unhandled_exception_in_an_open_block(tmp_path):
     """A script that dies of an exception between `open` and `close` ends likewise, with its own traceback."""
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
 w = workflow("processes:1").open()
 first = hold()
 sys.stdin.readline()
 raise KeyError("mine")
 """
+    )
     with script(tmp_path, text) as running:
         running.wait_for("RUNNING")
         running.go()

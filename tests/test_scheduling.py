@@ -35,8 +35,9 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parman.dispatching import Dispatcher
 from parman.scheduling import ScheduledFuture, Scheduler
-from parman.waiting import Dispatcher, Gate, WaitGraph
+from parman.waiting import Gate, WaitGraph
 
 MANY = 100_000
 

@@ -45,8 +45,8 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parman import waiting
-from parman.waiting import Dispatcher, Gate, Node, SlimCondition, WaitFuture, WaitGraph
+from parman.dispatching import Dispatcher, SlimCondition
+from parman.waiting import Gate, Node, WaitFuture, WaitGraph
 
 MANY = 100_000
 
@@ -1032,7 +1032,7 @@ def test_parallel_submits() -> None:
 
 def test_slim_condition_is_a_lock() -> None:
     """What stands in for the condition of a future can be subclassed from the lock of each Python."""
-    condition = waiting.SlimCondition()
+    condition = SlimCondition()
     with condition, condition:
         assert not condition.wait(0.001)
         condition.notify_all()

@@ -92,9 +92,7 @@ def broken_by_death(request):
         executor.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("how", "said"), [("killed", "SIGKILL"), ("segfault", "SIGSEGV"), ("exits", "exit status 7")]
-)
+@pytest.mark.parametrize(("how", "said"), [("killed", "SIGKILL"), ("segfault", "SIGSEGV"), ("exits", "exit status 7")])
 def test_only_the_running_call_is_lost(own, how, said):
     """On our own processes the call that ran there fails, and says how the worker ended; all others run."""
     with workflow(own) as w:

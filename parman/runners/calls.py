@@ -11,10 +11,11 @@ from concurrent.futures._base import FINISHED
 from typing import Any, Protocol
 
 from ..closures import Closure
+from ..dispatching import Dispatcher, exception_of, result_of
 from ..journal import Journal
 from ..promises import Promise
 from ..snapshots import Carrier, Frozen, freeze, in_process
-from ..waiting import Dispatcher, Node, exception_of, result_of
+from ..waiting import Node
 from ..work import Remark
 
 __all__ = ["Call", "CallRunner"]

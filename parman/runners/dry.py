@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from ..closures import Closure
 from ..context import Site, call_site, is_ours
+from ..dispatching import Dispatcher
 from ..errors import DryRunErrors, FutureUseError, ParmanError, StructureError
 from ..failures import safe_text
 from ..journal import Journal
@@ -30,7 +31,6 @@ from ..schemas import Schema, item_type
 from ..snapshots import Frozen, freeze, in_process
 from ..standins import stand_in
 from ..trees import futures_in
-from ..waiting import Dispatcher
 from .base import Runner
 from .plans import Plan, count, readable
 

@@ -38,11 +38,12 @@ from functools import partial
 from typing import Any
 
 from ..closures import Closure
+from ..dispatching import Dispatcher
 from ..errors import Interrupted
 from ..failures import annotate, duplicate, strip
 from ..journal import Journal
 from ..standins import stand_in
-from ..waiting import Dispatcher, wait_for
+from ..waiting import wait_for
 from ..work import Outcome
 from .base import Runner
 from .calls import Call

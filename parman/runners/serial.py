@@ -9,11 +9,12 @@ from typing import Any
 
 from ..changes import changed, fingerprint
 from ..closures import Closure
+from ..dispatching import Dispatcher
 from ..failures import strip
 from ..journal import Journal
 from ..kinds import is_generator
 from ..standins import stand_in
-from ..waiting import Dispatcher, wait_for
+from ..waiting import wait_for
 from ..work import Outcome, Remark, perform
 from .base import Runner
 from .calls import Call

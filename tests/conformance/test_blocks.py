@@ -67,9 +67,7 @@ def test_context_variables_of_the_call(local: Block) -> None:
         assert resolve([first, read_setting()]) == ["at the call", "default"]
 
 
-def test_surroundings_at_the_entry_of_the_block(
-    remote: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_surroundings_at_the_entry_of_the_block(remote: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Directory, environment and `sys.path` are those at the entry of each block, also on workers that are warm."""
     for i in (1, 2):
         folder = tmp_path / str(i)
