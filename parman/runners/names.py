@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from importlib.util import find_spec
 
 from ..errors import MissingExtra, WorkflowError
 from ..paths import short_repr
@@ -62,8 +61,7 @@ def make_runner(wanted: Executor | str, where: str = "") -> Runner:
         return ConcurrentRunner.threads(workers)
     if name == "processes":
         return ConcurrentRunner.processes(workers)
-    if find_spec("parsl") is None:
-        raise MissingExtra(
-            "the runner 'parsl' needs Parsl, which is not installed: pip install 'parman[parsl]', or take 'processes'"
-        )
-    raise MissingExtra("this version of Parman has no runner for Parsl yet; pass one of Parsl's executors instead")
+    raise MissingExtra(
+        "this version of Parman has no runner for Parsl yet: pass an executor of Parsl's, "
+        "parsl.concurrent.ParslPoolExecutor(...), or take 'processes'"
+    )
