@@ -91,15 +91,22 @@ def current_workflow() -> Workflow | None:
     block = in_force.get()
     if isinstance(block, InsideTask):
         return None
-    return block if block is not None else (opened[-1] if opened else None)
+    return block if block is not None else _last_opened()
+
+
+def _last_opened() -> Workflow | None:
+    last = opened[-1:]  # in one step, since another thread may close the block
+    return last[0] if last else None
 
 
 def call(task: Any, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Make a call of a task: in the block in force, or in place if there is none."""
     block = in_force.get()
     if block is None:
-        block = opened[-1]
-    elif isinstance(block, InsideTask):
+        block = _last_opened()
+    if block is None:
+        return function(*args, **kwargs)
+    if isinstance(block, InsideTask):
         block.called.add(task.__parman_task__.name)
         return function(*args, **kwargs)
     return block.call(task, args, kwargs)

@@ -26,7 +26,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, NoReturn, Protocol
 
 from .dispatching import DispatchedFuture, Dispatcher
-from .errors import FutureAttributeError, FutureUseError
+from .errors import FutureAttributeError, FutureUseError, WorkflowError
 from .failures import annotate
 from .schemas import item_type
 from .snapshots import Frozen
@@ -86,6 +86,11 @@ class Promise(DispatchedFuture[Any]):
         self._frozen: Frozen | None = None
 
     # --- what tasks are given ---
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """That of the runner."""
+        return self._origin.dispatcher
 
     @property
     def origin(self) -> str:
@@ -193,6 +198,11 @@ class Promise(DispatchedFuture[Any]):
         self._origin.cancels_causes = True
         return self.cancel()
 
+    @property
+    def source(self) -> Promise:
+        """The future of a whole leaf that this one comes from."""
+        return self
+
     def need(self, change: int) -> int:
         """Count the calls that need this future, and return how many there are."""
         with self._condition:
@@ -249,11 +259,20 @@ class Promise(DispatchedFuture[Any]):
     def _wait(self, timeout: float | None) -> None:
         with self._condition:
             if self.is_open():
+                self._refuse_on_dispatcher()
                 self._condition.wait(timeout)
             if self.is_open():
                 raise TimeoutError
             if self._state != FINISHED:
                 raise CancelledError
+
+    def _refuse_on_dispatcher(self) -> None:
+        """Raise, rather than to wait for ever, on the thread that has to finish this future."""
+        if self._origin.dispatcher.is_current():
+            raise WorkflowError(
+                f"a callback can't wait for the result of {self._origin}: callbacks run on the thread that finishes "
+                "this future; give it a callback of its own, or pass it to a task"
+            )
 
     def _take(self) -> Any:
         with self._condition:
@@ -353,9 +372,25 @@ class _Item(Promise):
     def __init__(self, parent: Promise, key: Any) -> None:
         super().__init__(parent._origin, item_type(parent.declared, key))
         self._key = key
+        self._parent: Promise | None = parent
         self._told = True  # the call is not concerned when an item is cancelled
         # a parent that is done is followed at once, in the user's thread, the others on the dispatcher's
         parent.add_done_callback(self._follow)  # type: ignore[arg-type]
+
+    @property
+    def source(self) -> Promise:
+        parent = self._parent
+        return self if parent is None else parent.source
+
+    def await_frozen(self) -> bool:
+        parent = self._parent
+        if parent is not None:
+            parent.await_frozen()  # for the user may change its value before the item is taken from it
+        return super().await_frozen()
+
+    def _release(self) -> None:
+        super()._release()
+        self._parent = None
 
     def _follow(self, parent: Promise) -> None:
         if not self.is_open():
@@ -369,7 +404,8 @@ class _Item(Promise):
 
     def _settle_item(self, parent: Promise) -> None:
         try:
-            item = parent._take()[self._key]
+            frozen = parent.frozen if self._awaited else None
+            item = (parent._take() if frozen is None else frozen.thaw())[self._key]
         except BaseException as error:  # whatever the classes of the user raise
             annotate(error, f"There is no item {self._key!r} in the result of {self._origin}.")
             self.settle_failure(error)

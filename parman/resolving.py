@@ -173,7 +173,7 @@ class _TreeFuture(WaitFuture[Any]):
     """The future of a tree: who asks how it ended has seen how the calls ended that it waits for."""
 
     def __init__(self, tree: Any, futures: list[Future[Any]]) -> None:
-        super().__init__(Dispatcher(), lambda *_: resolve(tree))
+        super().__init__(_dispatcher_of(futures), lambda *_: resolve(tree))
         self._sources = futures
 
     def _retrieve(self) -> None:
@@ -197,6 +197,14 @@ class _TreeFuture(WaitFuture[Any]):
         exception = super().exception(timeout)
         self._retrieve()
         return exception
+
+
+def _dispatcher_of(futures: list[Future[Any]]) -> Dispatcher:
+    """Return that of a runner, if there is one: a thread for each tree would be too many."""
+    for future in futures:
+        if isinstance(future, Promise):
+            return future.dispatcher
+    return Dispatcher()
 
 
 def cancel(tree: Any) -> bool:

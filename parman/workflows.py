@@ -96,6 +96,7 @@ class Workflow:
         self._state = "new"
         self._main_thread = False
         self._interrupted = False
+        self._pid = os.getpid()
 
     # --- what the user sees ---
 
@@ -138,8 +139,6 @@ class Workflow:
         """
         if self._state != "open":
             raise WorkflowError("close() ends what open() began: this block is not open")
-        if self in opened:
-            opened.remove(self)
         self._end(None)
 
     def __enter__(self) -> Self:
@@ -156,12 +155,6 @@ class Workflow:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            try:
-                in_force.reset(self._token)
-            except ValueError:  # left in another context than it was entered in, as asynchronous frameworks may do
-                in_force.set(None)
-            self._token = None
         self._end(value)
 
     def __repr__(self) -> str:
@@ -221,7 +214,10 @@ class Workflow:
 
     def _end(self, cause: BaseException | None) -> None:
         self._state = "left"
+        if self._pid != os.getpid():
+            return  # the copy that a fork made: the calls are with the parent, and never end here
         try:
+            self._lift()
             self._finish(cause)
         except KeyboardInterrupt as interrupt:
             self._end_interrupted(interrupt)
@@ -231,6 +227,19 @@ class Workflow:
             raise
         finally:
             self._close_runner()
+
+    def _lift(self) -> None:
+        """Be in force no more."""
+        if self in opened:
+            opened.remove(self)
+        token, self._token = self._token, None
+        if token is None:
+            return
+        try:
+            in_force.reset(token)
+        except ValueError:  # left in another context than it was entered in, as asynchronous frameworks may do
+            if in_force.get() is self:
+                in_force.set(None)
 
     def _finish(self, cause: BaseException | None) -> None:
         if self.runner.is_dry:
@@ -244,6 +253,8 @@ class Workflow:
 
     def _end_normally(self) -> None:
         self._journal.wait()
+        self._journal.closed_to_calls = True
+        self._journal.wait()  # for what other threads have called meanwhile
         self._journal.log_counts()
         missed = self._journal.failures(all_of_them=False)
         if missed:
@@ -302,6 +313,7 @@ class Workflow:
 
 
 _open_blocks: weakref.WeakSet[Workflow] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_open_blocks.clear)  # a child has none of their calls to give up at its exit
 
 
 @atexit.register

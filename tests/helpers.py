@@ -133,3 +133,14 @@ def run_script(text: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a script in an interpreter of its own."""
     command = [sys.executable, *options, "-c", text]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+
+
+def children(folder: Path = Path("/proc/self")) -> list[int]:
+    """Return the processes that a process has started and that have not been seen off."""
+    found = []
+    for thread in (folder / "task").iterdir():
+        try:
+            found += [int(pid) for pid in (thread / "children").read_text().split()]
+        except FileNotFoundError:  # a thread that has ended since
+            continue
+    return found

@@ -285,7 +285,7 @@ STORM = (
     + """
 import random, signal
 from parman.context import in_force
-from parman.waiting import SlimCondition
+from parman.dispatching import SlimCondition
 rng = random.Random({seed})
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 

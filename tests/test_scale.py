@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from helpers import children
 
 from parman import ConcurrentRunner, Length, as_future, cancel, resolve, task, workflow
 
@@ -187,11 +188,6 @@ def open_files() -> int:
     """Return how many files this process has open."""
     gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def children() -> list[str]:
-    """Return the processes that this process has started and that have not been seen off."""
-    return [pid for tid in Path("/proc/self/task").iterdir() for pid in (tid / "children").read_text().split()]
 
 
 @pytest.mark.parametrize(("pool", "blocks"), [("serial", 50), ("threads:2", 50), ("processes:1", 10)])

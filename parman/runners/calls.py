@@ -128,8 +128,10 @@ class Call(Node):
     def _cancel_causes(self) -> None:
         """Count this call out of those that need its dependencies; cancel what nobody needs, if so asked."""
         for dependency in self.closure.dependencies[: self._counted]:
-            if isinstance(dependency, Promise) and dependency.need(-1) == 0 and self.cancels_causes:
-                dependency.cancel_with_causes()
+            if isinstance(dependency, Promise):
+                source = dependency.source
+                if source.need(-1) == 0 and self.cancels_causes:
+                    source.cancel_with_causes()
 
     # --- waiting for dependencies ---
 
@@ -143,7 +145,7 @@ class Call(Node):
     def _capture_one(self, dependency: Future[Any]) -> Any:
         self._counted += 1
         if isinstance(dependency, Promise):
-            dependency.need(+1)
+            dependency.source.need(+1)
             if dependency.await_frozen() and dependency.failure is None:
                 return self._fit(dependency.current(self.freeze_value))
             return None
@@ -187,7 +189,9 @@ class Call(Node):
             self._cause = self._cause or (failure, root)
             return None
         if isinstance(dependency, Promise):
-            return self._fit(dependency.current(self.freeze_value))
+            # The user may have the value in hands by now, and have changed it since the call.
+            frozen = dependency.frozen if self._captured is not None else None
+            return self._fit(frozen or dependency.current(self.freeze_value))
         return self.freeze_value(result_of(dependency))
 
     def ready(self) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from functools import partial
@@ -92,6 +93,8 @@ class ConcurrentRunner(FuturesRunner):
     def _set_executor(self, executor: Executor, schedule: bool, within: bool | None, workers: int | None) -> None:
         known = workers or getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
         super().__init__(known if isinstance(known, int) else math.inf, schedule)
+        # Held while a call is given to the executor, so that nobody takes it away and closes it meanwhile.
+        self._lock = threading.RLock()
         self._executor: Executor | None = executor
         if within is None:
             within = isinstance(executor, ThreadPool | ThreadPoolExecutor)
@@ -103,10 +106,11 @@ class ConcurrentRunner(FuturesRunner):
     @property
     def executor(self) -> Executor:
         """The executor; one of the runner's own is opened when it is needed."""
-        if self._executor is None:
-            assert self._factory is not None
-            self._executor = self._factory()
-        return self._executor
+        with self._lock:
+            if self._executor is None:
+                assert self._factory is not None
+                self._executor = self._factory()
+            return self._executor
 
     @property
     def joined_at_exit(self) -> bool:
@@ -128,7 +132,8 @@ class ConcurrentRunner(FuturesRunner):
     def _take_own(self) -> Executor | None:
         if self._factory is None:
             return None
-        executor, self._executor = self._executor, None
+        with self._lock:
+            executor, self._executor = self._executor, None
         return executor
 
     # --- calls ---
@@ -139,14 +144,21 @@ class ConcurrentRunner(FuturesRunner):
 
     def submit(self, call: Call) -> Future[Any]:
         if self._courier is None:
-            return self.executor.submit(_perform_here, call)
-        return self._courier.send(self.executor, call)
+            return self._submit(_perform_here, call)
+        return self._submit(*self._courier.pack(call))
+
+    def _submit(self, function: Callable[..., Any], argument: Any) -> Future[Any]:
+        if self._factory is None:
+            return self.executor.submit(function, argument)
+        with self._lock:
+            return self.executor.submit(function, argument)
 
     def conclude(self, call: Call, answer: Any) -> None:
-        if self._courier is not None:
-            answer = self._courier.read(answer)
+        courier = self._courier
+        if courier is not None:
+            answer = courier.read(answer)
             if isinstance(answer, Missing):
-                self.launch(call, partial(self._courier.supply, self.executor, call, answer))
+                self.launch(call, lambda: self._submit(*courier.supply(call, answer)))
                 return
         super().conclude(call, answer)
 

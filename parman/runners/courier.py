@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any
 
 import attrs
@@ -23,6 +24,9 @@ from .processes import ProcessPool
 from .remote import BlockState, Missing, Payload, Reply, read_reply, run_beside_buffers, run_bytes
 
 __all__ = ["Courier"]
+
+Errand = tuple[Callable[[Any], Any], Any]
+"""What an executor is to call, and with what."""
 
 
 @attrs.define
@@ -44,6 +48,7 @@ class Courier:
 
     def __init__(self, executor: Executor) -> None:
         self._is_local = isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__
+        self._is_own = isinstance(executor, ProcessPool)
         self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
 
     def begin(self, journal: Journal) -> None:
@@ -51,17 +56,24 @@ class Courier:
         if self._is_local:
             self._states[journal] = new_asset(BlockState.current(), pickled, Ledger(), "the state of the process")
 
-    def send(self, executor: Executor, call: Call) -> Future[Any]:
-        """Pack the call and submit it."""
-        luggage = self._pack(call)
-        call.luggage = luggage
-        return _submit(executor, luggage.payload)
+    def pack(self, call: Call) -> Errand:
+        """Pack the call."""
+        call.luggage = self._pack(call)
+        return self._errand(call.luggage.payload)
 
-    def supply(self, executor: Executor, call: Call, missing: Missing) -> Future[Any]:
-        """Submit the call again, with what the worker lacks."""
+    def supply(self, call: Call, missing: Missing) -> Errand:
+        """Pack the call again, with what the worker lacks."""
         luggage: _Luggage = call.luggage
         assets = {token: luggage.sources[token] for token in missing.tokens}
-        return _submit(executor, luggage.payload._replace(assets=assets))
+        # With what others lacked before: the call may come to any of them again, and would go to and fro.
+        luggage.payload = luggage.payload._replace(assets={**(luggage.payload.assets or {}), **assets})
+        return self._errand(luggage.payload)
+
+    def _errand(self, payload: Payload) -> Errand:
+        if self._is_own and payload.has_buffers:
+            return run_beside_buffers, payload
+        dumps = pickle.dumps if payload.structure is None else cloudpickle.dumps  # a structure may hold classes
+        return run_beside_buffers if self._is_own else run_bytes, dumps(payload, protocol=5)
 
     def read(self, answer: Any) -> Missing | Outcome:
         """Read the answer of a worker."""
@@ -105,9 +117,3 @@ def _pack_value(value: Any) -> Any:
     return value
 
 
-def _submit(executor: Executor, payload: Payload) -> Future[Any]:
-    own = isinstance(executor, ProcessPool)
-    if own and payload.has_buffers:
-        return executor.submit(run_beside_buffers, payload)
-    dumps = pickle.dumps if payload.structure is None else cloudpickle.dumps  # a structure may hold classes
-    return executor.submit(run_beside_buffers if own else run_bytes, dumps(payload, protocol=5))

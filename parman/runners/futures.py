@@ -156,10 +156,9 @@ class FuturesRunner(Runner):
     def _interrupt(self, calls: list[Call]) -> None:
         self.stop_running()  # again, lest a call is left that was launched since
         for call in calls:
-            if call.state == "running" or call.is_running():
+            call.cancel()
+            if any(leaf.is_open() for leaf in call.leaves):
                 call.fail(Interrupted(f"{call} was given up while it was running"), None)
-            else:
-                call.cancel()
 
     # --- in any thread ---
 
