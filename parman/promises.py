@@ -325,13 +325,13 @@ class Promise(DispatchedFuture[Any]):
             raise AttributeError(name)  # protocols that Python and libraries look for
         raise FutureAttributeError(
             f"the result of {self._origin}, has no attribute {name!r} yet: it is a future, not its value; "
-            "resolve() it, or pass it to a task"
+            "resolve() it, or pass it to a task in the block"
         )
 
     def _refuse(self, use: str) -> NoReturn:
         raise FutureUseError(
             f"the result of {self._origin}, can't be {use}: it is a future, not its value; "
-            "resolve() it, or pass it to a task"
+            "resolve() it, or pass it to a task in the block"
         )
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:

@@ -14,7 +14,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .errors import ArgumentError
 from .hidden import BUDGET, inside
@@ -57,6 +57,14 @@ class Share:
 
     def __repr__(self) -> str:
         return f"<share of a {type(self.value).__name__}, {self.frozen.nbytes} bytes>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)  # protocols that Python and libraries look for
+        raise AttributeError(
+            f"what share() returned has no attribute {name!r}: it is a handle; pass it to a task, which gets "
+            "the value, or resolve() it"
+        )
 
     def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
         return shared_value, (self.token,)

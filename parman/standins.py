@@ -81,7 +81,7 @@ def _refuse(instance: Any, cls: type, name: str) -> NoReturn:
     whole = object.__getattribute__(instance, "_parman_whole")
     raise FutureUseError(
         f"{cls.__name__}.{name} can't be used yet: this {cls.__name__} is the result of {whole.origin} and "
-        "still holds futures; resolve() it, or pass it to a task"
+        "still holds futures; resolve() it, or pass it to a task in the block"
     )
 
 
@@ -95,7 +95,7 @@ class _Behaviour(StandIn):
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise FutureUseError(
             f"a stand-in for {type(self).__name__} that holds futures can't be made anew, as by replace(); "
-            "assign to its fields, resolve() it, or pass it to a task"
+            "assign to its fields, resolve() it, or pass it to a task in the block"
         )
 
     def _parman_pass(self) -> tuple[Promise, dict[str, object]]:

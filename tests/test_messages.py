@@ -273,7 +273,7 @@ def test_future_used_as_a_value(parallel: Runner, mistake: Callable[[], object],
     line = mistake.__code__.co_firstlineno  # type: ignore[attr-defined]
     pattern = (
         rf"^the result of \w+\(\), called at {re.escape(__file__)}:{line}, can't be {use}: "
-        r"it is a future, not its value; resolve\(\) it, or pass it to a task$"
+        r"it is a future, not its value; resolve\(\) it, or pass it to a task in the block$"
     )
     assert re.search(pattern, str(error))
     check_place(error, mistake)
@@ -646,7 +646,7 @@ def test_call_after_the_block_is_a_plain_call(runner: Runner) -> None:
         result = number(2)
     assert number(3) == 3
     if isinstance(result, Future):
-        with pytest.raises(FutureUseError, match=r"resolve\(\) it, or pass it to a task"):
+        with pytest.raises(FutureUseError, match=r"resolve\(\) it, or pass it to a task in the block"):
             inverse(result)  # type: ignore[unreachable]
 
 

@@ -209,3 +209,11 @@ def test_failed_call_does_not_spoil_a_share():
 @task
 def failing(array: numpy.ndarray) -> None:
     raise ValueError("as told")
+
+
+def test_a_handle_is_not_its_value():
+    """Who uses a handle as the value is told what it is, and what to do."""
+    with workflow("threads:1"):
+        handle: Any = share([1, 2])
+        with pytest.raises(AttributeError, match=r"no attribute 'append': it is a handle; pass it to a task"):
+            handle.append(3)

@@ -115,5 +115,3 @@ def _pack_value(value: Any) -> Any:
     if isinstance(value, BaseException):
         return PackedException(value, traceback_text(value))
     return value
-
-
