@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 __all__ = ["Attr", "Index", "Key", "Path", "Step", "format_path", "short_repr"]
 
@@ -51,6 +51,13 @@ class _Shortener(reprlib.Repr):
         self.maxstring = self.maxother = 60
         self.maxlevel = 3
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 4
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Name the kind and shape of a big array, the repr of which takes long and says little."""
+        size = getattr(x, "size", None)
+        if isinstance(size, int) and size > 10 and hasattr(x, "dtype"):
+            return f"<{type(x).__name__} {x.dtype} {getattr(x, 'shape', '')}>"
+        return super().repr_instance(x, level)
 
 
 def short_repr(value: object) -> str:

@@ -8,7 +8,6 @@ exception. An outcome is always returned, never raised: what a task does ends in
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from .context import InsideTask, in_force
 from .definitions import Definition
 from .errors import ArgumentError, StructureError
 from .failures import annotate, duplicate, strip, traceback_text
+from .paths import short_repr
 from .schemas import Structure
 
 __all__ = ["Outcome", "Remark", "describe_call", "perform"]
@@ -53,35 +53,9 @@ class Outcome:
     remarks: tuple[Remark, ...] = ()
 
 
-class _ShortRepr(reprlib.Repr):
-    """Arguments in a line: long ones are cut, and a `repr` that raises is survived."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = 60
-        self.maxlong = 30
-        self.maxlevel = 3
-
-    def repr_instance(self, x: Any, level: int) -> str:
-        size = getattr(x, "size", None)
-        if isinstance(size, int) and size > 10 and hasattr(x, "dtype"):
-            return f"<{type(x).__name__} {x.dtype} {getattr(x, 'shape', '')}>"
-        return super().repr_instance(x, level)
-
-
-_short = _ShortRepr()
-
-
 def describe_call(name: str, arguments: Mapping[str, Any]) -> str:
     """Write a call in a line, with its arguments shortened."""
-    return f"{name}({', '.join(f'{key}={_short_text(value)}' for key, value in arguments.items())})"
-
-
-def _short_text(value: Any) -> str:
-    try:
-        return _short.repr(value).replace("\n", " ")
-    except Exception:
-        return f"<{type(value).__name__}>"
+    return f"{name}({', '.join(f'{key}={short_repr(value)}' for key, value in arguments.items())})"
 
 
 def perform(
