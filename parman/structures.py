@@ -239,6 +239,11 @@ class Structure:
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "size", self.form.size())
 
+    @property
+    def single(self) -> bool:
+        """Whether there is one leaf and nothing around it."""
+        return isinstance(self.form, Leaf)
+
     def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
         """Make the tree.
 
