@@ -1,0 +1,10 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What all tests have in common."""
+
+from __future__ import annotations
+
+import signal
+
+# What runs in the background of a shell, as on some build machines, ignores Ctrl-C, and so does all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
