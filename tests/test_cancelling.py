@@ -353,3 +353,15 @@ def test_callbacks_of_cancelled_futures_run_once(held):
         assert called.wait(TIMEOUT)
         handled(future)
         assert seen == [future]
+
+
+def test_cancelling_what_uses_an_item_cancels_what_gives_it(held):
+    """`cancel()` also cancels the call whose item a cancelled call would have used, unless another call needs it."""
+    with held():
+        unneeded, needed = numbers(1), numbers(2)
+        kept = double(needed[1])
+        assert cancel([double(unneeded[0]), double(needed[0])])
+        handled(kept)
+        assert unneeded.cancelled()
+        assert not needed.cancelled()
+    assert kept.result(TIMEOUT) == 6
