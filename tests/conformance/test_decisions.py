@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future, wait
 
 import numpy as np
 import pytest
-from conftest import Backend
+from backends import Backend
 from gates import Gate, pass_gate
 
 from parman import Runner, Workflow, as_future, as_resolved, cancel, resolve, share, task, workflow
