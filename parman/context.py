@@ -29,16 +29,17 @@ class InsideTask:
 
     Attributes
     ----------
-    runner
-        The runner that runs the task, where it is in this process.
+    enclosing
+        The runners of this task and of those around it, as far as they are in this process: a block that used one of
+        them again could wait for itself.
     called
         The names of the tasks that it called, which ran one after another.
     """
 
-    __slots__ = ("called", "runner")
+    __slots__ = ("called", "enclosing")
 
-    def __init__(self, runner: object = None) -> None:
-        self.runner = runner
+    def __init__(self, runner: object = None, around: frozenset[object] = frozenset()) -> None:
+        self.enclosing = around if runner is None else around | {runner}
         self.called: set[str] = set()
 
 

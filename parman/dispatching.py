@@ -209,8 +209,14 @@ class DispatchedFuture(Future[T]):
             try:
                 callback(self)
             except BaseException:
-                LOGGER.exception("exception calling callback for %r", self)
+                self._log_callback()
         self._release()
+
+    def _log_callback(self) -> None:
+        try:
+            LOGGER.exception("exception calling callback for %r", self)
+        except BaseException:  # a handler of the user's: the callbacks that are left matter more than the message
+            pass
 
 
 def exception_of(future: Future[Any]) -> BaseException | None:

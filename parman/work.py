@@ -93,7 +93,8 @@ def perform(
     """
     remarks: list[Remark] = []
     arguments: dict[str, Any] = {}
-    inside = InsideTask(runner)
+    around = in_force.get()
+    inside = InsideTask(runner, frozenset() if around is None else around.enclosing)
     token = in_force.set(inside)
     try:
         arguments = take_arguments()

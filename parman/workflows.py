@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .closures import Closure
-from .context import InsideTask, call_site, current_workflow, in_force, opened
+from .context import call_site, current_workflow, in_force, opened
 from .definitions import Check
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
 from .failures import annotate, safe_text, shorten
@@ -96,6 +96,7 @@ class Workflow:
         self._state = "new"
         self._main_thread = False
         self._interrupted = False
+        self.enclosing: frozenset[object] = frozenset()
         self._pid = os.getpid()
 
     # --- what the user sees ---
@@ -168,7 +169,8 @@ class Workflow:
         around = current_workflow()
         runner, self._owns_runner = _find_runner(self._wanted, around)
         inside = in_force.get()
-        if isinstance(inside, InsideTask) and inside.runner is runner:
+        self.enclosing = frozenset() if inside is None else inside.enclosing
+        if runner in self.enclosing:
             raise WorkflowError(
                 "this block stands in a task that runs on the same runner, and could wait for itself for ever: "
                 "give it a runner of its own, such as workflow('serial')"

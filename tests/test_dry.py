@@ -285,7 +285,6 @@ def test_prompt_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_notebook_cell_ends_without_a_traceback() -> None:
     """In IPython the cell ends with a sentence, mistakes are named by cell and line, and the session goes on."""
-    pytest.importorskip("IPython")
     script = """
         from IPython.core.interactiveshell import InteractiveShell
         shell = InteractiveShell.instance()
@@ -651,7 +650,8 @@ def test_use_of_a_stand_in_as_a_value_is_reported(
 
 def test_place_of_a_use_in_a_library_is_the_users_line(caplog: pytest.LogCaptureFixture) -> None:
     """A future that fails in numpy, or in the standard library, is told at the line of the user's file."""
-    np = pytest.importorskip("numpy")
+    import numpy as np
+
     with pytest.raises(DryRunErrors), dry():
         np.mean(number())
     assert re.search(r"^  \S*test_dry\.py:\d+: the result of number\(\)", caplog.messages[0], re.MULTILINE)

@@ -208,3 +208,22 @@ def test_forked_workers_end_without_a_word():
     """Workers that were forked inside the block don't take themselves for an interpreter that leaves it open."""
     done = run_script(FORKED_BY_EXECUTOR, "-W", "ignore")
     assert (done.stdout, done.stderr) == ("4\n", "")
+
+
+@task
+def outer(first: ConcurrentRunner, second: ConcurrentRunner) -> int:
+    with workflow(second):
+        return resolve(inner(first))
+
+
+@task
+def inner(first: ConcurrentRunner) -> int:
+    with workflow(first):
+        return 1
+
+
+def test_a_block_on_a_runner_further_out_is_refused():
+    """A task that would wait, by way of another runner, for the one that runs it fails, rather than to hang."""
+    one, other = ConcurrentRunner.threads(1), ConcurrentRunner.threads(1)
+    with one, other, workflow(one), pytest.raises(WorkflowError, match="could wait for itself"):
+        resolve(outer(one, other), timeout=TIMEOUT)

@@ -327,7 +327,8 @@ def test_hidden_future(parallel: Runner, mistake: Callable[[], object], place: s
 
 def test_message_of_a_forgotten_resolve_in_an_array(parallel: Runner) -> None:
     """A future that is given to numpy says so, rather than to become an array of objects."""
-    np = pytest.importorskip("numpy")
+    import numpy as np
+
     error = failure(parallel, lambda: np.mean(number(1)))
     assert isinstance(error, FutureUseError)
     assert "can't be made an array" in str(error)

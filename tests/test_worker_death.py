@@ -12,6 +12,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import loky
 import pytest
 from helpers import TIMEOUT
 
@@ -79,7 +80,7 @@ def fork_pool():
 
 
 def loky_pool():
-    return pytest.importorskip("loky").ProcessPoolExecutor(2)
+    return loky.ProcessPoolExecutor(2)
 
 
 @pytest.fixture(params=[fork_pool, loky_pool], ids=["fork", "loky"])

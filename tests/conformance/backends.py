@@ -11,8 +11,8 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import attrs
+import loky
 import numpy.random  # noqa: F401  # forked workers have to inherit its state, so that not seeding them anew shows
-import pytest
 
 from parman import ConcurrentRunner, ProcessPool, Runner, SerialRunner, ThreadPool
 
@@ -59,7 +59,6 @@ def _stdlib_pool(method: str) -> Executor:
 
 
 def _loky() -> Executor:
-    loky = pytest.importorskip("loky")
     executor: Executor = loky.ProcessPoolExecutor(WORKERS)
     return executor
 
