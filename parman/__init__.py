@@ -18,16 +18,21 @@ if TYPE_CHECKING:
         FutureUseError,
         HiddenFutureError,
         Interrupted,
+        JobError,
+        JobFailed,
         MissingExtra,
         ParmanError,
         RemoteError,
         ResultError,
         StructureError,
         TaskError,
+        TemplateError,
         WorkerDied,
         WorkflowError,
         WorkflowFailed,
     )
+    from .jobs.job import Job, job_template
+    from .jobs.settings import JobSettings
     from .markers import Keys, Length, Whole
     from .resolving import as_future, as_resolved, cancel, resolve
     from .runners.base import Runner
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
     from .runners.processes import ProcessPool
     from .runners.serial import SerialRunner
     from .scheduling import ScheduledFuture, Scheduler
+    from .staging.base import Staging, WorkDirectory
+    from .staging.inplace import InPlace
+    from .staging.scratch import Scratch
     from .tasks import task
     from .waiting import WaitFuture, WaitGraph
     from .workflows import Workflow, share, workflow
@@ -51,7 +59,12 @@ __all__ = [
     "FutureTypeError",
     "FutureUseError",
     "HiddenFutureError",
+    "InPlace",
     "Interrupted",
+    "Job",
+    "JobError",
+    "JobFailed",
+    "JobSettings",
     "Keys",
     "Length",
     "MissingExtra",
@@ -62,13 +75,17 @@ __all__ = [
     "Runner",
     "ScheduledFuture",
     "Scheduler",
+    "Scratch",
     "SerialRunner",
+    "Staging",
     "StructureError",
     "TaskError",
+    "TemplateError",
     "ThreadPool",
     "WaitFuture",
     "WaitGraph",
     "Whole",
+    "WorkDirectory",
     "WorkerDied",
     "Workflow",
     "WorkflowError",
@@ -76,6 +93,7 @@ __all__ = [
     "as_future",
     "as_resolved",
     "cancel",
+    "job_template",
     "resolve",
     "share",
     "task",
@@ -86,9 +104,11 @@ _MODULES = {
     ".closures": "Closure",
     ".errors": (
         "ArgumentError DryRunErrors Failure FutureTypeError FutureUseError HiddenFutureError Interrupted "
-        "MissingExtra ParmanError RemoteError ResultError StructureError TaskError WorkerDied WorkflowError "
-        "WorkflowFailed"
+        "JobError JobFailed MissingExtra ParmanError RemoteError ResultError StructureError TaskError TemplateError "
+        "WorkerDied WorkflowError WorkflowFailed"
     ),
+    ".jobs.job": "Job job_template",
+    ".jobs.settings": "JobSettings",
     ".markers": "Keys Length Whole",
     ".resolving": "as_future as_resolved cancel resolve",
     ".runners.base": "Runner",
@@ -98,6 +118,9 @@ _MODULES = {
     ".runners.processes": "ProcessPool",
     ".runners.serial": "SerialRunner",
     ".scheduling": "ScheduledFuture Scheduler",
+    ".staging.base": "Staging WorkDirectory",
+    ".staging.inplace": "InPlace",
+    ".staging.scratch": "Scratch",
     ".tasks": "task",
     ".waiting": "WaitFuture WaitGraph",
     ".workflows": "Workflow share workflow",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from types import FrameType
 
+    from .stopping import Stop
     from .workflows import Workflow
 
 __all__ = ["InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "is_ours", "opened"]
@@ -34,12 +35,17 @@ class InsideTask:
         them again could wait for itself.
     called
         The names of the tasks that it called, which ran one after another.
+    stop
+        Asks the task to end, where the runner may want that.
     """
 
-    __slots__ = ("called", "enclosing")
+    __slots__ = ("called", "enclosing", "stop")
 
-    def __init__(self, runner: object = None, around: frozenset[object] = frozenset()) -> None:
+    def __init__(
+        self, runner: object = None, around: frozenset[object] = frozenset(), stop: Stop | None = None
+    ) -> None:
         self.enclosing = around if runner is None else around | {runner}
+        self.stop = stop
         self.called: set[str] = set()
 
 

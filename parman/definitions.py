@@ -5,15 +5,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
 from .errors import TaskError
 
 if TYPE_CHECKING:
+    from .context import Site
+    from .errors import ParmanError
     from .schemas import Schema
 
 __all__ = ["Definition", "Options"]
@@ -62,6 +64,31 @@ class Definition:
         name: str = getattr(function, "__qualname__", None) or repr(function)
         self.name = name.rpartition("<locals>.")[2]
         self._travelling: dict[str, Any] | None = None
+
+    waits: ClassVar[bool] = False
+    """Whether a call waits for something outside rather than to compute, so that it needs no worker."""
+    at_once: int | None = None
+    """How many calls may run at a time, if not as many as there are workers."""
+    crowd: Hashable = None
+    """Which calls are counted together for that."""
+
+    def rehearse(
+        self, arguments: Mapping[str, Any], site: Site, seen: dict[Any, Any], is_made: Callable[[Any], bool]
+    ) -> list[ParmanError]:
+        """Return what a dry run can find wrong with a call, besides its arguments.
+
+        Parameters
+        ----------
+        arguments
+            By name; they may hold futures.
+        site
+            Where the call is made.
+        seen
+            For notes about the calls of the dry run.
+        is_made
+            Tells whether a value stands for what another call is going to make.
+        """
+        return []
 
     def check_options(self) -> None:
         """Refuse options that make no sense for this function."""

@@ -8,6 +8,7 @@ whose message names the place in the user's file. A mistake of ours keeps its or
     ParmanError (mix-in)
     ├── TypeError
     │   ├── TaskError           a function that can't be a task
+    │   │   └── TemplateError   a directory that can't be the template of a job
     │   ├── ArgumentError       an argument that does not fit its annotation, or can't be passed on
     │   │   └── HiddenFutureError   a future where it can't be found and replaced by its value
     │   ├── FutureTypeError     a future whose declared type can't fit the parameter
@@ -17,6 +18,8 @@ whose message names the place in the user's file. A mistake of ours keeps its or
     │   └── StructureError      a result (or Length, Keys, mock) of another structure than promised
     ├── RuntimeError
     │   ├── WorkflowError       a block or runner used in a way that can't work
+    │   ├── JobError            a job directory that does not allow to go on
+    │   │   └── JobFailed       the script of a job failed
     │   ├── WorkerDied          a worker process ended while calls were there
     │   ├── RemoteError         stands for an exception that can't be rebuilt in this process
     │   └── Interrupted         the call was abandoned because of Ctrl-C or the end of the interpreter
@@ -44,12 +47,15 @@ __all__ = [
     "FutureUseError",
     "HiddenFutureError",
     "Interrupted",
+    "JobError",
+    "JobFailed",
     "MissingExtra",
     "ParmanError",
     "RemoteError",
     "ResultError",
     "StructureError",
     "TaskError",
+    "TemplateError",
     "WorkerDied",
     "WorkflowError",
     "WorkflowFailed",
@@ -62,6 +68,10 @@ class ParmanError(Exception):
 
 class TaskError(ParmanError, TypeError):
     """A function that can't be a task, such as an `async def` or a generator function."""
+
+
+class TemplateError(TaskError):
+    """A directory that can't be the template of a job, such as one without `jobinfo.py`."""
 
 
 class ArgumentError(ParmanError, TypeError):
@@ -104,6 +114,35 @@ class StructureError(ParmanError, TypeError):
 
 class WorkflowError(ParmanError, RuntimeError):
     """A block or a runner that is used in a way that can't work."""
+
+
+class JobError(ParmanError, RuntimeError):
+    """A job can't go on with what is in its directory; the message names the file and what to do."""
+
+
+class JobFailed(JobError):
+    """The script of a job failed.
+
+    Attributes
+    ----------
+    locator
+        Where its results live, below the results root.
+    script
+        The name of the script.
+    status
+        Its exit status; None if it ended well, but left no result.
+    directory
+        Where it ran.
+    """
+
+    def __init__(
+        self, message: str, locator: str = "", script: str = "", status: int | None = None, directory: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.locator = locator
+        self.script = script
+        self.status = status
+        self.directory = directory
 
 
 class WorkerDied(ParmanError, RuntimeError):

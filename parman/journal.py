@@ -43,6 +43,9 @@ class JournaledCall(Protocol):
     def cancel(self) -> None:
         """Cancel what has not started."""
 
+    def end(self) -> None:
+        """Ask the call to end if it has started and can do that."""
+
 
 class Journal:
     """The calls of one block.

@@ -55,6 +55,9 @@ class Origin(Protocol):
     def is_running(self) -> bool:
         """Return whether the call has started, where only the executor knows."""
 
+    def end(self) -> None:
+        """Ask the call to end if it has started and can do that, and take its failure for seen."""
+
     def retrieve(self) -> None:
         """Note that the user has seen how the call ended."""
 
@@ -194,9 +197,15 @@ class Promise(DispatchedFuture[Any]):
         return self._origin.may_cancel(self)
 
     def cancel_with_causes(self) -> bool:
-        """Cancel as `cancel` does, and what the call would have used and no other call needs."""
+        """Cancel as `cancel` does, and what the call would have used and no other call needs.
+
+        A call that has started can't be cancelled; one that only waits is asked to end.
+        """
         self._origin.cancels_causes = True
-        return self.cancel()
+        cancelled = self.cancel()
+        if not cancelled:
+            self._origin.end()
+        return cancelled
 
     @property
     def source(self) -> Promise:

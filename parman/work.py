@@ -15,10 +15,11 @@ import attrs
 
 from .context import InsideTask, in_force
 from .definitions import Definition
-from .errors import ArgumentError, StructureError
+from .errors import ArgumentError, JobError, StructureError
 from .failures import annotate, duplicate, strip, traceback_text
 from .paths import short_repr
 from .schemas import Structure
+from .stopping import Stop
 
 __all__ = ["Outcome", "Remark", "describe_call", "perform"]
 
@@ -67,6 +68,7 @@ def perform(
     late: Sequence[str] = (),
     check: str = "error",
     runner: object = None,
+    stop: Stop | None = None,
     in_place: bool = False,
 ) -> Outcome:
     """Call the function of a task, in this thread, and say how it ended.
@@ -87,6 +89,8 @@ def perform(
         "error", "warn" or "off".
     runner
         The runner, where it is in this process.
+    stop
+        Asks the task to end.
     in_place
         The caller of the task waits for it in the same thread: Ctrl-C is the caller's, the frames of a failure are
         kept for a debugger, and the result is wanted as it is.
@@ -94,7 +98,7 @@ def perform(
     remarks: list[Remark] = []
     arguments: dict[str, Any] = {}
     around = in_force.get()
-    inside = InsideTask(runner, frozenset() if around is None else around.enclosing)
+    inside = InsideTask(runner, frozenset() if around is None else around.enclosing, stop)
     token = in_force.set(inside)
     try:
         arguments = take_arguments()
@@ -169,5 +173,5 @@ def _add_notes(
     exception: BaseException, trace: str, definition: Definition, arguments: dict[str, Any], where: str
 ) -> None:
     annotate(exception, f"In the task {describe_call(definition.name, arguments)}, called at {where}.")
-    if not isinstance(exception, StructureError | ArgumentError):
+    if not isinstance(exception, StructureError | ArgumentError | JobError):
         annotate(exception, f"The task's traceback:\n{trace}")

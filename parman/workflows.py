@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from contextvars import Token
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .closures import Closure
 from .context import call_site, current_workflow, in_force, opened
@@ -24,6 +24,9 @@ from .failures import annotate, safe_text, shorten
 from .journal import Journal, JournaledCall
 from .rules import Rules
 from .runners.base import Runner
+
+if TYPE_CHECKING:
+    from .jobs.settings import JobSettings
 
 __all__ = ["Workflow", "share", "workflow"]
 
@@ -41,6 +44,7 @@ def workflow(
     check: Check = "error",
     fail_fast: bool = False,
     keep: bool = False,
+    jobs: JobSettings | None = None,
 ) -> Workflow:
     """Make a block in which calls of tasks are run by a runner.
 
@@ -57,6 +61,8 @@ def workflow(
         is cancelled. By default everything goes on that does not need the result of a failed call.
     keep
         Let `calls` list all calls, also those whose results nobody holds any more.
+    jobs
+        Settings for the template jobs that are called in the block. What they leave open is that of the block around.
 
     Returns
     -------
@@ -70,7 +76,7 @@ def workflow(
     WorkflowFailed
         When the block is left: calls failed and nobody retrieved the failures, as `resolve` does.
     """
-    return Workflow(runner, check=check, fail_fast=fail_fast, keep=keep)
+    return Workflow(runner, check=check, fail_fast=fail_fast, keep=keep, jobs=jobs)
 
 
 class Workflow:
@@ -83,10 +89,12 @@ class Workflow:
         check: Check = "error",
         fail_fast: bool = False,
         keep: bool = False,
+        jobs: JobSettings | None = None,
     ) -> None:
         if check not in ("error", "warn", "off"):
             raise WorkflowError(f"check must be 'error', 'warn' or 'off', not {check!r}")
         self._wanted = runner
+        self.jobs = jobs
         self._check: Check = check
         self._runner: Runner | None = None
         self._owns_runner = False
@@ -119,9 +127,10 @@ class Workflow:
         return tuple(self._journal.failures())
 
     def cancel(self) -> None:
-        """Cancel all calls that have not started."""
-        if self._runner is not None:
-            self._runner.cancel_pending(self._journal)
+        """Cancel all calls that have not started, and end the scripts of running jobs."""
+        self._cancel_pending()
+        for call in self._journal.pending():
+            call.end()
 
     def open(self) -> Self:
         """Enter the block for the whole process, as over several cells of a notebook; `close` leaves it."""
@@ -167,6 +176,8 @@ class Workflow:
         if self._state != "new":
             raise WorkflowError("a workflow serves for a single block: call workflow() again for another one")
         around = current_workflow()
+        if around is not None:
+            self.jobs = around.jobs if self.jobs is None else self.jobs.over(around.jobs)
         runner, self._owns_runner = _find_runner(self._wanted, around)
         inside = in_force.get()
         self.enclosing = frozenset() if inside is None else inside.enclosing
@@ -185,7 +196,11 @@ class Workflow:
 
     def _fail_fast(self) -> None:
         self._journal.closed_to_calls = True
-        self.cancel()
+        self._cancel_pending()
+
+    def _cancel_pending(self) -> None:
+        if self._runner is not None:
+            self._runner.cancel_pending(self._journal)
 
     # --- calls ---
 
@@ -264,7 +279,7 @@ class Workflow:
 
     def _end_failed(self, cause: BaseException) -> None:
         self._journal.closed_to_calls = True
-        self.cancel()
+        self._cancel_pending()
         self._journal.wait()
         self._note_failures(cause)
 
@@ -288,6 +303,7 @@ class Workflow:
         _open_blocks.discard(self)
         if self._interrupted:
             self.runner.interrupt(self._journal)  # the first time may have been cut off; a shutdown would wait
+            self.runner.wait_for_end()
         elif self._owns_runner and self._runner is not None:
             self._runner.shutdown()
 

@@ -36,6 +36,7 @@ from parman import (
     workflow,
 )
 from parman.failures import PackedException, duplicate
+from parman.runners.queues import ReadyQueue
 
 # --- exceptions of many kinds ---
 
@@ -847,7 +848,7 @@ def test_an_odd_executor_leaves_no_future_pending(way, workers, within):
         executor._max_workers = workers if workers else 1
         runner = ConcurrentRunner(executor, within=within)
         if workers is None:
-            runner._bounded, runner._free = False, float("inf")
+            runner._queue = ReadyQueue(float("inf"))
         with workflow(runner):
             futures = [double(double(i)) for i in range(6)]
             ended = [resolve(as_future(f), TIMEOUT, return_exceptions=True) for f in futures]
@@ -894,7 +895,7 @@ def test_queued_calls_of_an_executor_that_is_shut_down():
         assert gate.wait(TIMEOUT)
 
     runner = ConcurrentRunner(executor)
-    assert not runner._bounded
+    assert not runner._queue.bounded
     with workflow(runner):
         first = hold()
         assert started.wait(TIMEOUT)

@@ -29,7 +29,7 @@ SCRIPTS = [ROOT / name for name in ("Makefile", ".ci/run", ".ci/environment", ".
 # Each rank may import the ranks above it (and modules of its own rank, without cycles).
 RANKS = (
     ("errors", "context"),
-    ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling"),
+    ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping"),
     ("failures", "frozen", "nodes", "trees"),
     ("annotations", "ledgers", "hidden", "markers", "places", "shares"),
     ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms"),
@@ -40,6 +40,7 @@ RANKS = (
     ("runners", "staging"),
     ("workflows",),
     ("tasks", "jobs"),
+    ("cli",),
     ("__init__",),
 )
 

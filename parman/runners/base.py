@@ -79,6 +79,9 @@ class Runner(ABC):
     def interrupt(self, journal: Journal) -> None:
         """Give up all calls of a block at once, for Ctrl-C."""
 
+    def wait_for_end(self) -> None:
+        """Wait a moment, after `interrupt`, for what it has told to end."""
+
     def shutdown(self) -> None:
         """Release what the runner opened; it opens that again when it is used again."""
 

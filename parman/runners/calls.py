@@ -15,6 +15,7 @@ from ..dispatching import Dispatcher, exception_of, result_of
 from ..journal import Journal
 from ..promises import Promise
 from ..snapshots import Carrier, Frozen, freeze, in_process
+from ..stopping import Stop
 from ..waiting import Node
 from ..work import Remark
 
@@ -46,6 +47,8 @@ class Call(Node):
         Whether it failed by itself, rather than because of a call before it.
     retrieved
         Whether somebody asked for its failure, or for one that it caused.
+    stop
+        Asks a running call to end, where that is possible.
     """
 
     def __init__(self, runner: CallRunner, closure: Closure, journal: Journal) -> None:
@@ -59,6 +62,7 @@ class Call(Node):
         self.retrieved = False
         self.inner: Future[Any] | None = None
         self.leaves: list[Promise] = []
+        self.stop = Stop() if closure.definition.waits else None
         self.launching = False
         self.cancels_causes = False
         self.luggage: Any = None
@@ -103,6 +107,11 @@ class Call(Node):
         if any(leaf is not promise and leaf.is_open() for leaf in self.leaves):
             return not (inner.running() or inner.done())
         return _ask_to_cancel(inner)
+
+    def end(self) -> None:
+        if self.stop is not None and self.state == "running":
+            self.retrieved = True
+            self.stop.ask()
 
     def is_running(self) -> bool:
         inner = self.inner

@@ -17,14 +17,18 @@ from ..journal import Journal
 from ..paths import short_repr
 from ..snapshots import in_process, pickled
 from ..work import Outcome, perform
+from .aside import Aside
 from .calls import Call
 from .courier import Courier
 from .futures import FuturesRunner
-from .pools import ThreadPool
+from .pools import ThreadPool, available_cpus
 from .processes import ProcessPool
 from .remote import Missing
 
 __all__ = ["ConcurrentRunner"]
+
+_PATIENCE = 1.5
+"""How long leaving a block after Ctrl-C waits for the scripts of jobs to end [s]; they are killed before."""
 
 InnerThreads = int | Literal["auto"] | None
 
@@ -100,6 +104,8 @@ class ConcurrentRunner(FuturesRunner):
             within = isinstance(executor, ThreadPool | ThreadPoolExecutor)
         self.carrier = in_process if within else pickled
         self._courier = None if within else Courier(executor)
+        # On machines of their own, workers run jobs as well: there, such a call takes a worker.
+        self._aside = Aside() if self._courier is None or self._courier.is_local else None
 
     # --- the executor ---
 
@@ -118,16 +124,24 @@ class ConcurrentRunner(FuturesRunner):
 
     def shutdown(self) -> None:
         """Close the executor if the runner opened it; it is opened again when the runner is used again."""
+        if self._aside is not None:
+            self._aside.shutdown()
         executor = self._take_own()
         if executor is not None:
             executor.shutdown()
 
     def stop_running(self) -> None:
+        if self._aside is not None:
+            self._aside.stop()
         executor = self._take_own()
         if isinstance(executor, ProcessPool):
             executor.kill()
         elif isinstance(executor, ThreadPool):
             executor.abandon()
+
+    def wait_for_end(self) -> None:
+        if self._aside is not None:
+            self._aside.wait(_PATIENCE)
 
     def _take_own(self) -> Executor | None:
         if self._factory is None:
@@ -142,7 +156,13 @@ class ConcurrentRunner(FuturesRunner):
         if self._courier is not None:
             self._courier.begin(journal)
 
+    def slots_aside(self, at_once: int | None) -> float:
+        slots = super().slots_aside(at_once)
+        return slots if slots != math.inf or self._aside is None else available_cpus()
+
     def submit(self, call: Call) -> Future[Any]:
+        if call.closure.definition.waits and self._aside is not None:
+            return self._aside.submit(_perform_here, call)
         if self._courier is None:
             return self._submit(_perform_here, call)
         return self._submit(*self._courier.pack(call))
@@ -191,6 +211,7 @@ def _perform(call: Call) -> Outcome:
         late=closure.late,
         check=closure.check,
         runner=call.runner,
+        stop=call.stop,
     )
     if outcome.values is not None:
         closure.release()  # before results are copied, so that the arguments don't stand beside two copies of those

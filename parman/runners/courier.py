@@ -44,16 +44,21 @@ class Courier:
     ----------
     executor
         Tells whether the workers are on this machine: only then do directory and environment reach them.
+
+    Attributes
+    ----------
+    is_local
+        Whether they are, as far as is known.
     """
 
     def __init__(self, executor: Executor) -> None:
-        self._is_local = isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__
+        self.is_local = isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__
         self._is_own = isinstance(executor, ProcessPool)
         self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
 
     def begin(self, journal: Journal) -> None:
         """Note the state of the process at the beginning of a block."""
-        if self._is_local:
+        if self.is_local:
             self._states[journal] = new_asset(BlockState.current(), pickled, Ledger(), "the state of the process")
 
     def pack(self, call: Call) -> Errand:

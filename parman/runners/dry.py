@@ -80,9 +80,17 @@ class DryRunner(Runner):
         level = max(_level_of(closure.dependencies), self._plan.level_of_values(closure.originals)) + 1
         call = _DryCall(self, closure.site, closure.name, self._plan, level)
         self._plan.add_call(call.name, level)
+        self._rehearse(closure)
         if closure.definition.options.mock is not None:
             return self._mocked(call, closure)
         return closure.structure.build(call.make_leaf, stand_in)
+
+    def _rehearse(self, closure: Closure) -> None:
+        plan = self._plan
+        for error in closure.definition.rehearse(
+            closure.originals, closure.site, plan.seen, lambda value: plan.level_of_values(value) > 0
+        ):
+            plan.add_mistake(closure.site, error)
 
     def _mocked(self, call: _DryCall, closure: Closure) -> Any:
         """Return what the mock returns, or its shape where it makes no values."""
@@ -262,6 +270,9 @@ class _DryCall:
 
     def may_cancel(self, promise: Promise) -> bool:
         return False
+
+    def end(self) -> None:
+        pass
 
     def is_running(self) -> bool:
         return False

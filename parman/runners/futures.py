@@ -20,7 +20,7 @@ Invariants
 * A call leaves each of these places by exactly one of: outcome, failure, cancellation; each ends in `_finish`, which
   tells the journal. Nothing else removes a call.
 * An executor sees at most `slots` calls of ours that it has not finished. So our queue decides the order, and
-  "submitted" means "started" wherever the number of workers is known.
+  "submitted" means "started" wherever the number of workers is known. Calls that only wait have queues of their own.
 * A leaf that was cancelled before `launch` claims it stays cancelled; one that was claimed can't be cancelled. The
   claim and `cancel()` both happen under the promise's condition.
 * No event waits for anything. User code on this thread: `__reduce__` and the like while a value is frozen, and the
@@ -29,10 +29,8 @@ Invariants
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -47,6 +45,7 @@ from ..waiting import wait_for
 from ..work import Outcome
 from .base import Runner
 from .calls import Call
+from .queues import ReadyQueue
 
 __all__ = ["FuturesRunner"]
 
@@ -64,11 +63,9 @@ class FuturesRunner(Runner):
 
     def __init__(self, slots: float, schedule: bool = True) -> None:
         self.dispatcher = Dispatcher()
-        self._free = slots
-        self._bounded = slots != math.inf
         self._schedule = schedule
-        self._ready_with_results: deque[Call] = deque()
-        self._ready_from_nothing: deque[Call] = deque()
+        self._queue = ReadyQueue(slots)
+        self._queues_aside: dict[tuple[Hashable, int | None], ReadyQueue] = {}
         self._journal = Journal()
 
     @property
@@ -98,28 +95,41 @@ class FuturesRunner(Runner):
 
     def enqueue(self, call: Call) -> None:
         """Take a call whose dependencies are done: those that use results go first, so that results don't pile up."""
-        queue = self._ready_with_results if call.closure.dependencies else self._ready_from_nothing
-        queue.append(call)
-        self._pump()
+        queue = self._queue_of(call)
+        queue.push(call)
+        self._pump(queue)
 
-    def _pump(self) -> None:
-        while self._free > 0 and (self._ready_with_results or self._ready_from_nothing):
-            call = (self._ready_with_results or self._ready_from_nothing).popleft()
-            if call.claim() if self._bounded else call.mark_launching():
+    def _queue_of(self, call: Call) -> ReadyQueue:
+        definition = call.closure.definition
+        if not definition.waits:
+            return self._queue
+        key = (definition.crowd, definition.at_once)
+        if key not in self._queues_aside:
+            self._queues_aside[key] = ReadyQueue(self.slots_aside(definition.at_once))
+        return self._queues_aside[key]
+
+    def slots_aside(self, at_once: int | None) -> float:
+        """Say how many calls that only wait may run at a time, given what their task says."""
+        return at_once or self._queue.slots
+
+    def _pump(self, queue: ReadyQueue) -> None:
+        while (call := queue.pop()) is not None:
+            if call.claim() if queue.bounded else call.mark_launching():
                 self.launch(call, partial(self.submit, call))
 
     def launch(self, call: Call, submit: Callable[[], Future[Any]]) -> None:
         """Submit a call and follow its future."""
-        self._free -= 1
+        queue = self._queue_of(call)
+        queue.free -= 1
         try:
             inner = submit()
             if not callable(getattr(inner, "add_done_callback", None)):
                 raise TypeError(f"submit() of an executor has to return a future, not a {type(inner).__name__}")
-            if not self._bounded:
+            if not queue.bounded:
                 call.inner = inner
             inner.add_done_callback(partial(self._post_outcome, call))
         except BaseException as exception:  # the executor is broken or shut down, or can't take this call
-            self._free += 1
+            queue.free += 1
             call.fail(self.explain(call, exception, in_flight=False), None)
 
     def _post_outcome(self, call: Call, inner: Future[Any]) -> None:
@@ -138,11 +148,11 @@ class FuturesRunner(Runner):
         finally:
             del inner
             # Posted, so that the calls that waited for this one, whose events are posted by now, are queued first.
-            self.dispatcher.post(self._free_slot)
+            self.dispatcher.post(partial(self._free_slot, self._queue_of(call)))
 
-    def _free_slot(self) -> None:
-        self._free += 1
-        self._pump()
+    def _free_slot(self, queue: ReadyQueue) -> None:
+        queue.free += 1
+        self._pump(queue)
 
     def conclude(self, call: Call, outcome: Outcome) -> None:
         """End a call with what its task did."""

@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..context import Site
 from ..failures import safe_text
@@ -44,12 +44,15 @@ class Plan:
         A sentence that says why the run ended before the end of the block.
     depth
         How many blocks are open.
+    seen
+        What tasks note of their calls, to compare them with later ones.
     """
 
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
         self.end: str | None = None
         self.depth = 0
+        self.seen: dict[Any, Any] = {}
         self._calls: Counter[str] = Counter()
         self._width: Counter[int] = Counter()
         self._levels: dict[int, tuple[object, int]] = {}

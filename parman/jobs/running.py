@@ -1,0 +1,224 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Running a job: from the template and the arguments to the result, in a work directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import Interrupted, JobError, JobFailed
+from ..filing import sha256, write_whole
+from ..staging.base import Place, WorkDirectory
+from ..staging.paths import globalize
+from ..stopping import Stop
+from ..structures import Form
+from .arguments import Arguments
+from .converters import dump, load_json, load_result, same_json
+from .locking import Lock
+from .plan import JobPlan
+from .record import Record, State
+from .script import Script, tail
+
+__all__ = ["Run"]
+
+logger = logging.getLogger("parman")
+
+
+class Run:
+    """One run of a job, by whoever holds its lock.
+
+    Parameters
+    ----------
+    plan
+        The template, the settings and the places.
+    home
+        The directory where the job is kept.
+    arguments
+        What it is called with.
+    form
+        The form of its result.
+    stop
+        Asks to end the script.
+    """
+
+    def __init__(self, plan: JobPlan, home: Place, arguments: Arguments, form: Form, stop: Stop) -> None:
+        self._plan = plan
+        self._home = home
+        self._arguments = arguments
+        self._form = form
+        self._stop = stop
+        self._kept = Record(home.path)
+        self._script = plan.template.script(plan.settings.script)
+
+    def start(self, lock: Lock) -> Any:
+        """Run a job of which nothing is kept yet, and return its result.
+
+        What a driver that was killed has left elsewhere is made use of.
+        """
+        left = self._left_behind()
+        if left is None:
+            return self._see_through(self._plan.staging.open(self._home), lock, prepare=True)
+        if Record(left.path).state() is State.FINISHED:
+            return self._see_through(left, None)
+        return self._go_on(left, lock)
+
+    def resume(self, lock: Lock) -> Any:
+        """Run the script of an unfinished job again, where it ran before, and return its result."""
+        directory = self._kept.read_status().directory or self._home.path
+        work = self._plan.staging.reopen(self._home, directory)
+        if work is None:
+            raise JobError(f"the job {self._home.locator} can't go on, since {directory} is not there any more")
+        return self._go_on(work, lock)
+
+    def _go_on(self, work: WorkDirectory, lock: Lock) -> Any:
+        record = Record(work.path)
+        if record.result.exists():
+            record.result.replace(record.old_result)
+        logger.warning("the job %s was started before, and goes on in %s", self._home.locator, work.path)
+        return self._see_through(work, lock)
+
+    def _left_behind(self) -> WorkDirectory | None:
+        """Return the directory of a driver that was killed, if the script has ended well there, or can go on there."""
+        directory = self._kept.read_status().directory
+        work = None if directory is None else self._plan.staging.reopen(self._home, directory)
+        if work is None:
+            return None
+        record = Record(work.path)
+        wanted = {State.FINISHED, *([State.UNFINISHED, State.FAILED] if self._plan.template.can_resume else [])}
+        if record.state() in wanted and same_json(load_json(record.kwargs), self._arguments.json):
+            return work
+        work.close(True)  # of no use any more; nobody is there, since the lock is ours
+        return None
+
+    def _see_through(self, work: WorkDirectory, lock: Lock | None, prepare: bool = False) -> Any:
+        """Prepare and run what is not done yet, and collect the result."""
+        record = Record(work.path)
+        succeeded = False
+        try:
+            if prepare:
+                self._prepare(work, record)
+            if lock is not None:
+                self._run_script(work, record, lock, append=not prepare)
+            result = self._collect(work, record)
+            succeeded = True
+        finally:
+            work.close(succeeded)
+        return result
+
+    # --- before ---
+
+    def _prepare(self, work: WorkDirectory, record: Record) -> None:
+        """Write all that the script needs; `kwargs.json` when it is known that the script has not run."""
+        template, arguments = self._plan.template, self._arguments
+        sums = arguments.sums
+        arguments.bring(work)
+        template.copy(work.path)
+        record.write_sums(record.template_sums, {name: sha256(work.path / name) for name, _ in template.files()})
+        record.write_environment(self._variables(work))
+        if not work.is_home:
+            self._kept.write_prepared(work.path)
+        record.write_prepared()
+        write_whole(record.kwargs, dump(arguments.json))
+        record.write_sums(record.sums, sums)
+
+    def _variables(self, work: WorkDirectory) -> dict[str, str]:
+        return {**self._plan.settings.env, "PARMAN_WORKDIR": str(work.path)}
+
+    # --- the script ---
+
+    def _run_script(self, work: WorkDirectory, record: Record, lock: Lock, append: bool) -> None:
+        environment = {**os.environ, **self._variables(work)}
+        if self._stop.is_asked():
+            raise Interrupted(f"the job {self._home.locator} was told to end before its script started")
+        status = Script(record, self._script, environment, self._stop).run(lock.descriptor, append)
+        if record.state() is State.FINISHED:
+            return
+        if self._stop.is_asked():
+            raise Interrupted(f"the job {self._home.locator} was told to end while its script ran")
+        said = record.read_status()
+        if said.script is None or (said.exit is None and status >= 0):
+            raise JobError(
+                f"the job {self._home.locator}: {record.status} could not be written. {_quoted(record, self._script)}"
+            )
+        if not work.is_home:
+            self._keep_failure(work, record)
+        self._fail(work, record, status)
+
+    def _keep_failure(self, work: WorkDirectory, record: Record) -> None:
+        """Note a failure where results are kept, with what tells its cause."""
+        self._store(work, [record.kwargs, record.sums, *self._traces(record)])
+        self._kept.write_failed(record.read_status()._replace(directory=work.path))
+
+    def _fail(self, work: WorkDirectory, record: Record, status: int) -> NoReturn:
+        locator, script = self._home.locator, self._script
+        what = f"ended with {_how(status)}" if status else f"ended well, but left no {record.result.name}"
+        where = "" if work.is_home else f"It ran in {work.path}, which is kept. "
+        raise JobFailed(
+            f"the job {locator} failed: its script {script!r} {what}. {where}{_quoted(record, script)}\n"
+            f"All of it: {record.errors(script)} and {record.output(script)}. When the cause is mended, "
+            f"'parman-clean-results {self._plan.staging.root}' or JobSettings(rerun={{'failed'}}) lets it run again.",
+            str(locator),
+            script,
+            status or None,
+            str(work.path),
+        )
+
+    # --- after ---
+
+    def _collect(self, work: WorkDirectory, record: Record) -> Any:
+        """Read the result, and bring all that belongs to it to where results are kept; the result comes last."""
+        tree = load_result(record.result, self._form)
+        result = globalize(tree, work)
+        extra = self._extra(work, record)
+        if not work.is_home:
+            self._store(work, [*extra, *self._traces(record), record.sums, record.kwargs, record.result, record.status])
+        return result
+
+    def _extra(self, work: WorkDirectory, record: Record) -> list[Path]:
+        """Return the further files that the script wants to be kept."""
+        if not record.extra.exists():
+            return []
+        found = []
+        for line in os.fsdecode(record.extra.read_bytes()).split("\n"):
+            name = line.strip()
+            if name and not name.startswith("#"):
+                path = work.found(Path(name))
+                if not path.resolve().is_relative_to(work.path) or not path.exists():
+                    why = "is not there" if not path.exists() else "is outside of the job's directory"
+                    raise JobError(f"the job {self._home.locator}: {record.extra} names {name!r}, which {why}")
+                found.append(path)
+        return [*found, record.extra]
+
+    def _traces(self, record: Record) -> list[Path]:
+        """Return the files that tell how the job was run."""
+        script = self._script
+        names = [record.directory / script, record.jobinfo, record.template_sums]
+        return [*names, record.output(script), record.errors(script)]
+
+    def _store(self, work: WorkDirectory, paths: list[Path]) -> None:
+        for path in paths:
+            if path.exists():
+                work.store(path, work.home / path.relative_to(work.path))
+
+
+def _how(status: int) -> str:
+    number = -status if status < 0 else status - 128
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"exit status {status}"
+    return f"exit status {128 + number}, which stands for {name}"
+
+
+def _quoted(record: Record, script: str) -> str:
+    """Return the end of what the script wrote."""
+    for path in (record.errors(script), record.output(script)):
+        text = tail(path)
+        if text:
+            lines = "\n".join(f"    {line}" for line in text.splitlines()[-20:])
+            return f"The end of {path.name}:\n{lines}"
+    return "It wrote nothing."

@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What is known of the calls of a job: parameters and result as the template says, checked as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from ..annotations import describe
+from ..checkers import Mismatch
+from ..checks import checker_for
+from ..errors import ArgumentError, FutureTypeError, FutureUseError, JobError, ParmanError, TemplateError
+from ..failures import safe_text
+from ..fits import can_fit
+from ..forms import form_of_example
+from ..markers import is_pending
+from ..nodes import StandIn
+from ..paths import Index, Key, format_path
+from ..paths import Path as TreePath
+from ..schemas import Schema
+from ..staging.base import check_locator
+from ..structures import DictForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
+from ..trees import map_leaves
+from .converters import NotJson, jsonable
+
+if TYPE_CHECKING:
+    from .plan import JobPlan
+
+__all__ = ["JobSchema"]
+
+
+class JobSchema(Schema):
+    """What is known of the calls of a job.
+
+    Parameters
+    ----------
+    function
+        What runs the job.
+    plan
+        The template, the settings and the places.
+    """
+
+    def __init__(self, function: Any, plan: JobPlan) -> None:
+        super().__init__(function, plan.mock)
+        self._plan = plan
+
+    def _mocked_form(self, arguments: Mapping[str, Any]) -> Form:
+        """Return the form of what the mock returns; the leaves have the types of the mock's."""
+        annotation = self.annotation("return")
+        try:
+            example = self.mock_result(arguments)
+        except FutureUseError:
+            return Leaf(annotation)
+        form = form_of_example(example, annotation)
+        return _typed(form, example) if form.size() else Leaf(type(example))
+
+    def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
+        """Return an error for each thing that keeps the job from being run with these arguments."""
+        names = list(arguments if names is None else names)
+        found = super().problems(arguments, names)
+        found += self._template_problems()
+        if "locator" in names and not is_pending(arguments["locator"]):
+            found += self._locator_problems(arguments["locator"])
+        found += self._type_problems(arguments, names)
+        wrong = {name for name in names if any(f"argument {name}" in str(problem) for problem in found)}
+        found += [problem for name in names if name not in wrong for problem in self._json_problems(name, arguments)]
+        return found
+
+    def _template_problems(self) -> Iterator[ParmanError]:
+        try:
+            self._plan.template.script(self._plan.settings.script)
+        except TemplateError as error:
+            yield error
+
+    def _locator_problems(self, locator: object) -> Iterator[ParmanError]:
+        try:
+            self._plan.staging.home(check_locator(locator))
+        except (ArgumentError, JobError) as error:
+            yield error
+
+    def _json_problems(self, name: str, arguments: Mapping[str, Any]) -> Iterator[ParmanError]:
+        if name == "locator" or name not in arguments:
+            return
+        try:
+            jsonable(_without_futures(arguments[name]))
+        except NotJson as error:
+            place = format_path(name, error.path)
+            yield ArgumentError(f"{self.name}(): argument {place} {error.why}; jobs get their arguments as JSON")
+
+    def _type_problems(self, arguments: Mapping[str, Any], names: list[str]) -> Iterator[ParmanError]:
+        """Yield what does not fit the types that the template's function `parameters` returns."""
+        if self._plan.template.parameters is None:
+            return
+        given = {name: value for name, value in arguments.items() if name != "locator"}
+        try:
+            types = self._plan.template.parameters(**given)
+        except FutureUseError:
+            return  # it needs a value that is still to come
+        except Exception as error:
+            yield TemplateError(f"{self._plan.template.path / 'jobinfo.py'}: parameters() raised {safe_text(error)}")
+            return
+        for name in names:
+            if isinstance(types, Mapping) and name in types and name in given:
+                yield from self._mismatches(name, types[name], given[name], ())
+
+    def _mismatches(self, name: str, wanted: Any, value: Any, path: TreePath) -> Iterator[ParmanError]:
+        """Compare a tree of values with a tree of types; a type may stand for a whole tree."""
+        if isinstance(value, Future):
+            declared = getattr(value, "declared", Any)
+            if not isinstance(wanted, list | tuple | dict) and declared is not Any and not can_fit(declared, wanted):
+                said = f"is a future of {describe(declared)}, but parameters() says {describe(wanted)}"
+                yield FutureTypeError(f"{self.name}(): argument {format_path(name, path)} {said}")
+        elif isinstance(wanted, list | tuple):
+            if not isinstance(value, list | tuple) or len(value) != len(wanted):
+                yield self._unlike(
+                    Mismatch(path, value, type(wanted)), name, f"a {type(wanted).__name__} of {len(wanted)}"
+                )
+                return
+            for i, (part, item) in enumerate(zip(wanted, value, strict=True)):
+                yield from self._mismatches(name, part, item, (*path, Index(i)))
+        elif isinstance(wanted, dict):
+            if not isinstance(value, Mapping) or set(value) != set(wanted):
+                yield self._unlike(
+                    Mismatch(path, value, dict), name, f"a dict with the keys {', '.join(map(str, wanted))}"
+                )
+                return
+            for key, part in wanted.items():
+                yield from self._mismatches(name, part, value[key], (*path, Key(key)))
+        else:
+            found = checker_for(wanted).find(value)
+            if found is not None:
+                found = found._replace(path=(*path, *found.path))
+                yield self._unlike(found, name, describe(found.annotation))
+
+    def _unlike(self, found: Mismatch, name: str, wanted: str) -> ArgumentError:
+        return ArgumentError(f"{self.name}(): argument {found.text(name)}, but parameters() says {wanted}")
+
+
+def _without_futures(value: Any) -> Any:
+    return map_leaves(lambda leaf: None if isinstance(leaf, Future | StandIn) else leaf, value)
+
+
+# --- the types of a mock's leaves ---
+
+
+def _typed(form: Form, example: Any) -> Form:
+    """Return a form whose leaves have the types of an example's, where no annotation says more."""
+    match form:
+        case Leaf(declared=declared):
+            return Leaf(_type_of(example)) if declared is Any else form
+        case RepeatForm(item=item, cls=cls):
+            items = tuple(_typed(item, part) for part in example)
+            if all(part == items[0] for part in items):
+                return RepeatForm(len(items), items[0] if items else item, cls)
+            return TupleForm(items) if cls is tuple else ListForm(items)
+        case ListForm(items=items):
+            return ListForm(_typed_all(items, example))
+        case TupleForm(items=items, cls=cls):
+            return TupleForm(_typed_all(items, example), cls)
+        case DictForm(items=items, keys=keys):
+            return DictForm(_typed_all(items, example.values()), keys)
+        case RecordForm(items=items, cls=cls, names=names, declared=declared):
+            return RecordForm(_typed_all(items, [getattr(example, name) for name in names]), cls, names, declared)
+    raise AssertionError(form)
+
+
+def _typed_all(items: tuple[Form, ...], examples: Iterable[Any]) -> tuple[Form, ...]:
+    return tuple(_typed(item, example) for item, example in zip(items, examples, strict=True))
+
+
+def _type_of(example: object) -> Any:
+    if isinstance(example, PurePath):
+        return Path
+    return type(example)

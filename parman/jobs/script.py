@@ -1,0 +1,218 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Running the script of a job: a process group of its own, which is watched by a shell and ended on demand.
+
+    driver ── Popen ──▶ sh (leads session and group) ── runs ──▶ ./SCRIPT and whatever it starts
+                        holds the lock, writes job.status         hold the lock as well
+
+The shell outlives a driver that is killed: it still writes down how the script ended, so that no finished job runs
+twice. A terminal's Ctrl-C does not reach the group; it is ended by the driver, with SIGTERM and a little later with
+SIGKILL. The shell survives the SIGTERM, since the status of a script that was told to end is not that of a failure:
+it is only written down if the script ended well all the same.
+
+A process is not reaped before the last signal to its group, under a lock: until then nobody else can have its number.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from ..errors import Interrupted
+from ..stopping import Stop
+from .record import Record
+
+__all__ = ["Script"]
+
+_SHELL = """\
+trap 'told=1' HUP INT TERM
+now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
+printf 'started %s %s\\n' "$(now)" "$1" >>"$2" || exit 125
+"./$1"
+status=$?
+if [ -n "$told" ] && [ "$status" -ne 0 ]; then exit "$status"; fi
+cat "$2" >".$2.new" && printf 'exited %s %s\\n' "$(now)" "$status" >>".$2.new" && {
+    sync "$3" ".$2.new" 2>/dev/null
+    mv ".$2.new" "$2"
+}
+exit "$status"
+"""
+
+_GRACE = 1.0
+"""How long a script may take to end after SIGTERM, before SIGKILL [s]. Leaving a block after Ctrl-C waits for it."""
+
+_scripts: weakref.WeakSet[Script] = weakref.WeakSet()
+
+
+class Script:
+    """One run of a script.
+
+    Parameters
+    ----------
+    record
+        The files of the directory in which it runs.
+    name
+        The name of the script there.
+    environment
+        All of its environment variables.
+    stop
+        Asks to end it.
+    """
+
+    def __init__(self, record: Record, name: str, environment: Mapping[str, str], stop: Stop) -> None:
+        self._record = record
+        self._name = name
+        self._environment = environment
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_over = False
+        self._is_ending = False
+
+    def run(self, lock: int | None, append: bool) -> int:
+        """Run the script to its end.
+
+        Parameters
+        ----------
+        lock
+            A file descriptor that the script is to inherit.
+        append
+            Keep what an earlier run wrote, and go on behind it.
+
+        Returns
+        -------
+        int
+            The exit status; negative for the signal that killed the watching shell.
+
+        Raises
+        ------
+        OSError
+            It could not be started.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return self._run(lock, append)
+        # Beside the main thread, where Ctrl-C could strike after the script was started and before that is known here.
+        answers: SimpleQueue[int | BaseException] = SimpleQueue()
+        try:
+            threading.Thread(target=self._answer, args=(answers, lock, append), daemon=True).start()
+            answer = answers.get()
+        except BaseException:
+            self.end()
+            self._wait_for_end(answers)
+            raise
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _answer(self, answers: SimpleQueue[int | BaseException], lock: int | None, append: bool) -> None:
+        try:
+            answers.put(self._run(lock, append))
+        except BaseException as exception:
+            answers.put(exception)
+
+    @staticmethod
+    def _wait_for_end(answers: SimpleQueue[int | BaseException]) -> None:
+        try:
+            answers.get(timeout=2 * _GRACE)
+        except Empty:
+            pass
+
+    def _run(self, lock: int | None, append: bool) -> int:
+        process = self._start(lock, "ab" if append else "wb")
+        _scripts.add(self)
+        self._stop.on_ask(self.end)
+        try:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        finally:
+            self._stop.forget(self.end)
+        with self._lock:
+            if self._is_ending:  # its children have had their time, too
+                _signal_group(process.pid, signal.SIGKILL)
+            self._is_over = True
+            return process.wait()
+
+    def _start(self, lock: int | None, mode: str) -> subprocess.Popen[bytes]:
+        record = self._record
+        command = ["/bin/sh", "-c", _SHELL, "parman-job", self._name, record.status.name, record.result.name]
+        with record.output(self._name).open(mode) as output, record.errors(self._name).open(mode) as errors, self._lock:
+            if self._is_ending:
+                raise Interrupted(f"the script {self._name!r} was told to end before it started")
+            self._process = subprocess.Popen(
+                command,
+                cwd=record.directory,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
+            )
+            return self._process
+
+    def end(self) -> None:
+        """End the script and what it has started, in any thread and without waiting for it."""
+        with self._lock:
+            if self._is_ending or self._is_over:
+                return
+            self._is_ending = True
+            if self._process is not None:
+                _signal_group(self._process.pid, signal.SIGTERM)
+        timer = threading.Timer(_GRACE, self.kill)
+        timer.daemon = True
+        timer.start()
+
+    def kill(self) -> None:
+        """Kill the script and what it has started."""
+        with self._lock:
+            if self._process is not None and not self._is_over:
+                _signal_group(self._process.pid, signal.SIGKILL)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._is_over
+
+
+def _signal_group(number: int, what: signal.Signals) -> None:
+    try:
+        os.killpg(number, what)
+    except (ProcessLookupError, PermissionError):  # all of them have ended, or belong to somebody else by now
+        pass
+
+
+@atexit.register
+def _end_all() -> None:
+    """End all scripts with the interpreter."""
+    scripts = [script for script in _scripts if not script.is_over]
+    for script in scripts:
+        script.end()
+    deadline = time.monotonic() + _GRACE
+    while time.monotonic() < deadline and not all(script.is_over for script in scripts):
+        time.sleep(0.01)
+    for script in scripts:
+        script.kill()
+
+
+os.register_at_fork(after_in_child=_scripts.clear)
+
+
+def tail(path: Path, size: int = 2000) -> str:
+    """Return the end of a text file, from the beginning of a line on."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - size))
+            content = stream.read(size)
+    except OSError:
+        return ""
+    text = content.decode(errors="replace")
+    if len(content) == size and "\n" in text[:-1]:
+        text = text.partition("\n")[2]
+    return text.strip("\n")

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Templates: directories with a script, a `jobinfo.py` that describes its interface, and whatever the script needs."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from inspect import Parameter
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from ..errors import TemplateError
+from ..failures import safe_text
+from ..filing import copy, files_below, sha256
+from .record import RESERVED
+
+__all__ = ["Template"]
+
+logger = logging.getLogger("parman")
+
+_KINDS = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_LITTER = ("__pycache__",)
+
+
+class Template:
+    """A directory that is called as a job.
+
+    Parameters
+    ----------
+    path
+        The directory.
+
+    Attributes
+    ----------
+    name
+        The name of the directory.
+    mock
+        Takes the arguments of a job, returns an example of its result.
+    parameters
+        Takes the same arguments, returns a tree of their types; None if the annotations say enough.
+    resources
+        What the runner should know.
+    can_resume
+        Whether the script knows how to pick up its own unfinished run.
+
+    Raises
+    ------
+    TemplateError
+        The directory can't be a template.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self.name = self.path.name
+        jobinfo = _run(self._jobinfo())
+        self.mock: Callable[..., Any] = self._function(jobinfo, "mock")
+        self.parameters: Callable[..., Any] | None = None
+        if hasattr(jobinfo, "parameters"):
+            self.parameters = self._function(jobinfo, "parameters")
+        self.resources = self._option(jobinfo, "resources", dict, None)
+        self.can_resume = bool(self._option(jobinfo, "can_resume", bool, False))
+        self.signature = self._signature()
+        for name in sorted(RESERVED & {entry.name for entry in self.path.iterdir()}):
+            logger.warning("%s is left out of jobs, which make this file themselves: remove it", self.path / name)
+
+    def __repr__(self) -> str:
+        return f"Template({str(self.path)!r})"
+
+    def _jobinfo(self) -> Path:
+        if not self.path.is_dir():
+            raise TemplateError(f"there is no template directory {self.path}")
+        jobinfo = self.path / "jobinfo.py"
+        if not jobinfo.is_file():
+            raise TemplateError(
+                f"the template {self.path} has no jobinfo.py: write one with a function mock(...), "
+                "whose parameters are those of the job, and which returns an example of its result"
+            )
+        return jobinfo
+
+    def _function(self, jobinfo: Any, name: str) -> Callable[..., Any]:
+        found = getattr(jobinfo, name, None)
+        if not inspect.isroutine(found):
+            was = "is missing" if found is None else f"is a {type(found).__name__}"
+            raise TemplateError(f"{jobinfo.__file__}: {name} {was}; it has to be a function with the job's parameters")
+        return found
+
+    def _option(self, jobinfo: Any, name: str, cls: type, default: Any) -> Any:
+        value = getattr(jobinfo, name, default)
+        if value is not default and not isinstance(value, cls):
+            raise TemplateError(f"{jobinfo.__file__}: {name} has to be a {cls.__name__}, not {value!r}")
+        return value
+
+    def _signature(self) -> inspect.Signature:
+        """Return the signature of the job: a locator, and the mock's parameters by keyword."""
+        signature = inspect.signature(self.mock)
+        parameters = [Parameter("locator", Parameter.POSITIONAL_ONLY, annotation=str | os.PathLike)]
+        for parameter in signature.parameters.values():
+            if parameter.kind not in _KINDS or parameter.name == "locator":
+                raise TemplateError(
+                    f"{self.path / 'jobinfo.py'}: the parameter {str(parameter)!r} of mock can't be given to a job, "
+                    "which takes a locator and arguments by their names"
+                )
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+        return signature.replace(parameters=parameters)
+
+    # --- files ---
+
+    def script(self, wanted: str | None) -> str:
+        """Return the name of the script to run: the wanted one if the template has it, else `run`.
+
+        Raises
+        ------
+        TemplateError
+            There is no script, or it can't be executed.
+        """
+        name = wanted if wanted is not None and (self.path / wanted).is_file() else "run"
+        script = self.path / name
+        if not script.is_file():
+            said = f"neither a script {wanted!r} nor" if wanted not in (None, "run") else "no script"
+            raise TemplateError(f"the template {self.path} has {said} 'run'")
+        if not os.access(script, os.X_OK):
+            raise TemplateError(f"{script} can't be executed; let the shell do: chmod +x {script}")
+        return name
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the files that a job gets, each with its path in the template."""
+        for entry in sorted(self.path.iterdir()):
+            if entry.name in RESERVED or entry.name in _LITTER:
+                continue
+            for file in files_below(entry):
+                relative = file.relative_to(self.path)
+                if not set(_LITTER) & set(relative.parts):
+                    yield str(relative), file
+
+    def sums(self) -> dict[str, str]:
+        """Return the sum of each file."""
+        return {name: sha256(file) for name, file in self.files()}
+
+    def copy(self, target: Path) -> None:
+        """Copy the template into a directory."""
+        for name, file in self.files():
+            copy(file, target / name)
+
+
+def _run(path: Path) -> types.ModuleType:
+    """Run a `jobinfo.py` as a module of its own."""
+    name = f"jobinfo_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and type hints look there for the names in annotations
+    try:
+        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+    except (SystemExit, Exception) as error:
+        line = _line(error, str(path))
+        raise TemplateError(f"{path}{line} raised {safe_text(error)}") from error
+    cloudpickle.register_pickle_by_value(module)  # nobody can import it
+    return module
+
+
+def _line(error: BaseException, file: str) -> str:
+    """Return the line in a file where an exception was raised, as it stands behind the name of the file."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = []
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f":{lines[-1]}" if lines else ""

@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Calls that are ready to run, and how many of them may do so at a time."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from .calls import Call
+
+__all__ = ["ReadyQueue"]
+
+
+class ReadyQueue:
+    """Calls that are ready to run; on the dispatcher's thread only.
+
+    Calls that use results go before those that start from nothing, so that results don't pile up; among equals, first
+    come, first served.
+
+    Parameters
+    ----------
+    slots
+        How many calls may run at a time; infinity where the number of workers is not known.
+
+    Attributes
+    ----------
+    free
+        How many more may run now.
+    bounded
+        Whether the number of slots is known, so that a call that is taken out is one that starts.
+    """
+
+    def __init__(self, slots: float) -> None:
+        self.slots = slots
+        self.free = slots
+        self.bounded = slots != math.inf
+        self._with_results: deque[Call] = deque()
+        self._from_nothing: deque[Call] = deque()
+
+    def push(self, call: Call) -> None:
+        """Add a call whose dependencies are done."""
+        (self._with_results if call.closure.dependencies else self._from_nothing).append(call)
+
+    def pop(self) -> Call | None:
+        """Take the next call out, if there is one and a slot for it."""
+        if self.free <= 0 or not (self._with_results or self._from_nothing):
+            return None
+        return (self._with_results or self._from_nothing).popleft()

@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a staging is: where the results of jobs are kept, and how files get to where a script runs, and back.
+
+Paths live in three places. In the user's script they are relative to the driver's directory, or absolute. In the files
+of a job (`kwargs.json`, `result.json`) they are relative to its directory. On the disk of the machine where the script
+runs they are below a directory that mirrors the tree around the job's own directory, as far as the script needs it: a
+relative path means the same in both. So the first two are all that is ever written down, and a staging only has to
+copy.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePath, PurePosixPath
+
+from ..errors import ArgumentError, JobError
+
+__all__ = ["Place", "Staging", "WorkDirectory", "check_locator"]
+
+
+class Staging(ABC):
+    """Where the results of jobs are kept, and where their scripts run.
+
+    A subclass says how a work directory is opened. The record of a job (`kwargs.json`, `result.json`, ...) is read and
+    locked in its directory below the root, which has to be a local or shared directory.
+
+    Parameters
+    ----------
+    root
+        The results root: the directory that holds the directories of jobs. A relative one is meant as seen from the
+        directory in which the staging was made.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] = "results") -> None:
+        self.root = Path(root)
+        self.base = Path.cwd()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.root)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def top(self) -> Path:
+        """The results root as an absolute path without links."""
+        return (self.base / self.root).resolve()
+
+    def home(self, locator: PurePosixPath) -> Path:
+        """Return the absolute path of a job's directory.
+
+        Raises
+        ------
+        JobError
+            A link leads elsewhere.
+        """
+        home = self.top / locator
+        if home.resolve() != home:
+            raise JobError(
+                f"the job {locator} would be kept in {home.resolve()} rather than in {home}, since there is a link in "
+                "this path: the results root may be a link, but what is in it may not"
+            )
+        return home
+
+    @abstractmethod
+    def open(self, home: Place) -> WorkDirectory:
+        """Return a work directory in which the script of a job can run.
+
+        Parameters
+        ----------
+        home
+            The job's directory below the results root, with `locator`, the job's path there.
+        """
+
+    def reopen(self, home: Place, path: Path) -> WorkDirectory | None:
+        """Return a work directory that an earlier driver opened, if it is still there; None by default."""
+        return None
+
+
+def check_locator(locator: object) -> PurePosixPath:
+    """Return a locator as a path.
+
+    Raises
+    ------
+    ArgumentError
+        It can't be the path of a directory below the results root.
+    """
+    if not isinstance(locator, str | PurePath):
+        raise ArgumentError(f"the locator of a job is a relative path such as 'g00/boot', not {locator!r}")
+    path = PurePosixPath(locator)
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in str(path):
+        raise ArgumentError(
+            f"the locator {str(locator)!r} does not name a directory below the results root: "
+            "it is a relative path without '..', such as 'g00/boot'"
+        )
+    return path
+
+
+class Place:
+    """A directory that holds, or stands for, the directory of a job: where paths are turned from one form to another.
+
+    Parameters
+    ----------
+    staging
+        Where results are kept.
+    locator
+        The path of the job below the results root.
+    here
+        The driver's directory, to which the user's paths are relative.
+    path
+        The absolute path of the directory, without links; by default where the job is kept. It ends like the locator.
+
+    Attributes
+    ----------
+    home
+        The absolute path of the directory where the job is kept.
+    """
+
+    def __init__(self, staging: Staging, locator: PurePosixPath, here: Path, path: Path | None = None) -> None:
+        self.staging = staging
+        self.locator = locator
+        self.here = here
+        self.home = staging.home(locator)
+        self.path = path or self.home
+
+    @property
+    def is_home(self) -> bool:
+        """Whether this is where the job is kept."""
+        return self.path == self.home
+
+    @property
+    def top(self) -> Path:
+        """What stands for the results root around this directory."""
+        return self.path.parents[len(self.locator.parts) - 1]
+
+    def source(self, path: Path) -> Path:
+        """Return the absolute path of a file of the user's."""
+        return self.here / path
+
+    def inward(self, path: Path) -> Path:
+        """Return a path of the user's as one that is relative to the job's directory."""
+        whole = Path(os.path.abspath(self.source(path)))  # noqa: PTH100 (`resolve` would follow a link to the file)
+        return Path(os.path.relpath(whole.parent.resolve() / whole.name, self.home))
+
+    def outward(self, path: Path) -> Path:
+        """Return a path relative to the job's directory as one that the user can open.
+
+        Raises
+        ------
+        JobError
+            It leads out of the results root.
+        """
+        inside = Path(os.path.normpath(self.home / path)).is_relative_to(self.staging.top)
+        if path.is_absolute() or not inside:
+            raise self._leads_out(path)
+        staging = self.staging
+        root = staging.root if self.here == staging.base else staging.base / staging.root
+        return root / os.path.normpath(self.locator / path)
+
+    def found(self, path: Path) -> Path:
+        """Return a path relative to the job's directory as an absolute one in this directory.
+
+        Raises
+        ------
+        JobError
+            It leads out of what stands for the results root, by itself or through a link.
+        """
+        found = self.path / path
+        inside = Path(os.path.normpath(found)).is_relative_to(self.top)
+        if path.is_absolute() or not inside or not found.resolve().is_relative_to(self.top):
+            raise self._leads_out(path)
+        return found
+
+    def _leads_out(self, path: Path) -> JobError:
+        return JobError(
+            f"the job {self.locator} names {str(path)!r} as a file of its own, which is outside of the results root "
+            f"{self.staging.top}: name files in the work directory, relative to it"
+        )
+
+
+class WorkDirectory(Place, ABC):
+    """A directory in which the script of a job runs.
+
+    A subclass says how a file is fetched to where the script needs it, and stored where results are kept. The path of
+    the directory ends like the locator, and what is around it stands for what is around the job's directory.
+    """
+
+    @abstractmethod
+    def fetch(self, source: Path, target: Path) -> None:
+        """Copy an input, a file or directory, to where the script needs it."""
+
+    @abstractmethod
+    def store(self, source: Path, target: Path) -> None:
+        """Copy an output, a file or directory, to where results are kept."""
+
+    def close(self, succeeded: bool) -> None:
+        """Release the directory, after the outputs were stored or the job failed."""
+
+    def pull(self, path: Path) -> Path:
+        """Bring an input to where the script needs it.
+
+        Parameters
+        ----------
+        path
+            As the user wrote it: relative to the driver's directory, or absolute.
+
+        Returns
+        -------
+        Path
+            Relative to the work directory.
+        """
+        relative = self.inward(path)
+        if not self.is_home:
+            self.fetch(self.source(path), Path(os.path.normpath(self.path / relative)))
+        return relative
+
+    def push(self, path: Path) -> Path:
+        """Bring an output to where results are kept.
+
+        Parameters
+        ----------
+        path
+            Relative to the work directory.
+
+        Returns
+        -------
+        Path
+            As the user can open it.
+
+        Raises
+        ------
+        JobError
+            It leads out of the results root, or is not there.
+        """
+        outward, found = self.outward(path), self.found(path)
+        if not found.exists():
+            raise JobError(f"the job {self.locator} names {str(path)!r} as a file of its own, but there is no {found}")
+        if not self.is_home and Path(os.path.normpath(found)).is_relative_to(self.path):
+            self.store(found, self.home / path)
+        return outward

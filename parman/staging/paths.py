@@ -1,0 +1,35 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Rewriting all the paths of a tree: from the user's to the script's, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..trees import map_leaves
+from .base import Place, WorkDirectory
+
+__all__ = ["globalize", "localize", "named"]
+
+
+def localize(tree: Any, work: WorkDirectory) -> Any:
+    """Return a tree of arguments as the script needs it, and bring the files in it to where it runs."""
+    return map_leaves(lambda leaf: work.pull(leaf) if isinstance(leaf, Path) else leaf, tree)
+
+
+def globalize(tree: Any, work: WorkDirectory) -> Any:
+    """Return a tree of results as the user needs it, and bring the files in it to where results are kept."""
+    return map_leaves(lambda leaf: work.push(leaf) if isinstance(leaf, Path) else leaf, tree)
+
+
+def named(tree: Any, place: Place) -> Any:
+    """Return a tree of results as the user needs it; its files are where results are kept already."""
+
+    def rename(leaf: Any) -> Any:
+        if not isinstance(leaf, Path):
+            return leaf
+        place.found(leaf)
+        return place.outward(leaf)
+
+    return map_leaves(rename, tree)
