@@ -153,9 +153,8 @@ def _note_generator(record: Record, obj: Any) -> Any:
     return NotImplemented
 
 
-def _reduce_task(record: Record, obj: Any) -> Any:
-    reduce = getattr(type(obj), "__parman_reduce__", None)
-    return NotImplemented if reduce is None else reduce(obj)
+def _reduce_ours(record: Record, obj: Any) -> Any:
+    return type(obj).__parman_reduce__(obj)
 
 
 def _cached_again(function: Any, parameters: dict[str, Any]) -> Any:
@@ -262,8 +261,8 @@ def _choose_in_process(cls: type) -> _Handler:
 
 def _choose_pickled(cls: type) -> _Handler | None:
     """Return what is done with instances of a class; None leaves it to cloudpickle."""
-    if getattr(cls, "__parman_task__", False):
-        return _reduce_task  # cloudpickle would take it for the function that it wraps
+    if hasattr(cls, "__parman_reduce__"):
+        return _reduce_ours  # cloudpickle would take a task for the function that it wraps
     if getattr(cls, "__parman_share__", False):
         return _share_token
     if cls is _CachedFunction:

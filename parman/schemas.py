@@ -53,19 +53,23 @@ class Schema:
         Any callable; of methods the plain function, whose first parameter is the object.
     mock
         A function with the same parameters that returns an example result.
+    name
+        The name for messages; by default the function's.
 
     Attributes
     ----------
     name
-        The function's name, for messages.
+        The name for messages.
     signature
         As of `inspect.signature`; of builtins that have none, `(*args, **kwargs)`.
     """
 
-    def __init__(self, function: Callable[..., Any], mock: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], mock: Callable[..., Any] | None = None, name: str | None = None
+    ) -> None:
         self.function = function
         self.mock = mock
-        self.name = _name_of(function)
+        self.name = name or _name_of(function)
         self.signature = _signature_of(function)
         self._parameters = dict(self.signature.parameters)
         self._defaults = {p.name: p.default for p in self._parameters.values() if p.default is not p.empty}

@@ -85,7 +85,7 @@ class Job:
         return f"<job {self.template.name} of {self.template.path}>"
 
     def __reduce__(self) -> Any:
-        return _load_job, (self.template.path, self.settings, self._staging)
+        return Job, (self.template, self.settings, self._staging)
 
     def _planned(self) -> _Planned:
         block = current_workflow()
@@ -114,13 +114,13 @@ class _Planned:
         return f"<job {self.__parman_task__.name}>"
 
     def __reduce__(self) -> Any:
-        plan = self.__parman_task__.plan
-        return _load_planned, (plan.template.path, plan.settings, plan.staging, plan.here, plan.crowd)
+        definition = self.__parman_task__
+        plan = definition.plan
+        content = (plan.template, plan.settings, plan.staging, plan.here, plan.crowd)
+        return _load_planned, (content, definition.travelling_annotations())
 
 
-def _load_job(path: Path, settings: JobSettings, staging: Staging) -> Job:
-    return Job(Template(path), settings, staging)
-
-
-def _load_planned(path: Path, *rest: Any) -> _Planned:
-    return _Planned(JobPlan(Template(path), *rest))
+def _load_planned(content: tuple[Any, ...], annotations: dict[str, Any]) -> _Planned:
+    planned = _Planned(JobPlan(*content))
+    planned.__parman_task__.learn_annotations(annotations)
+    return planned

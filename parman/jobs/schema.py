@@ -44,7 +44,7 @@ class JobSchema(Schema):
     """
 
     def __init__(self, function: Any, plan: JobPlan) -> None:
-        super().__init__(function, plan.mock)
+        super().__init__(function, plan.mock, plan.template.name)
         self._plan = plan
 
     def _mocked_form(self, arguments: Mapping[str, Any]) -> Form:

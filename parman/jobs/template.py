@@ -20,6 +20,7 @@ import cloudpickle
 from ..errors import TemplateError
 from ..failures import safe_text
 from ..filing import copy, files_below, sha256
+from ..snapshots import Frozen, freeze, pickled
 from .record import RESERVED
 
 __all__ = ["Template"]
@@ -40,8 +41,6 @@ class Template:
 
     Attributes
     ----------
-    name
-        The name of the directory.
     mock
         Takes the arguments of a job, returns an example of its result.
     parameters
@@ -59,7 +58,6 @@ class Template:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        self.name = self.path.name
         jobinfo = _run(self._jobinfo())
         self.mock: Callable[..., Any] = self._function(jobinfo, "mock")
         self.parameters: Callable[..., Any] | None = None
@@ -68,6 +66,21 @@ class Template:
         self.resources = self._option(jobinfo, "resources", dict, None)
         self.can_resume = bool(self._option(jobinfo, "can_resume", bool, False))
         self.signature = self._signature()
+        self._warn_of_reserved_names()
+
+    @property
+    def name(self) -> str:
+        """The name of the directory."""
+        return self.path.name
+
+    def __parman_reduce__(self) -> Any:
+        """Return what is pickled: the functions rather than the file, so that their classes are the same elsewhere."""
+        return _remade, (vars(self) | {"signature": None},)
+
+    def __reduce__(self) -> Any:
+        return _thawed, (freeze(self, pickled),)
+
+    def _warn_of_reserved_names(self) -> None:
         for name in sorted(RESERVED & {entry.name for entry in self.path.iterdir()}):
             logger.warning("%s is left out of jobs, which make this file themselves: remove it", self.path / name)
 
@@ -148,6 +161,17 @@ class Template:
         """Copy the template into a directory."""
         for name, file in self.files():
             copy(file, target / name)
+
+
+def _remade(state: dict[str, Any]) -> Template:
+    made = Template.__new__(Template)
+    vars(made).update(state)
+    made.signature = made._signature()
+    return made
+
+
+def _thawed(frozen: Frozen) -> Any:
+    return frozen.thaw()
 
 
 def _run(path: Path) -> types.ModuleType:
