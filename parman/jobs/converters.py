@@ -136,7 +136,7 @@ def _array(array: Any, path: TreePath) -> Any:
 
 
 def _refuse(value: Any, path: TreePath) -> Any:
-    raise NotJson(path, f"is a {describe(type(value))}, which has no form in JSON: {short_repr(value)}")
+    raise NotJson(path, f"is of the type {describe(type(value))}, which has no form in JSON: {short_repr(value)}")
 
 
 def dump(content: Any) -> bytes:
