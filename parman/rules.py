@@ -97,7 +97,9 @@ class Rules:
                 f"{definition.name}() uses {found}, which is a future: tasks can't see values through variables "
                 "outside; pass it as an argument"
             )
-        asset = None if self.carrier is in_process else self._freeze_function(task, definition, site)
+        # A call that waits runs in the driver, as a rule.
+        stays = self.carrier is in_process or definition.waits
+        asset = None if stays else self._freeze_function(task, definition, site)
         with self._lock:
             self._met.setdefault(definition, asset)
 
@@ -105,10 +107,11 @@ class Rules:
         """Take the snapshot of something once, for all calls it is passed to."""
         return Share(freeze(value, self.carrier, ledger=self.ledger, label="share(x)"))
 
-    def asset_of(self, definition: Definition) -> Asset:
-        """Return the snapshot of the function that was taken at the first call."""
+    def asset_of(self, task: Any, definition: Definition, site: Site) -> Asset:
+        """Return the snapshot of the function that was taken at the first call, or take it now."""
         asset = self._met[definition]
-        assert asset is not None
+        if asset is None:
+            asset = self._met[definition] = self._freeze_function(task, definition, site)
         return asset
 
     def _freeze_function(self, task: Any, definition: Definition, site: Site) -> Asset:

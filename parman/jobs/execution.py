@@ -3,8 +3,8 @@
 """One call of a job: what is found in its directory decides what happens.
 
     lock ─▶ state ─┬─ NEW, PREPARED ──────────────────────────▶ run
-                   ├─ UNFINISHED, FAILED ─┬─ can_resume ──────▶ run again in place
-                   │                      ├─ rerun ───────────▶ move aside, from the start
+                   ├─ UNFINISHED, FAILED ─┬─ rerun ───────────▶ move aside, from the start
+                   │                      ├─ can_resume ──────▶ run again in place (UNFINISHED: before rerun)
                    │                      └─ else ────────────▶ error
                    ├─ FINISHED ─┬─ nothing changed ───────────▶ load the result
                    │            ├─ rerun ─────────────────────▶ move aside, from the start
@@ -122,6 +122,8 @@ class Execution:
 
     def _tell_of_holder(self, holder: str) -> None:
         status = self._record.read_status()
+        if status.directory is not None:
+            status = Record(status.directory).read_status()
         is_running = status.script is not None and status.exit is None
         what = f"its script {status.script!r} is still running" if is_running else "another driver is at it"
         logger.warning("waiting for the job %s: %s (%s)", self._home.locator, what, holder)
@@ -130,7 +132,8 @@ class Execution:
         """Tell whether the settings say that what was found is not to be used."""
         rerun = self._plan.rerun
         if found.state in (State.FAILED, State.UNFINISHED):
-            if found.state.name.lower() in rerun and not self._plan.template.can_resume:
+            resumes = found.state is State.UNFINISHED and self._plan.template.can_resume
+            if found.state.name.lower() in rerun and not resumes:
                 return True
         elif found.state is not State.FINISHED:
             return False
@@ -159,6 +162,7 @@ class Execution:
             return self._load()
         if not self._plan.template.can_resume:
             self._refuse_unfinished(found.state)
+        self._heed_template(found)
         return run.resume(lock)
 
     def _refuse(self, text: str) -> NoReturn:
@@ -199,7 +203,8 @@ class Execution:
         text = f"holds a job that was made from other files of the template {self._plan.template.path}: {names}"
         if self._plan.on_change == "error":
             self._refuse(f"{text}. To run it again, say JobSettings(on_change='rerun'), or remove the directory")
-        logger.warning("%s %s; its result is used all the same", self._home.outward(Path()), text)
+        used = "its result is used" if found.state is State.FINISHED else "it goes on with its own copies"
+        logger.warning("%s %s; %s all the same", self._home.outward(Path()), text, used)
 
     def _complete(self, found: Findings) -> None:
         """Write what the user has removed to say that the result still holds, and remove what is out of date."""

@@ -135,7 +135,9 @@ class Record:
     def write_failed(self, status: Status) -> None:
         """Note that the script has failed elsewhere."""
         lines = [_line("prepared", f"in {status.directory}"), _line("started", str(status.script))]
-        write_whole(self.status, b"".join([*lines, _line("exited", str(status.exit))]))
+        if status.exit is not None:
+            lines.append(_line("exited", str(status.exit)))
+        write_whole(self.status, b"".join(lines))
 
     def lock(self) -> Lock:
         """Return the lock of the directory."""
@@ -166,7 +168,7 @@ class Record:
         write_whole(path, format_sums(sums.items()))
 
 
-RESERVED = frozenset(path.name for path in vars(Record(Path())).values() if path.name not in ("", "jobinfo.py"))
+RESERVED = frozenset(path.name for path in vars(Record(Path())).values() if path.name not in ("", "jobinfo.py", "result.extra"))
 """Files that a call makes, and that a template can't bring along."""
 
 

@@ -89,7 +89,7 @@ class Courier:
     def _pack(self, call: Call) -> _Luggage:
         closure = call.closure
         values = call.take_values()
-        task = closure.rules.asset_of(closure.definition)
+        task = closure.rules.asset_of(closure.task, closure.definition, closure.site)
         state = self._states.get(call.journal)
         frozen = [closure.frozen, *(value for value in values if isinstance(value, Frozen))]
         shares = {share.token: share.frozen for one in frozen for share in one.shares}
