@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -24,6 +24,7 @@ from .futures import FuturesRunner
 from .pools import ThreadPool, available_cpus
 from .processes import ProcessPool
 from .remote import Missing
+from .traits import Traits, traits_of
 
 __all__ = ["ConcurrentRunner"]
 
@@ -66,8 +67,7 @@ class ConcurrentRunner(FuturesRunner):
             raise WorkflowError(
                 f"{short_repr(executor)} is no executor: pass an object with a method submit, such as ThreadPool(4)"
             )
-        self._factory: Callable[[], Executor] | None = None
-        self._set_executor(executor, schedule, within, workers)
+        self._set_up(traits_of(executor, within, workers), executor=executor, schedule=schedule)
 
     @classmethod
     def threads(cls, workers: int | None = None) -> Self:
@@ -90,22 +90,29 @@ class ConcurrentRunner(FuturesRunner):
     @classmethod
     def _with_own(cls, factory: Callable[[], Executor]) -> Self:
         runner = cls.__new__(cls)
-        runner._factory = factory
-        runner._set_executor(factory(), True, None, None)
+        executor = factory()
+        runner._set_up(traits_of(executor), executor=executor, factory=factory)
         return runner
 
-    def _set_executor(self, executor: Executor, schedule: bool, within: bool | None, workers: int | None) -> None:
-        known = workers or getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
-        super().__init__(known if isinstance(known, int) else math.inf, schedule)
+    def _set_up(
+        self,
+        traits: Traits,
+        *,
+        executor: Executor | None = None,
+        factory: Callable[[], Executor] | None = None,
+        schedule: bool = True,
+    ) -> None:
+        """Note which executor there is, or how one of the runner's own is made, and what it is like."""
+        super().__init__(traits.workers, schedule)
         # Held while a call is given to the executor, so that nobody takes it away and closes it meanwhile.
         self._lock = threading.RLock()
-        self._executor: Executor | None = executor
-        if within is None:
-            within = isinstance(executor, ThreadPool | ThreadPoolExecutor)
+        self._executor = executor
+        self._factory = factory
+        within = traits.where == "inside"
         self.carrier = in_process if within else pickled
-        self._courier = None if within else Courier(executor)
+        self._courier = None if within else Courier(traits.where, isinstance(executor, ProcessPool))
         # On machines of their own, workers run jobs as well: there, such a call takes a worker.
-        self._aside = Aside() if self._courier is None or self._courier.is_local else None
+        self._aside = Aside() if traits.where in ("inside", "machine") else None
 
     # --- the executor ---
 

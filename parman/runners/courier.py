@@ -7,7 +7,6 @@ from __future__ import annotations
 import pickle
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any
 
 import attrs
@@ -20,8 +19,8 @@ from ..rules import Asset, new_asset
 from ..snapshots import Frozen, Ledger, pickled
 from ..work import Outcome
 from .calls import Call
-from .processes import ProcessPool
 from .remote import BlockState, Missing, Payload, Reply, read_reply, run_beside_buffers, run_bytes
+from .traits import Where
 
 __all__ = ["Courier"]
 
@@ -42,24 +41,22 @@ class Courier:
 
     Parameters
     ----------
-    executor
-        Tells whether the workers are on this machine: only then do directory and environment reach them.
-
-    Attributes
-    ----------
-    is_local
-        Whether they are, as far as is known.
+    where
+        Where the workers are, which says how much of the state of the block reaches them.
+    takes_buffers
+        Whether the executor sends big pieces of memory without a copy.
     """
 
-    def __init__(self, executor: Executor) -> None:
-        self.is_local = isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__
-        self._is_own = isinstance(executor, ProcessPool)
+    def __init__(self, where: Where, takes_buffers: bool) -> None:
+        self._where = where
+        self._takes_buffers = takes_buffers
         self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
 
     def begin(self, journal: Journal) -> None:
         """Note the state of the process at the beginning of a block."""
-        if self.is_local:
-            self._states[journal] = new_asset(BlockState.current(), pickled, Ledger(), "the state of the process")
+        if self._where != "unknown":
+            state = BlockState.current(everything=self._where == "machine")
+            self._states[journal] = new_asset(state, pickled, Ledger(), "the state of the process")
 
     def pack(self, call: Call) -> Errand:
         """Pack the call."""
@@ -75,10 +72,10 @@ class Courier:
         return self._errand(luggage.payload)
 
     def _errand(self, payload: Payload) -> Errand:
-        if self._is_own and payload.has_buffers:
+        if self._takes_buffers and payload.has_buffers:
             return run_beside_buffers, payload
         dumps = pickle.dumps if payload.structure is None else cloudpickle.dumps  # a structure may hold classes
-        return run_beside_buffers if self._is_own else run_bytes, dumps(payload, protocol=5)
+        return run_beside_buffers if self._takes_buffers else run_bytes, dumps(payload, protocol=5)
 
     def read(self, answer: Any) -> Missing | Outcome:
         """Read the answer of a worker."""

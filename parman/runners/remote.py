@@ -17,9 +17,11 @@ import os
 import pickle
 import random
 import sys
+import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import attrs
@@ -36,31 +38,40 @@ __all__ = ["BlockState", "Missing", "Payload", "Reply", "read_reply", "run_besid
 
 @attrs.frozen
 class BlockState:
-    """The state of the driver's process when a block was entered, as far as it reaches its workers."""
+    """The state of the driver's process when a block was entered, as far as it reaches its workers.
+
+    Attributes
+    ----------
+    environment
+        None on other machines, where each has its own.
+    """
 
     directory: str | None
-    environment: dict[str, str]
+    environment: dict[str, str] | None
     path: list[str]
     filters: list[Any]
 
     @classmethod
-    def current(cls) -> BlockState:
-        """Return the state of this process."""
+    def current(cls, everything: bool = True) -> BlockState:
+        """Return the state of this process; without its environment, if not everything is wanted."""
         try:
             directory = os.getcwd()  # noqa: PTH109
         except FileNotFoundError:  # it was removed
             directory = None
-        return cls(directory, dict(os.environ), list(sys.path), list(warnings.filters))
+        return cls(directory, dict(os.environ) if everything else None, list(sys.path), list(warnings.filters))
 
     def apply(self, keep: Mapping[str, str]) -> None:
         """Bring this process into the state; `keep` are variables of its own where the driver has none."""
-        if self.directory is not None:
+        if self.directory is not None and (self.environment is not None or Path(self.directory).is_dir()):
             os.chdir(self.directory)
-        wanted = {**keep, **self.environment}
-        for name in os.environ.keys() - wanted.keys():
-            del os.environ[name]
-        os.environ.update(wanted)
-        sys.path[:] = self.path
+        if self.environment is None:
+            sys.path.extend(entry for entry in self.path if entry not in sys.path)
+        else:
+            wanted = {**keep, **self.environment}
+            for name in os.environ.keys() - wanted.keys():
+                del os.environ[name]
+            os.environ.update(wanted)
+            sys.path[:] = self.path
         warnings.filters[:] = self.filters  # type: ignore[index]
         warnings._filters_mutated()  # type: ignore[attr-defined]
 
@@ -132,9 +143,14 @@ _OWN = "_NUM_THREADS"
 
 
 class _Worker:
-    """What a worker process remembers."""
+    """What a worker process remembers.
+
+    Executors may run several calls of one process on threads of its own: what is remembered is changed, and what a
+    call needs of it is taken out, under the lock.
+    """
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.assets: OrderedDict[str, Any] = OrderedDict()
         self.state: str | None = None
         self.seeded = os.getpid()
@@ -215,11 +231,12 @@ def run_beside_buffers(content: bytes | Payload) -> bytes | Reply | Missing:
 def run_payload(payload: Payload) -> Reply | Missing:
     """Run a call and answer; never raises."""
     try:
-        _worker.seed()
-        missing = _worker.learn(payload)
-        if missing:
-            return Missing(missing)
-        definition = _worker.assets[payload.task].__parman_task__
+        with _worker.lock:
+            _worker.seed()
+            missing = _worker.learn(payload)
+            if missing:
+                return Missing(missing)
+            definition = _worker.assets[payload.task].__parman_task__
     except BaseException as exception:
         annotate(exception, f"The task could not be loaded in the worker for the call at {payload.where}.")
         return Reply(None, PackedException(exception, traceback_text(exception)), ())

@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a runner has to know of an executor: where its workers are, and how many."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Literal
+
+import attrs
+
+from .pools import ThreadPool
+from .processes import ProcessPool
+
+__all__ = ["Traits", "Where", "traits_of"]
+
+Where = Literal["inside", "machine", "cluster", "unknown"]
+
+
+@attrs.frozen
+class Traits:
+    """What a runner has to know of an executor.
+
+    Attributes
+    ----------
+    where
+        Where functions run. "inside" of this very process, so that nothing has to be pickled. In other processes of
+        this "machine", which get the whole state of the block (directory, environment, ...), and leave scripts of jobs
+        to the driver. On a "cluster", that is on machines with the same files, which get the block's directory and
+        import path. Or "unknown".
+    workers
+        How many calls run at a time; infinity if that is not known.
+    """
+
+    where: Where
+    workers: float = math.inf
+
+
+def traits_of(executor: Executor, within: bool | None = None, workers: int | None = None) -> Traits:
+    """Find out what can be known of an executor.
+
+    Parameters
+    ----------
+    executor
+        The executor.
+    within
+        Whether the user says that it runs functions in this very process.
+    workers
+        How many workers it has, if the user says so.
+    """
+    known = workers or getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
+    return Traits(_where(executor, within), known if isinstance(known, int) else math.inf)
+
+
+def _where(executor: Executor, within: bool | None) -> Where:
+    if within or (within is None and isinstance(executor, ThreadPool | ThreadPoolExecutor)):
+        return "inside"
+    if isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__:
+        return "machine"
+    return "unknown"
