@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "parman"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES}
-SCRIPTS = [ROOT / name for name in ("Makefile", ".ci/run", ".ci/environment", ".ci/pythons")]
+SCRIPTS = [ROOT / name for name in ("Makefile", ".ci/run", ".ci/environment", ".ci/pythons", ".ci/slurm")]
 
 # Each rank may import the ranks above it (and modules of its own rank, without cycles).
 RANKS = (
