@@ -75,7 +75,8 @@ class Place:
 
     @property
     def job(self) -> str:
-        """The number of the job."""
+        """The number of the job, as soon as the log has it."""
+        until(lambda: self.steps, lambda: (self.work / "output").read_text())
         return self.steps[0].split()[1]
 
     def until_step(self, step: str) -> None:
