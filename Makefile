@@ -36,5 +36,5 @@ bench:
 	environment=$$(.ci/environment demos test) && $$environment/bin/python -m benchmarks
 
 clean:
-	rm -rf .venv .venv-3.* *.egg-info build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demos/eos/results
+	rm -rf .venv .venv-3.* *.egg-info build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demos/eos/results demos/activelearning/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

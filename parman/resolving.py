@@ -218,8 +218,11 @@ def cancel(tree: Any) -> bool:
     Returns
     -------
     bool
-        Whether all futures in the tree are cancelled. Calls that have started go on.
+        Whether all futures in the tree are cancelled. Calls that have started go on; the scripts of jobs are ended.
     """
     futures = [future for _, future in futures_in(tree)]
-    cancelled = [f.cancel_with_causes() if isinstance(f, Promise) else f.cancel() for f in futures]
+    cancelled = [f.cancel_with_causes(end=False) if isinstance(f, Promise) else f.cancel() for f in futures]
+    for future, is_cancelled in zip(futures, cancelled, strict=True):
+        if not is_cancelled and isinstance(future, Promise):  # after the others, lest one of them starts in its place
+            future.cancel_with_causes()
     return all(cancelled)

@@ -171,10 +171,10 @@ class ConcurrentRunner(FuturesRunner):
         if call.closure.definition.waits and self._aside is not None:
             return self._aside.submit(_perform_here, call)
         if self._courier is None:
-            return self._submit(_perform_here, call)
-        return self._submit(*self._courier.pack(call))
+            return self._submit(call, _perform_here, call)
+        return self._submit(call, *self._courier.pack(call))
 
-    def _submit(self, function: Callable[..., Any], argument: Any) -> Future[Any]:
+    def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
         if self._factory is None:
             return self.executor.submit(function, argument)
         with self._lock:
@@ -185,7 +185,7 @@ class ConcurrentRunner(FuturesRunner):
         if courier is not None:
             answer = courier.read(answer)
             if isinstance(answer, Missing):
-                self.launch(call, lambda: self._submit(*courier.supply(call, answer)))
+                self.launch(call, lambda: self._submit(call, *courier.supply(call, answer)))
                 return
         super().conclude(call, answer)
 
