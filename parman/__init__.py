@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .runners.base import Runner
     from .runners.concurrent import ConcurrentRunner
     from .runners.dry import DryRunner
+    from .runners.parsl import ParslRunner
     from .runners.pools import ThreadPool
     from .runners.processes import ProcessPool
     from .runners.serial import SerialRunner
@@ -69,6 +70,7 @@ __all__ = [
     "Length",
     "MissingExtra",
     "ParmanError",
+    "ParslRunner",
     "ProcessPool",
     "RemoteError",
     "ResultError",
@@ -114,6 +116,7 @@ _MODULES = {
     ".runners.base": "Runner",
     ".runners.concurrent": "ConcurrentRunner",
     ".runners.dry": "DryRunner",
+    ".runners.parsl": "ParslRunner",
     ".runners.pools": "ThreadPool",
     ".runners.processes": "ProcessPool",
     ".runners.serial": "SerialRunner",

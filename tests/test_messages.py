@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from parman import (
     HiddenFutureError,
     Length,
     MissingExtra,
+    ParslRunner,
     Runner,
     SerialRunner,
     StructureError,
@@ -38,6 +40,7 @@ from parman import (
     task,
     workflow,
 )
+from parman.runners import parsl
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -620,11 +623,14 @@ def test_misused_blocks(mistake: Callable[[], object], message: str) -> None:
         mistake()
 
 
-def test_runner_that_is_to_come() -> None:
-    """The runner for Parsl, which is not there yet, says what to take instead, and is an `ImportError`."""
-    with pytest.raises(MissingExtra, match=r"no runner for Parsl yet: pass .*ParslPoolExecutor") as raised:
-        enter("parsl")
-    assert isinstance(raised.value, ImportError)
+def test_runner_whose_engine_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Parsl its runner says what to install, and is an `ImportError`; its name can be imported all the same."""
+    monkeypatch.setitem(sys.modules, "parsl", None)
+    parsl._names.cache_clear()
+    for use in (lambda: enter("parsl"), ParslRunner):
+        with pytest.raises(MissingExtra, match=r"pip install 'parman\[parsl\]'") as raised:
+            use()
+        assert isinstance(raised.value, ImportError)
 
 
 def test_block_inside_of_a_task_on_its_own_runner() -> None:

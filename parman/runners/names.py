@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
-from ..errors import MissingExtra, WorkflowError
+from ..errors import WorkflowError
 from ..paths import short_repr
 from .base import Runner
 from .concurrent import ConcurrentRunner
@@ -61,7 +61,6 @@ def make_runner(wanted: Executor | str, where: str = "") -> Runner:
         return ConcurrentRunner.threads(workers)
     if name == "processes":
         return ConcurrentRunner.processes(workers)
-    raise MissingExtra(
-        "this version of Parman has no runner for Parsl yet: pass an executor of Parsl's, "
-        "parsl.concurrent.ParslPoolExecutor(...), or take 'processes'"
-    )
+    from .parsl import ParslRunner  # it needs an optional dependency
+
+    return ParslRunner(workers=workers)

@@ -1,0 +1,433 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Calls through Parsl, from this machine to clusters: the only module that imports Parsl.
+
+A call travels to Parsl as to any executor of processes: as bytes, with a function that runs them. What is special here
+makes up for what Parsl leaves open.
+
+* What was submitted waits for ever if nobody is left to run it: a block of workers that was cancelled is reported as
+  completed. So a watch looks at the blocks, and fails the calls that nobody is going to run.
+* Its futures can't be cancelled. So calls are given to Parsl when they can be started, where the number of workers is
+  known.
+* Its errors tell of managers and workers; the user knows of calls.
+* It finds its own programs on PATH only, which is not set in a notebook or a cron job.
+"""
+
+# ruff: noqa: F401 (the imports that `_names` hands out)
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtra, WorkerDied, WorkflowError
+from ..failures import safe_text
+from ..journal import Journal
+from .calls import Call
+from .concurrent import ConcurrentRunner
+from .pools import available_cpus
+from .queues import ReadyQueue
+from .traits import Traits, Where
+
+if TYPE_CHECKING:
+    from parsl.config import Config
+    from parsl.dataflow.dflow import DataFlowKernel
+
+__all__ = ["ParslRunner"]
+
+logger = logging.getLogger("parman")
+
+
+@cache
+def _names() -> Any:
+    """Return what is needed of Parsl, which is imported when it is first asked for."""
+    try:
+        import parsl
+        from parsl.config import Config
+        from parsl.dataflow.dflow import DataFlowKernel
+        from parsl.errors import NoDataFlowKernelError
+        from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
+        from parsl.executors.errors import ExecutorError
+        from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+        from parsl.executors.high_throughput.executor import DEFAULT_INTERCHANGE_LAUNCH_CMD, DEFAULT_LAUNCH_CMD
+        from parsl.providers import LocalProvider
+    except ImportError as error:
+        raise MissingExtra(f"the runner 'parsl' needs Parsl: pip install 'parman[parsl]' ({error})") from error
+    return SimpleNamespace(**locals())
+
+
+_HEARTBEAT, _LOST = 2, 10
+"""How often manager and interchange of our own executor tell that they are there, and when one is lost [s]."""
+_PERIOD = 1.0
+"""How often the watch looks at the blocks of workers [s]."""
+_FUTILE = 3
+"""After so many blocks that ended before a worker came, no more are waited for."""
+
+
+class ParslRunner(ConcurrentRunner):
+    """Runs calls through Parsl, on this machine or on clusters.
+
+    The `resources` of a task or job say where it runs: `{"parsl_executors": ["gpu"]}` names executors (by default
+    "all"), `{"parsl_resource_specification": {...}}` is what Parsl is told of a call.
+
+    Parameters
+    ----------
+    kernel
+        A configuration of Parsl: its kernel is started with the first call, and cleaned up when the block is left.
+        Since Parsl takes a configuration once only, a function that makes one serves for several blocks. Or a kernel
+        that runs: it stays. By default the kernel that was loaded with `parsl.load`, if there is one; else a
+        `HighThroughputExecutor` on this machine, whose files are temporary.
+    workers
+        How many calls Parsl is given at a time. By default the greatest number of workers that the configuration
+        allows; without a limit, where that has none. For the executor on this machine: how many worker processes it
+        has, by default the CPUs that this process may use.
+
+    Raises
+    ------
+    MissingExtra
+        Parsl is not installed.
+    """
+
+    def __init__(
+        self,
+        kernel: Config | DataFlowKernel | Callable[[], Config] | None = None,
+        *,
+        workers: int | None = None,
+    ) -> None:
+        self._workers = workers
+        self._broken: dict[tuple[str, ...], str] = {}
+        self._in_flight: dict[Call, tuple[str, ...]] = {}
+        self._label_queues: dict[tuple[str, ...], ReadyQueue] = {}
+        names = _names()
+        found = _loaded_kernel() if kernel is None else kernel
+        if isinstance(found, names.DataFlowKernel):
+            self._set_up(_traits_of(found.config), executor=_Kernel(found))
+        elif found is None:
+            count = workers or available_cpus()
+            self._set_up(Traits("machine", count), factory=partial(_OwnKernel, partial(_local_config, count), own=True))
+        elif isinstance(found, names.Config):
+            self._set_up(_traits_of(found), factory=partial(_OwnKernel, _Once(found)))
+        elif callable(found):
+            self._set_up(Traits("cluster"), factory=partial(_OwnKernel, found))
+        else:
+            raise WorkflowError(f"ParslRunner takes a configuration or a kernel of Parsl's, not {found!r}")
+
+    # --- what Parsl is given ---
+
+    def begin(self, journal: Journal) -> None:
+        self._broken.clear()
+        super().begin(journal)
+
+    def _queue_of(self, call: Call) -> ReadyQueue:
+        definition = call.closure.definition
+        if definition.waits and (self._aside is not None or definition.at_once is not None):
+            return super()._queue_of(call)
+        labels = _labels_of(call)
+        if not labels:
+            return self._queue
+        if labels not in self._label_queues:
+            self._label_queues[labels] = ReadyQueue(self._slots_of(labels))
+        return self._label_queues[labels]
+
+    def _slots_of(self, labels: tuple[str, ...]) -> float:
+        executors = self._kernel.dfk.executors
+        found = [executors[label] for label in labels if label in executors]
+        return self._workers or sum(map(_workers_of, found)) or math.inf
+
+    @property
+    def _kernel(self) -> _Kernel:
+        kernel = self.executor
+        assert isinstance(kernel, _Kernel)
+        return kernel
+
+    def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
+        labels = _labels_of(call)
+        with self._lock:
+            kernel = self._kernel
+            if labels in self._broken:
+                raise WorkerDied(self._broken[labels])
+            inner = kernel.run(function, argument, labels, _specification_of(call))
+        self._in_flight[call] = labels
+        inner.add_done_callback(lambda _: self._in_flight.pop(call, None))
+        kernel.watch(self)
+        return inner
+
+    def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
+        names = _names()
+        if isinstance(exception, names.ManagerLost | names.WorkerLost | names.ExecutorError | WorkerDied):
+            when = "was in flight when Parsl lost it" if in_flight else "can't run"
+            died = WorkerDied(f"{call} {when}: {safe_text(exception)}")
+            if not isinstance(exception, WorkerDied):
+                died.__cause__ = exception.with_traceback(None)
+            return died
+        return super().explain(call, exception, in_flight=in_flight)
+
+    # --- when nobody is left ---
+
+    def look(self, kernel: _Kernel) -> bool:
+        """Fail the calls that nobody is going to run; in the thread of the watch. Tell whether calls are in flight."""
+        for labels in set(self._in_flight.values()):
+            reasons = kernel.reasons_for_loss(labels)
+            if reasons is not None:
+                self.dispatcher.post(partial(self._lose, labels, reasons))
+        return bool(self._in_flight)
+
+    def _lose(self, labels: tuple[str, ...], reasons: str) -> None:
+        self._broken[labels] = reasons
+        lost = [call for call, others in list(self._in_flight.items()) if others == labels]
+        for call in lost:
+            queue = self._queue_of(call)
+            self._in_flight.pop(call, None)
+            call.fail(self.explain(call, WorkerDied(reasons)), None)
+            self._free_slot(queue)
+
+    # --- the end ---
+
+    def stop_running(self) -> None:
+        kernel = self._executor
+        super().stop_running()
+        if isinstance(kernel, _OwnKernel):
+            kernel.kill()
+
+
+def _labels_of(call: Call) -> tuple[str, ...]:
+    """Return the labels of the executors that a call may go to; none for all of them."""
+    labels = (call.closure.definition.options.resources or {}).get("parsl_executors", "all")
+    if labels == "all":
+        return ()
+    return (labels,) if isinstance(labels, str) else tuple(labels)
+
+
+def _specification_of(call: Call) -> Mapping[str, Any]:
+    found = (call.closure.definition.options.resources or {}).get("parsl_resource_specification", {})
+    return dict(found)
+
+
+# --- kernels ---
+
+
+class _Kernel(Executor):
+    """A kernel of Parsl's, as an executor."""
+
+    def __init__(self, dfk: DataFlowKernel) -> None:
+        self.dfk = dfk
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+        self._watch: threading.Thread | None = None
+        self._is_over = threading.Event()
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        argument: Any,
+        labels: tuple[str, ...] = (),
+        specification: Mapping[str, Any] | None = None,
+    ) -> Future[Any]:
+        """Give a call to Parsl."""
+        unknown = [label for label in labels if label not in self.dfk.executors]
+        if unknown:
+            known = ", ".join(label for label in self.dfk.executors if not label.startswith("_"))
+            raise WorkflowError(f"Parsl has no executor {unknown[0]!r}, but: {known}")
+        kwargs = {"parsl_resource_specification": dict(specification)} if specification else {}
+        future: Future[Any] = self.dfk.submit(function, (argument,), list(labels) or "all", False, None, kwargs)
+        return future
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Give a call to Parsl, as PEP 3148 has it."""
+        return self.run(partial(fn, *args[:-1], **kwargs) if kwargs or args[1:] else fn, *args[-1:])
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Look after it no more; it belongs to the user."""
+        self._is_over.set()
+
+    # --- the watch ---
+
+    def watch(self, runner: ParslRunner) -> None:
+        """See to it that somebody looks whether there is anybody left to run calls."""
+        with self._lock:
+            if self._watch is None or not self._watch.is_alive():
+                self._watch = threading.Thread(target=self._look, args=(runner,), name="parman-parsl", daemon=True)
+                self._watch.start()
+
+    def _look(self, runner: ParslRunner) -> None:
+        while not self._is_over.wait(_PERIOD):
+            try:
+                runner.look(self)
+            except Exception:
+                logger.exception("the watch over Parsl's blocks failed")
+                return
+
+    def reasons_for_loss(self, labels: tuple[str, ...]) -> str | None:
+        """Say why none of these executors will run anything any more; None if one may."""
+        executors = [self.dfk.executors[label] for label in labels or self.dfk.executors if not label.startswith("_")]
+        reasons = [self._reason_for_loss(executor) for executor in executors]
+        return None if None in reasons else "; ".join(str(reason) for reason in reasons)
+
+    def _reason_for_loss(self, executor: Any) -> str | None:
+        provider = getattr(executor, "provider", None)
+        if not isinstance(executor, _names().HighThroughputExecutor) or provider is None or executor.bad_state_is_set:
+            return None  # threads, workers that the user starts, or Parsl says it itself
+        if executor.connected_managers():
+            self._seen.add(executor.label)
+            return None
+        statuses = executor.status()
+        if not statuses or not all(status.terminal for status in statuses.values()):
+            return None
+        scales = self.dfk.config.strategy not in (None, "none") and provider.max_blocks > 0
+        if scales and (executor.label in self._seen or len(statuses) < _FUTILE):
+            return None
+        blocks = ", ".join(_described(number, status) for number, status in statuses.items())
+        return f"no workers are left in Parsl's executor {executor.label!r} ({blocks})"
+
+
+def _described(number: str, status: Any) -> str:
+    more = [status.state.name, *([status.message] if status.message else [])]
+    if status.exit_code is not None:
+        more.append(f"exit status {status.exit_code}")
+    return f"block {number}: {', '.join(more)}"
+
+
+class _OwnKernel(_Kernel):
+    """A kernel that the runner starts and cleans up."""
+
+    def __init__(self, make_config: Callable[[], Config], own: bool = False) -> None:
+        logging.getLogger("parsl").addHandler(logging.NullHandler())  # each failed call would be printed
+        config = make_config()
+        self._directory = config.run_dir if own else None
+        for executor in config.executors:
+            _find_programs(executor)
+        super().__init__(_names().DataFlowKernel(config))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Clean it up, and remove its temporary files."""
+        super().shutdown()
+        if not self.dfk.cleanup_called:
+            self.dfk.cleanup()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End it at once, in the background: its blocks may be on other machines."""
+        self._is_over.set()
+        try:
+            threading.Thread(target=self._kill, name="parman-parsl-end", daemon=True).start()
+        except RuntimeError:  # the interpreter ends, and takes no more threads
+            self._kill()
+
+    def _kill(self) -> None:
+        for executor in self.dfk.executors.values():
+            interchange = getattr(executor, "interchange_proc", None)
+            if interchange is not None:
+                interchange.kill()
+        try:
+            self.shutdown()
+        except Exception:
+            logger.debug("Parsl could not be cleaned up", exc_info=True)
+
+
+class _Once:
+    """A configuration, which Parsl takes once only."""
+
+    def __init__(self, config: Config) -> None:
+        self._config: Config | None = config
+
+    def __call__(self) -> Config:
+        config, self._config = self._config, None
+        if config is None:
+            raise WorkflowError(
+                "Parsl takes a configuration once only: for several blocks, give ParslRunner a function that makes one"
+            )
+        return config
+
+
+def _loaded_kernel() -> DataFlowKernel | None:
+    names = _names()
+    try:
+        return names.parsl.dfk()
+    except names.NoDataFlowKernelError:
+        return None
+
+
+# --- configurations ---
+
+_INTERCHANGE = """
+import os, runpy, sys, threading, time
+def follow(driver=os.getppid()):
+    while os.getppid() == driver:
+        time.sleep(1)
+    os._exit(1)
+os.setsid()
+threading.Thread(target=follow, daemon=True).start()
+sys.argv = ["interchange.py"]
+runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")
+"""
+"""Runs the interchange out of reach of a terminal's Ctrl-C, and ends it with the driver."""
+
+
+def _local_config(workers: int) -> Config:
+    """Return a configuration for worker processes on this machine that leaves nothing behind."""
+    names = _names()
+    executor = names.HighThroughputExecutor(
+        label="local",
+        address="127.0.0.1",
+        loopback_address="127.0.0.1",
+        max_workers_per_node=workers,
+        cores_per_worker=0.001,  # as many as were asked for, however many cores there are
+        heartbeat_period=_HEARTBEAT,
+        heartbeat_threshold=_LOST,
+        provider=names.LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+    )
+    return names.Config(
+        executors=[executor],
+        run_dir=tempfile.mkdtemp(prefix="parman-parsl-"),
+        strategy="none",
+        strategy_period=0.5,
+        usage_tracking=0,
+        initialize_logging=False,
+    )
+
+
+def _find_programs(executor: Any) -> None:
+    """See that an executor finds Parsl's programs, which it looks for on PATH."""
+    names = _names()
+    if not isinstance(executor, names.HighThroughputExecutor):
+        return
+    if executor.interchange_launch_cmd == names.DEFAULT_INTERCHANGE_LAUNCH_CMD:
+        executor.interchange_launch_cmd = [sys.executable, "-c", _INTERCHANGE]
+    program = "process_worker_pool.py"
+    if executor.launch_cmd == names.DEFAULT_LAUNCH_CMD and isinstance(executor.provider, names.LocalProvider):
+        pool = f"{sys.executable} -m parsl.executors.high_throughput.{program.removesuffix('.py')}"
+        executor.launch_cmd = names.DEFAULT_LAUNCH_CMD.replace(program, pool, 1)
+
+
+def _traits_of(config: Config) -> Traits:
+    """Tell where the workers of a configuration are, and how many there can be."""
+    names = _names()
+    executors = list(config.executors)
+    where: Where = "cluster"
+    if all(isinstance(executor, names.ThreadPoolExecutor) for executor in executors):
+        where = "inside"
+    elif all(isinstance(getattr(executor, "provider", None), names.LocalProvider) for executor in executors):
+        launchers = {type(executor.provider.launcher).__name__ for executor in executors}
+        where = "machine" if launchers <= {"SingleNodeLauncher", "SimpleLauncher"} else "cluster"
+    return Traits(where, sum(map(_workers_of, executors)))
+
+
+def _workers_of(executor: Any) -> float:
+    """Return how many calls an executor runs at a time at most; infinity if that is not known."""
+    if isinstance(executor, _names().ThreadPoolExecutor):
+        return executor.max_threads or math.inf
+    provider = getattr(executor, "provider", None)
+    per_node = getattr(executor, "max_workers_per_node", None)
+    if provider is None or per_node is None:
+        return math.inf
+    return float(provider.max_blocks * provider.nodes_per_block * per_node)
