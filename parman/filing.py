@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -13,7 +14,17 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["copy", "files_below", "format_sums", "parse_sums", "sha256", "write_whole"]
+__all__ = [
+    "copy",
+    "escaped",
+    "files_below",
+    "format_sums",
+    "parse_sums",
+    "read_whole",
+    "sha256",
+    "unescaped",
+    "write_whole",
+]
 
 _SETTLED = 2.0
 """How old the last change of a file has to be, so that its time tells it from the next one [s]."""
@@ -23,6 +34,28 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 _sums: dict[tuple[int, ...], str] = {}
+
+
+def read_whole(path: Path, follow: bool = False) -> bytes:
+    """Read a file that is kept with a job; a link is only followed on demand.
+
+    Raises
+    ------
+    OSError
+        With the name of the file: it is not there, can't be read, or is no file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would have us wait for somebody who writes to it
+    try:
+        descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:
+            raise OSError(errno.ELOOP, "a link, where a file has to be", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no file", str(path))
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read()
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
@@ -35,7 +68,8 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        temporary.unlink(missing_ok=True)  # what is there may be a link
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
@@ -65,6 +99,7 @@ def copy(source: Path, target: Path) -> None:
 def _copy_file(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.new")
     try:
+        temporary.unlink(missing_ok=True)  # what is there may be a link
         shutil.copy2(source, temporary)
         temporary.rename(target)
     except OSError as error:
@@ -72,22 +107,25 @@ def _copy_file(source: Path, target: Path) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(target)) from error
 
 
-def files_below(path: Path) -> Iterator[Path]:
+def files_below(path: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
     """Yield the files of a directory and its subdirectories, sorted; a file is by itself.
 
     Raises
     ------
     OSError
-        There is no such file or directory, or something there is neither.
+        There is no such file or directory, something there is neither, or a link leads to a directory around it.
     """
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        here = (found.st_dev, found.st_ino)
+        if here in above:
+            raise OSError(errno.ELOOP, "a link to a directory in which it is", str(path))
         for entry in sorted(path.iterdir()):
-            yield from files_below(entry)
-    elif stat.S_ISREG(mode):
+            yield from files_below(entry, above | {here})
+    elif stat.S_ISREG(found.st_mode):
         yield path
     else:
-        raise OSError(None, "neither a file nor a directory", str(path))
+        raise OSError(errno.EINVAL, "neither a file nor a directory", str(path))
 
 
 def sha256(path: Path) -> str:
@@ -116,8 +154,8 @@ def format_sums(sums: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _line(path: str, found: str) -> bytes:
-    escaped = "".join(_ESCAPES.get(character, character) for character in path)
-    return os.fsencode(f"{chr(92) if escaped != path else ''}{found}  {escaped}\n")
+    written = escaped(path)
+    return os.fsencode(f"{chr(92) if written != path else ''}{found}  {written}\n")
 
 
 def parse_sums(content: bytes) -> dict[str, str]:
@@ -132,12 +170,18 @@ def parse_sums(content: bytes) -> dict[str, str]:
     for line in os.fsdecode(content).split("\n"):
         match = re.fullmatch(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)", line, re.DOTALL)
         if match is not None:
-            escaped, digits, path = match.groups()
-            found[_unescaped(path) if escaped else path] = digits.lower()
+            is_escaped, digits, path = match.groups()
+            found[unescaped(path) if is_escaped else path] = digits.lower()
         elif line.strip():
             raise ValueError(f"{line!r} is no sum and path")
     return found
 
 
-def _unescaped(path: str) -> str:
+def escaped(path: str) -> str:
+    """Return a path as it is written into a line of a file."""
+    return "".join(_ESCAPES.get(character, character) for character in path)
+
+
+def unescaped(path: str) -> str:
+    """Return the path that was written so."""
     return re.sub(r"\\.", lambda match: _UNESCAPES.get(match[0], match[0]), path)

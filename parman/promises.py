@@ -196,14 +196,14 @@ class Promise(DispatchedFuture[Any]):
     def _may_cancel(self) -> bool:
         return self._origin.may_cancel(self)
 
-    def cancel_with_causes(self) -> bool:
+    def cancel_with_causes(self, end: bool = True) -> bool:
         """Cancel as `cancel` does, and what the call would have used and no other call needs.
 
-        A call that has started can't be cancelled; one that only waits is asked to end.
+        A call that has started can't be cancelled; one that only waits is asked to end, if so told.
         """
         self._origin.cancels_causes = True
         cancelled = self.cancel()
-        if not cancelled:
+        if end and not cancelled:
             self._origin.end()
         return cancelled
 

@@ -28,7 +28,7 @@ from .runners.base import Runner
 if TYPE_CHECKING:
     from .jobs.settings import JobSettings
 
-__all__ = ["Workflow", "share", "workflow"]
+__all__ = ["Workflow", "drop_open_blocks", "share", "workflow"]
 
 T = TypeVar("T")
 
@@ -104,6 +104,7 @@ class Workflow:
         self._state = "new"
         self._main_thread = False
         self._interrupted = False
+        self._is_hurried = False
         self.enclosing: frozenset[object] = frozenset()
         self._pid = os.getpid()
 
@@ -284,6 +285,7 @@ class Workflow:
         self._note_failures(cause)
 
     def _end_interrupted(self, cause: BaseException) -> None:
+        self._is_hurried = True
         if self._interrupted:
             return  # the second Ctrl-C: at once
         self._interrupted = True
@@ -292,6 +294,7 @@ class Workflow:
         if not self._journal.wait(_PATIENCE):
             logger.warning("%d calls could not be ended in time", len(self._journal.pending()))
         self._note_failures(cause)
+        self._is_hurried = False  # a second Ctrl-C does not come to this point
 
     def _note_failures(self, cause: BaseException) -> None:
         self._journal.log_counts()
@@ -303,7 +306,8 @@ class Workflow:
         _open_blocks.discard(self)
         if self._interrupted:
             self.runner.interrupt(self._journal)  # the first time may have been cut off; a shutdown would wait
-            self.runner.wait_for_end()
+            if not self._is_hurried:
+                self.runner.wait_for_end()
         elif self._owns_runner and self._runner is not None:
             self._runner.shutdown()
 
@@ -335,7 +339,8 @@ os.register_at_fork(after_in_child=_open_blocks.clear)  # a child has none of th
 
 
 @atexit.register
-def _drop_open_blocks() -> None:
+def drop_open_blocks() -> None:
+    """Give up all blocks that were not left, since the interpreter ends."""
     deadline = time.monotonic() + 1
     for block in list(_open_blocks):
         block.drop(deadline)

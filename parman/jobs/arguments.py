@@ -44,7 +44,7 @@ class Arguments:
             Something in them has no form in JSON.
         """
         home = self._home
-        tree = map_leaves(lambda leaf: home.inward(leaf) if isinstance(leaf, Path) else leaf, self._kwargs)
+        tree = map_leaves(lambda leaf: str(home.inward(leaf)) if isinstance(leaf, Path) else leaf, self._kwargs)
         try:
             return jsonable(tree)
         except NotJson as error:
@@ -68,7 +68,7 @@ class Arguments:
             if isinstance(leaf, Path):
                 try:
                     yield from files_below(self._home.source(leaf))
-                except FileNotFoundError:
+                except (FileNotFoundError, ValueError):  # or no path at all, such as one with a null character
                     raise JobError(
                         f"the job {self._home.locator}: there is no file {str(leaf)!r}, which is its argument "
                         f"{_place(steps)}"

@@ -14,6 +14,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,6 +24,7 @@ from cattrs.preconf.json import make_converter
 from ..annotations import alternatives, describe
 from ..checks import checker_for
 from ..errors import JobError
+from ..filing import read_whole
 from ..nodes import kind_of
 from ..paths import Attr, Index, Key, format_path, short_repr
 from ..paths import Path as TreePath
@@ -36,6 +38,8 @@ _MOST = 100_000
 """The largest array that is written as numbers [items]."""
 _DEEPEST = 100
 """How deep arguments may be nested."""
+_LONGEST = 10_000
+"""The longest integer that is written; more than about 14,000 are not read again [bits]."""
 
 
 class NotJson(Exception):
@@ -51,7 +55,7 @@ class NotJson(Exception):
 
 
 def jsonable(value: Any, path: TreePath = ()) -> Any:
-    """Return an argument as JSON has it; paths become texts.
+    """Return an argument as JSON has it; the paths of files in it are texts already.
 
     Raises
     ------
@@ -62,8 +66,10 @@ def jsonable(value: Any, path: TreePath = ()) -> Any:
         raise NotJson(path, "is nested too deeply, or holds itself")
     if value is None or (isinstance(value, bool | str) and type(value) in (bool, str)):
         return _checked_text(value, path) if isinstance(value, str) else value
-    if isinstance(value, PurePath):
-        return _checked_text(os.fspath(value), path)
+    if isinstance(value, Enum):
+        return jsonable(value.value, path)
+    if isinstance(value, Path):
+        raise NotJson(path, f"is the path {str(value)!r} where no files are looked for: pass it in a list or dict")
     if isinstance(value, int | float) and type(value) in (int, float):
         return _checked_number(value, path)
     if isinstance(value, Mapping):
@@ -87,6 +93,8 @@ def _checked_text(text: str, path: TreePath) -> str:
 
 
 def _checked_number(number: float, path: TreePath) -> float:
+    if isinstance(number, int) and number.bit_length() > _LONGEST:
+        raise NotJson(path, f"is an integer of {number.bit_length()} bits, and at most {_LONGEST} are written")
     if isinstance(number, float) and not math.isfinite(number):
         raise NotJson(path, f"is {number}, which JSON does not have")
     return number
@@ -117,6 +125,8 @@ def _record(value: Any, path: TreePath) -> Any:
 
 
 def _other(value: Any, path: TreePath) -> Any:
+    if isinstance(value, bytes):  # cattrs would write them in base 85, as no script expects
+        return _refuse(value, path)
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray):
         return _array(value, path)
@@ -158,8 +168,8 @@ def same_json(one: Any, other: Any) -> bool:
 # --- files ---
 
 
-def load_json(path: Path) -> Any:
-    """Read a JSON file.
+def load_json(path: Path, follow: bool = False) -> Any:
+    """Read a JSON file; a link is only followed on demand.
 
     Raises
     ------
@@ -173,21 +183,37 @@ def load_json(path: Path) -> Any:
             "let the script write big data to a file of its own, and its path into the result"
         )
     try:
-        return json.loads(path.read_bytes().decode(), parse_constant=_no_constant)
+        text = read_whole(path, follow).decode()
+        content = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_without_doubles)
+        if "\\u" in text:  # the only way to write half of a character
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except UnicodeDecodeError as error:
         raise JobError(f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}") from None
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise JobError(f"{path} is no valid JSON: {half!r} is half of a character, without the other half") from None
     except json.JSONDecodeError as error:
         raise JobError(f"{path} is no valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise JobError(f"{path} is no valid JSON: {error}") from None
 
 
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object has the key {double!r} twice")
+    return found
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number there; write null, or a text")
 
 
-def load_result(path: Path, form: Form) -> Any:
-    """Read a result, which is to have this form.
+def load_result(path: Path, form: Form, top: Path) -> Any:
+    """Read a result, which is to have this form; it may be a link to a file in the results root.
 
     Returns
     -------
@@ -198,7 +224,9 @@ def load_result(path: Path, form: Form) -> Any:
     JobError
         It is no JSON, or does not fit; the message names the file, the place and both types.
     """
-    content = load_json(path)
+    if not Path(os.path.realpath(path)).is_relative_to(top):
+        raise JobError(f"{path} is a link to a place outside of the results root")
+    content = load_json(path, follow=True)
     try:
         return _fitted(form, content, ())
     except Misfit as misfit:
@@ -300,12 +328,14 @@ def _made(cls: type, fields: dict[str, Any], value: Any, path: TreePath) -> Any:
 def _leaf(declared: Any, value: Any, path: TreePath) -> Any:
     if declared is Any:
         return value
-    for alternative in alternatives(declared) or [declared]:
+    choices = list(alternatives(declared) or [declared])
+    for alternative in choices:
         try:
             return _converter().structure(value, alternative)
         except Exception:  # of whatever kind: cattrs hands on what classes raise
             continue
-    if checker_for(declared).find(value) is None:  # a type that is unknown to the converter
+    unknown = [choice for choice in choices if choice not in (*_STRICT, PurePath, Path)]
+    if any(checker_for(choice).find(value) is None for choice in unknown):  # a type that the converter does not know
         return value
     raise Misfit(path, describe(declared), value)
 
@@ -318,7 +348,8 @@ def _converter() -> cattrs.Converter:
     converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
     for cls, accepts in _STRICT.items():
         converter.register_structure_hook(cls, functools.partial(_strictly, accepts))
-    converter.register_structure_hook(PurePath, _as_path)
+    for cls in (PurePath, Path):  # there is one of cattrs for `Path` itself
+        converter.register_structure_hook(cls, _as_path)
     converter.register_unstructure_hook(PurePath, os.fspath)
     converter.register_structure_hook_func(_is_numpy, _as_numpy)
     return converter
@@ -350,6 +381,7 @@ def _strictly(accepts: Callable[[Any], Any], value: Any, cls: Any) -> Any:
 def _as_path(value: Any, cls: Any) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise TypeError
+    os.fsencode(value)
     return Path(value)
 
 
@@ -368,6 +400,6 @@ def _as_numpy(value: Any, cls: Any) -> Any:
             raise TypeError
         return origin(value)
     array = np.asarray(value)
-    if array.dtype == object:
+    if array.dtype == object or isinstance(value, str):
         raise TypeError
     return array

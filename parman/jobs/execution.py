@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,7 +89,7 @@ class Execution:
         return Findings(self._record, self._arguments, self._plan.template)
 
     def _load(self) -> Any:
-        return named(load_result(self._record.result, self._form), self._home)
+        return named(load_result(self._record.result, self._form, self._home.top), self._home)
 
     def _settle(self) -> Any:
         self._check_surroundings()
@@ -105,7 +106,13 @@ class Execution:
     # --- the directory ---
 
     def _check_surroundings(self) -> None:
-        """Refuse a job inside of the directory of another one, with which it would be removed."""
+        """Refuse a job inside of the directory of another one, with which it would be removed, or of its template."""
+        template = self._plan.template.path
+        if self._home.path.is_relative_to(os.path.realpath(template)):
+            raise JobError(
+                f"the job {self._home.locator} would be kept inside of its template {template}, all of which is copied "
+                "for each job: choose another results root"
+            )
         for parent in list(self._home.locator.parents)[:-1]:
             if Record(self._plan.staging.home(parent)).kwargs.exists():
                 raise JobError(f"the job {self._home.locator} would be inside of the directory of the job {parent}")
@@ -122,8 +129,8 @@ class Execution:
 
     def _tell_of_holder(self, holder: str) -> None:
         status = self._record.read_status()
-        if status.directory is not None:
-            status = Record(status.directory).read_status()
+        if status.directory is not None and (work := self._plan.staging.reopen(self._home, status.directory)):
+            status = Record(work.path).read_status()
         is_running = status.script is not None and status.exit is None
         what = f"its script {status.script!r} is still running" if is_running else "another driver is at it"
         logger.warning("waiting for the job %s: %s (%s)", self._home.locator, what, holder)
@@ -163,6 +170,7 @@ class Execution:
         if not self._plan.template.can_resume:
             self._refuse_unfinished(found.state)
         self._heed_template(found)
+        self._complete(found)
         return run.resume(lock)
 
     def _refuse(self, text: str) -> NoReturn:

@@ -19,6 +19,7 @@ import logging
 import os
 import socket
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
+        _locks.add(self)
 
     @property
     def descriptor(self) -> int | None:
@@ -80,7 +82,7 @@ class Lock:
     def try_to_take(self) -> bool:
         """Take the lock if nobody else holds it."""
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             try:
                 if not self._lock(descriptor):
                     os.close(descriptor)
@@ -92,6 +94,17 @@ class Lock:
             except BaseException:
                 os.close(descriptor)
                 raise
+            os.close(descriptor)
+
+    def is_held(self) -> bool:
+        """Tell whether somebody holds the lock, and change nothing: not the file, nor whether it is there."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not self._lock(descriptor)
+        finally:
             os.close(descriptor)
 
     def _lock(self, descriptor: int) -> bool:
@@ -142,6 +155,17 @@ class Lock:
         if descriptor is not None:
             os.close(descriptor)
 
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _leave_all() -> None:
+    """Hold no locks in a copy of this process, such as a worker, which may outlive it."""
+    for lock in list(_locks):
+        lock.leave()
+
+
+os.register_at_fork(after_in_child=_leave_all)
 
 _warned: set[int] = set()
 

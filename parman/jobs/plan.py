@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from ..errors import JobError, TemplateError
 from ..markers import is_pending
 from ..staging.base import Place, Staging, check_locator
 from ..trees import map_leaves
@@ -58,6 +59,12 @@ class JobPlan:
         """Return the directory of a job."""
         return Place(self.staging, locator, self.here)
 
+    def _named(self, path: Path, place: Place) -> Path:
+        try:
+            return place.outward(path)
+        except JobError as error:
+            raise TemplateError(f"{self.template.path / 'jobinfo.py'}: mock() returns {str(path)!r}: {error}") from None
+
     @cached_property
     def mock(self) -> Callable[..., Any]:
         """The template's mock, with the parameters and the paths of a job."""
@@ -67,7 +74,7 @@ class JobPlan:
             if is_pending(locator):
                 return result
             place = self.place(check_locator(locator))
-            return map_leaves(lambda leaf: place.outward(leaf) if isinstance(leaf, Path) else leaf, result)
+            return map_leaves(lambda leaf: self._named(leaf, place) if isinstance(leaf, Path) else leaf, result)
 
         mock.__signature__ = self.template.signature  # type: ignore[attr-defined]
         return mock

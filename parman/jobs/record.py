@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..filing import format_sums, parse_sums, write_whole
+from ..filing import escaped, format_sums, parse_sums, read_whole, unescaped, write_whole
 from .locking import Lock
 
 __all__ = ["RESERVED", "Record", "State", "Status"]
@@ -101,7 +101,7 @@ class Record:
         has_result = self.result.exists()
         if not self.kwargs.exists():
             return State.BROKEN if has_result else State.NEW
-        if not self.status.exists():  # made by a version without it
+        if not self._has_status():  # made by a version without it
             return State.FINISHED if has_result else State.UNFINISHED
         status = self.read_status()
         if status.script is None:
@@ -110,18 +110,24 @@ class Record:
             return State.UNFINISHED
         return State.FINISHED if status.exit == 0 and has_result else State.FAILED
 
+    def _has_status(self) -> bool:
+        try:
+            return bool(read_whole(self.status).strip())
+        except FileNotFoundError:
+            return False
+
     def read_status(self) -> Status:
         """Read the status file; a line that was cut off counts as far as it goes."""
         status = Status()
         try:
-            text = os.fsdecode(self.status.read_bytes())
+            text = os.fsdecode(read_whole(self.status))
         except FileNotFoundError:
             return status
         for line in text.split("\n"):
             word, _, rest = line.partition(" ")
             _, _, said = rest.partition(" ")
             if word == "prepared":
-                status = Status(Path(said.removeprefix("in ")) if said else None)
+                status = Status(Path(unescaped(said.removeprefix("in "))) if said else None)
             elif word == "exited" and re.fullmatch(r"\d+", said):
                 status = status._replace(exit=int(said))
             elif word:
@@ -130,11 +136,11 @@ class Record:
 
     def write_prepared(self, directory: Path | None = None) -> None:
         """Note that the script has not run yet, and where it will if not in this directory."""
-        write_whole(self.status, _line("prepared", "" if directory is None else f"in {directory}"))
+        write_whole(self.status, _line("prepared", "" if directory is None else f"in {escaped(str(directory))}"))
 
     def write_failed(self, status: Status) -> None:
         """Note that the script has failed elsewhere."""
-        lines = [_line("prepared", f"in {status.directory}"), _line("started", str(status.script))]
+        lines = [_line("prepared", f"in {escaped(str(status.directory))}"), _line("started", str(status.script))]
         if status.exit is not None:
             lines.append(_line("exited", str(status.exit)))
         write_whole(self.status, b"".join(lines))
@@ -159,7 +165,7 @@ class Record:
             It is no such file.
         """
         try:
-            return parse_sums(path.read_bytes())
+            return parse_sums(read_whole(path))
         except FileNotFoundError:
             return None
 
@@ -168,13 +174,15 @@ class Record:
         write_whole(path, format_sums(sums.items()))
 
 
-RESERVED = frozenset(path.name for path in vars(Record(Path())).values() if path.name not in ("", "jobinfo.py", "result.extra"))
+RESERVED = frozenset(
+    path.name for path in vars(Record(Path())).values() if path.name not in ("", "jobinfo.py", "result.extra")
+)
 """Files that a call makes, and that a template can't bring along."""
 
 
 def _line(word: str, said: str) -> bytes:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return os.fsencode(f"{word} {now} {said}".rstrip() + "\n")
+    return os.fsencode(f"{word} {now}{' ' if said else ''}{said}\n")
 
 
 def _quoted(value: str) -> str:

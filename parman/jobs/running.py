@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import Interrupted, JobError, JobFailed
-from ..filing import sha256, write_whole
+from ..filing import read_whole, sha256, write_whole
 from ..staging.base import Place, WorkDirectory
 from ..staging.paths import globalize
 from ..stopping import Stop
@@ -71,15 +71,39 @@ class Run:
         directory = self._kept.read_status().directory or self._home.path
         work = self._plan.staging.reopen(self._home, directory)
         if work is None:
-            raise JobError(f"the job {self._home.locator} can't go on, since {directory} is not there any more")
+            raise JobError(
+                f"the job {self._home.locator} can't go on in {directory}, where it ran: that is not there any more, "
+                "or not for this staging. To run it from the start, remove it with "
+                f"'parman-clean-results {self._plan.staging.root}'"
+            )
         return self._go_on(work, lock)
 
     def _go_on(self, work: WorkDirectory, lock: Lock) -> Any:
         record = Record(work.path)
-        if record.result.exists():
-            record.result.replace(record.old_result)
+        if self._has_failed_with_result(record):
+            self._set_result_aside(record)
+        record.write_environment(self._variables(work))
+        if not same_json(load_json(record.kwargs), self._arguments.json):  # the user said that it holds all the same
+            write_whole(record.kwargs, dump(self._arguments.json))
         logger.warning("the job %s was started before, and goes on in %s", self._home.locator, work.path)
         return self._see_through(work, lock)
+
+    @staticmethod
+    def _has_failed_with_result(record: Record) -> bool:
+        """Tell whether the result was there when the script failed.
+
+        One that came later, or of a script that was not seen to end, may be the work of a job in a queue, which goes on
+        while nobody waits for it.
+        """
+        if record.read_status().exit is None or not record.result.exists():
+            return False
+        return record.result.stat().st_mtime_ns <= record.status.stat().st_mtime_ns
+
+    @staticmethod
+    def _set_result_aside(record: Record) -> None:
+        """See to it that what is there at the end is the result of this run."""
+        if os.path.lexists(record.result):
+            record.result.replace(record.old_result)
 
     def _left_behind(self) -> WorkDirectory | None:
         """Return the directory of a driver that was killed, if the script has ended well there, or can go on there."""
@@ -114,15 +138,18 @@ class Run:
     def _prepare(self, work: WorkDirectory, record: Record) -> None:
         """Write all that the script needs; `kwargs.json` when it is known that the script has not run."""
         template, arguments = self._plan.template, self._arguments
-        sums = arguments.sums
+        sums, content = arguments.sums, dump(arguments.json)
+        self._set_result_aside(record)
         arguments.bring(work)
+        for name, _ in template.files():
+            work.found(Path(name).parent)
         template.copy(work.path)
         record.write_sums(record.template_sums, {name: sha256(work.path / name) for name, _ in template.files()})
         record.write_environment(self._variables(work))
         if not work.is_home:
             self._kept.write_prepared(work.path)
         record.write_prepared()
-        write_whole(record.kwargs, dump(arguments.json))
+        write_whole(record.kwargs, content)
         record.write_sums(record.sums, sums)
 
     def _variables(self, work: WorkDirectory) -> dict[str, str]:
@@ -134,12 +161,18 @@ class Run:
         environment = {**os.environ, **self._variables(work)}
         if self._stop.is_asked():
             raise Interrupted(f"the job {self._home.locator} was told to end before its script started")
-        status = Script(record, self._script, environment, self._stop).run(lock.descriptor, append)
+        script = Script(record, self._script, environment, self._stop)
+        try:
+            status = script.run(lock.descriptor, append)
+        finally:
+            if script.is_running:  # after a second Ctrl-C: it has the lock until it has ended
+                lock.leave()
         if record.state() is State.FINISHED:
             return
         if self._stop.is_asked():
             raise Interrupted(f"the job {self._home.locator} was told to end while its script ran")
         said = record.read_status()
+        status = status if said.exit is None else said.exit
         if said.script is None or (said.exit is None and status >= 0):
             raise JobError(
                 f"the job {self._home.locator}: {record.status} could not be written. {_quoted(record, self._script)}"
@@ -155,12 +188,13 @@ class Run:
 
     def _fail(self, work: WorkDirectory, record: Record, status: int) -> NoReturn:
         locator, script = self._home.locator, self._script
-        what = f"ended with {_how(status)}" if status else f"ended well, but left no {record.result.name}"
+        what = _how(status) if status else f"ended well, but left no {record.result.name}"
+        state = self._kept.state().name.lower()
         where = "" if work.is_home else f"It ran in {work.path}, which is kept. "
         raise JobFailed(
             f"the job {locator} failed: its script {script!r} {what}. {where}{_quoted(record, script)}\n"
             f"All of it: {record.errors(script)} and {record.output(script)}. When the cause is mended, "
-            f"'parman-clean-results {self._plan.staging.root}' or JobSettings(rerun={{'failed'}}) lets it run again.",
+            f"'parman-clean-results {self._plan.staging.root}' or JobSettings(rerun={{{state!r}}}) lets it run again.",
             str(locator),
             script,
             status or None,
@@ -171,7 +205,7 @@ class Run:
 
     def _collect(self, work: WorkDirectory, record: Record) -> Any:
         """Read the result, and bring all that belongs to it to where results are kept; the result comes last."""
-        tree = load_result(record.result, self._form)
+        tree = load_result(record.result, self._form, work.top)
         result = globalize(tree, work)
         extra = self._extra(work, record)
         if not work.is_home:
@@ -183,13 +217,14 @@ class Run:
         if not record.extra.exists():
             return []
         found = []
-        for line in os.fsdecode(record.extra.read_bytes()).split("\n"):
+        for line in os.fsdecode(read_whole(record.extra)).split("\n"):
             name = line.strip()
             if name and not name.startswith("#"):
                 path = work.found(Path(name))
-                if not path.resolve().is_relative_to(work.path) or not path.exists():
+                if not Path(os.path.realpath(path)).is_relative_to(work.path) or not path.exists():
                     why = "is not there" if not path.exists() else "is outside of the job's directory"
                     raise JobError(f"the job {self._home.locator}: {record.extra} names {name!r}, which {why}")
+                work.check_links(path)
                 found.append(path)
         return [*found, record.extra]
 
@@ -202,16 +237,23 @@ class Run:
     def _store(self, work: WorkDirectory, paths: list[Path]) -> None:
         for path in paths:
             if path.exists():
-                work.store(path, work.home / path.relative_to(work.path))
+                relative = path.relative_to(work.path)
+                self._home.found(relative.parent)
+                work.store(path, work.home / relative)
 
 
 def _how(status: int) -> str:
-    number = -status if status < 0 else status - 128
+    if status < 0:
+        return f"was killed ({_signal(-status)}), together with the shell that watches it"
+    stands_for = f", which stands for {_signal(status - 128)}" if status > 128 else ""
+    return f"ended with exit status {status}{stands_for}"
+
+
+def _signal(number: int) -> str:
     try:
-        name = signal.Signals(number).name
+        return signal.Signals(number).name
     except ValueError:
-        return f"exit status {status}"
-    return f"exit status {128 + number}, which stands for {name}"
+        return f"signal {number}"
 
 
 def _quoted(record: Record, script: str) -> str:

@@ -94,9 +94,13 @@ class JobSchema(Schema):
         """Yield what does not fit the types that the template's function `parameters` returns."""
         if self._plan.template.parameters is None:
             return
+        declared = self._plan.template.signature.parameters.values()
+        defaults = {
+            parameter.name: parameter.default for parameter in declared if parameter.default is not parameter.empty
+        }
         given = {name: value for name, value in arguments.items() if name != "locator"}
         try:
-            types = self._plan.template.parameters(**given)
+            types = self._plan.template.parameters(**defaults | given)
         except FutureUseError:
             return  # it needs a value that is still to come
         except Exception as error:
@@ -140,7 +144,14 @@ class JobSchema(Schema):
 
 
 def _without_futures(value: Any) -> Any:
-    return map_leaves(lambda leaf: None if isinstance(leaf, Future | StandIn) else leaf, value)
+    """Return a tree without what is still to come, and with texts for paths."""
+    return map_leaves(_plain, value)
+
+
+def _plain(leaf: Any) -> Any:
+    if isinstance(leaf, Path):
+        return str(leaf)
+    return None if isinstance(leaf, Future | StandIn) else leaf
 
 
 # --- the types of a mock's leaves ---

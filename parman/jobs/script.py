@@ -8,7 +8,10 @@
 The shell outlives a driver that is killed: it still writes down how the script ended, so that no finished job runs
 twice. A terminal's Ctrl-C does not reach the group; it is ended by the driver, with SIGTERM and a little later with
 SIGKILL. The shell survives the SIGTERM, since the status of a script that was told to end is not that of a failure:
-it is only written down if the script ended well all the same.
+it is only written down if the script ended well all the same. Else the shell ends by that signal, too, by which it is
+seen that nothing is missing in the status file.
+
+When the shell alone is killed, nobody would know any more how the script ended, nor that it has: it is killed, too.
 
 A process is not reaped before the last signal to its group, under a lock: until then nobody else can have its number.
 """
@@ -17,28 +20,33 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ..errors import Interrupted
 from ..stopping import Stop
+from ..workflows import drop_open_blocks
 from .record import Record
 
 __all__ = ["Script"]
 
 _SHELL = """\
-trap 'told=1' HUP INT TERM
+for signal in HUP INT TERM; do trap "told=$signal" "$signal"; done
+obey() { trap - "$told"; kill -s "$told" "$$"; exit 143; }
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
-printf 'started %s %s\\n' "$(now)" "$1" >>"$2" || exit 125
+started=$(now)
+if [ -n "$told" ]; then obey; fi
+printf 'started %s %s\\n' "$started" "$1" >>"$2" || exit 125
 "./$1"
 status=$?
-if [ -n "$told" ] && [ "$status" -ne 0 ]; then exit "$status"; fi
+if [ -n "$told" ] && [ "$status" -ne 0 ]; then obey; fi
+rm -f ".$2.new"
 cat "$2" >".$2.new" && printf 'exited %s %s\\n' "$(now)" "$status" >>".$2.new" && {
     sync "$3" ".$2.new" 2>/dev/null
     mv ".$2.new" "$2"
@@ -49,7 +57,8 @@ exit "$status"
 _GRACE = 1.0
 """How long a script may take to end after SIGTERM, before SIGKILL [s]. Leaving a block after Ctrl-C waits for it."""
 
-_scripts: weakref.WeakSet[Script] = weakref.WeakSet()
+_running: set[Script] = set()
+_end = Stop()
 
 
 class Script:
@@ -126,15 +135,24 @@ class Script:
             pass
 
     def _run(self, lock: int | None, append: bool) -> int:
-        process = self._start(lock, "ab" if append else "wb")
-        _scripts.add(self)
-        self._stop.on_ask(self.end)
+        _running.add(self)  # before it is started, so that the end of the interpreter can't miss it
         try:
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            process = self._start(lock, "ab" if append else "wb")
+            self._stop.on_ask(self.end)
+            return self._see_off(process)
         finally:
             self._stop.forget(self.end)
+            _running.discard(self)
+
+    def _see_off(self, process: subprocess.Popen[bytes]) -> int:
+        was_killed = False
+        try:
+            ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            was_killed = ended is not None and ended.si_code != os.CLD_EXITED
+        except ChildProcessError:  # somebody else in this process has reaped it; the status file says how it ended
+            pass
         with self._lock:
-            if self._is_ending:  # its children have had their time, too
+            if self._is_ending or was_killed:  # its children have had their time, or nobody watches them any more
                 _signal_group(process.pid, signal.SIGKILL)
             self._is_over = True
             return process.wait()
@@ -142,8 +160,11 @@ class Script:
     def _start(self, lock: int | None, mode: str) -> subprocess.Popen[bytes]:
         record = self._record
         command = ["/bin/sh", "-c", _SHELL, "parman-job", self._name, record.status.name, record.result.name]
+        for path in (record.output(self._name), record.errors(self._name)):
+            if path.is_symlink():  # it may lead anywhere
+                path.unlink()
         with record.output(self._name).open(mode) as output, record.errors(self._name).open(mode) as errors, self._lock:
-            if self._is_ending:
+            if self._is_ending or _end.is_asked():
                 raise Interrupted(f"the script {self._name!r} was told to end before it started")
             self._process = subprocess.Popen(
                 command,
@@ -167,7 +188,10 @@ class Script:
                 _signal_group(self._process.pid, signal.SIGTERM)
         timer = threading.Timer(_GRACE, self.kill)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # the interpreter ends, and takes no more threads: what is left is killed there
+            pass
 
     def kill(self) -> None:
         """Kill the script and what it has started."""
@@ -176,9 +200,14 @@ class Script:
                 _signal_group(self._process.pid, signal.SIGKILL)
 
     @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self._is_over
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended, as far as is known here."""
+        return self._process is not None and not self._is_over
+
+    def give_up(self) -> None:
+        """End it, and let its job know that it was told to end."""
+        self._stop.ask()
+        self.end()
 
 
 def _signal_group(number: int, what: signal.Signals) -> None:
@@ -190,29 +219,32 @@ def _signal_group(number: int, what: signal.Signals) -> None:
 
 @atexit.register
 def _end_all() -> None:
-    """End all scripts with the interpreter."""
-    scripts = [script for script in _scripts if not script.is_over]
+    """End all scripts with the interpreter, and start no more."""
+    drop_open_blocks()
+    _end.ask()
+    scripts = list(_running)
     for script in scripts:
-        script.end()
+        script.give_up()
     deadline = time.monotonic() + _GRACE
-    while time.monotonic() < deadline and not all(script.is_over for script in scripts):
+    while time.monotonic() < deadline and any(script.is_running for script in scripts):
         time.sleep(0.01)
     for script in scripts:
         script.kill()
 
 
-os.register_at_fork(after_in_child=_scripts.clear)
+os.register_at_fork(after_in_child=_running.clear)
 
 
 def tail(path: Path, size: int = 2000) -> str:
-    """Return the end of a text file, from the beginning of a line on."""
+    """Return the end of a text file, from the beginning of a line on, without what would upset a terminal."""
     try:
         with path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - size))
             content = stream.read(size)
     except OSError:
         return ""
-    text = content.decode(errors="replace")
+    text = re.sub(r"\r\n?", "\n", content.decode(errors="replace"))
+    text = "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
     if len(content) == size and "\n" in text[:-1]:
         text = text.partition("\n")[2]
     return text.strip("\n")

@@ -52,10 +52,19 @@ def _as_environment(env: Mapping[str, Any] | None) -> dict[str, str]:
             raise ArgumentError(
                 f"JobSettings(env=...): the value of {name} is a text, a number or a path, not {value!r}"
             )
-        found[name] = str(value)
-        if "\0" in found[name]:
-            raise ArgumentError(f"JobSettings(env=...): the value of {name} holds a null character")
+        found[name] = _as_text(name, value)
     return found
+
+
+def _as_text(name: str, value: str | int | float | os.PathLike[str]) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    if "\0" in text:
+        raise ArgumentError(f"JobSettings(env=...): the value of {name} holds a null character")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ArgumentError(f"JobSettings(env=...): the value of {name} is {text!r}, which is not UTF-8") from None
+    return text
 
 
 def _as_rerun(rerun: Collection[str] | None) -> frozenset[str] | None:

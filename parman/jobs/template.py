@@ -136,6 +136,8 @@ class Template:
         """
         name = wanted if wanted is not None and (self.path / wanted).is_file() else "run"
         script = self.path / name
+        if name in RESERVED:
+            raise TemplateError(f"{script} can't be a script, since each job makes a file of this name: rename it")
         if not script.is_file():
             said = f"neither a script {wanted!r} nor" if wanted not in (None, "run") else "no script"
             raise TemplateError(f"the template {self.path} has {said} 'run'")

@@ -109,7 +109,8 @@ class Call(Node):
         return _ask_to_cancel(inner)
 
     def end(self) -> None:
-        if self.stop is not None and self.state == "running":
+        # Also a call that is "pending": it may be claimed already. One that was cancelled never looks at its stop.
+        if self.stop is not None and not self.is_over:
             self.retrieved = True
             self.stop.ask()
 

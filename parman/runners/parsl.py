@@ -165,9 +165,10 @@ class ParslRunner(ConcurrentRunner):
         names = _names()
         if isinstance(exception, names.ManagerLost | names.WorkerLost | names.ExecutorError | WorkerDied):
             when = "was in flight when Parsl lost it" if in_flight else "can't run"
+            if isinstance(exception, WorkerDied):
+                return WorkerDied(f"{call} {when}: {exception}")
             died = WorkerDied(f"{call} {when}: {safe_text(exception)}")
-            if not isinstance(exception, WorkerDied):
-                died.__cause__ = exception.with_traceback(None)
+            died.__cause__ = exception.with_traceback(None)
             return died
         return super().explain(call, exception, in_flight=in_flight)
 

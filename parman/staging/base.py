@@ -11,13 +11,14 @@ copy.
 
 from __future__ import annotations
 
+import itertools
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path, PurePath, PurePosixPath
 
 from ..errors import ArgumentError, JobError
 
-__all__ = ["Place", "Staging", "WorkDirectory", "check_locator"]
+__all__ = ["Place", "Staging", "WorkDirectory", "check_directory", "check_locator"]
 
 
 class Staging(ABC):
@@ -34,7 +35,7 @@ class Staging(ABC):
     """
 
     def __init__(self, root: str | os.PathLike[str] = "results") -> None:
-        self.root = Path(root)
+        self.root = check_directory(root)
         self.base = Path.cwd()
 
     def __repr__(self) -> str:
@@ -48,7 +49,7 @@ class Staging(ABC):
     @property
     def top(self) -> Path:
         """The results root as an absolute path without links."""
-        return (self.base / self.root).resolve()
+        return Path(os.path.realpath(self.base / self.root))  # unlike `resolve`, without an error for loops of links
 
     def home(self, locator: PurePosixPath) -> Path:
         """Return the absolute path of a job's directory.
@@ -59,9 +60,10 @@ class Staging(ABC):
             A link leads elsewhere.
         """
         home = self.top / locator
-        if home.resolve() != home:
+        real = Path(os.path.realpath(home))
+        if real != home:
             raise JobError(
-                f"the job {locator} would be kept in {home.resolve()} rather than in {home}, since there is a link in "
+                f"the job {locator} would be kept in {real} rather than in {home}, since there is a link in "
                 "this path: the results root may be a link, but what is in it may not"
             )
         return home
@@ -70,6 +72,10 @@ class Staging(ABC):
     def open(self, home: Place) -> WorkDirectory:
         """Return a work directory in which the script of a job can run.
 
+        It is made as `YourDirectory(self, home.locator, home.here, path)`. The path is that of an empty directory that
+        is there, without links in it, and ends like the whole path of the job's directory: a fresh directory, followed
+        by `home.path.parts[1:]`. So a relative path that leads from there to an input stays in the fresh directory.
+
         Parameters
         ----------
         home
@@ -77,8 +83,28 @@ class Staging(ABC):
         """
 
     def reopen(self, home: Place, path: Path) -> WorkDirectory | None:
-        """Return a work directory that an earlier driver opened, if it is still there; None by default."""
+        """Return a work directory that an earlier driver opened, if it is still there; None by default.
+
+        The path was read from a file: one that `open` can't have made is to be refused, with None as well, since what
+        is returned may be written to and removed.
+        """
         return None
+
+
+def check_directory(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a directory that a staging uses.
+
+    Raises
+    ------
+    ArgumentError
+        It can't be the path of a directory.
+    """
+    found = Path(path)
+    try:
+        os.fsencode(_without_null(found))
+    except ValueError as error:
+        raise ArgumentError(f"{str(path)!r} can't be a directory of a staging: {error}") from None
+    return found
 
 
 def check_locator(locator: object) -> PurePosixPath:
@@ -97,6 +123,10 @@ def check_locator(locator: object) -> PurePosixPath:
             f"the locator {str(locator)!r} does not name a directory below the results root: "
             "it is a relative path without '..', such as 'g00/boot'"
         )
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ArgumentError(f"the locator {str(locator)!r} can't be the path of a directory: it is not UTF-8") from None
     return path
 
 
@@ -142,9 +172,20 @@ class Place:
         return self.here / path
 
     def inward(self, path: Path) -> Path:
-        """Return a path of the user's as one that is relative to the job's directory."""
+        """Return a path of the user's as one that is relative to the job's directory.
+
+        Raises
+        ------
+        ArgumentError
+            It can't be the path of a file.
+        """
         whole = Path(os.path.abspath(self.source(path)))  # noqa: PTH100 (`resolve` would follow a link to the file)
-        return Path(os.path.relpath(whole.parent.resolve() / whole.name, self.home))
+        try:
+            parent = os.path.realpath(whole.parent)
+            os.fsencode(_without_null(path))
+        except ValueError as error:
+            raise ArgumentError(f"{str(path)!r} can't be the path of a file: {error}") from None
+        return Path(os.path.relpath(Path(parent, whole.name), self.home))
 
     def outward(self, path: Path) -> Path:
         """Return a path relative to the job's directory as one that the user can open.
@@ -171,9 +212,28 @@ class Place:
         """
         found = self.path / path
         inside = Path(os.path.normpath(found)).is_relative_to(self.top)
-        if path.is_absolute() or not inside or not found.resolve().is_relative_to(self.top):
+        try:
+            real = os.path.realpath(_without_null(found))
+        except ValueError as error:
+            text = f"the job {self.locator} names {str(path)!r} as a file of its own, which is no path: {error}"
+            raise JobError(text) from None
+        if path.is_absolute() or not inside or not Path(real).is_relative_to(self.top):
             raise self._leads_out(path)
         return found
+
+    def check_links(self, path: Path) -> None:
+        """Check that no link in a directory leads out of what stands for the results root.
+
+        Raises
+        ------
+        JobError
+            One does.
+        """
+        for folder, *names in os.walk(path):
+            for name in itertools.chain(*names):
+                entry = Path(folder, name)
+                if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(self.top):
+                    raise self._leads_out(entry.relative_to(self.path))
 
     def _leads_out(self, path: Path) -> JobError:
         return JobError(
@@ -186,16 +246,19 @@ class WorkDirectory(Place, ABC):
     """A directory in which the script of a job runs.
 
     A subclass says how a file is fetched to where the script needs it, and stored where results are kept. The path of
-    the directory ends like the locator, and what is around it stands for what is around the job's directory.
+    the directory ends like that of the job's directory, and what is around it stands for what is around that one.
     """
 
     @abstractmethod
     def fetch(self, source: Path, target: Path) -> None:
-        """Copy an input, a file or directory, to where the script needs it."""
+        """Copy an input, a file or directory, to where the script needs it; the directory around may be missing."""
 
     @abstractmethod
     def store(self, source: Path, target: Path) -> None:
-        """Copy an output, a file or directory, to where results are kept."""
+        """Copy an output, a file or directory, to where results are kept; the directory around may be missing.
+
+        What is there already is replaced.
+        """
 
     def close(self, succeeded: bool) -> None:
         """Release the directory, after the outputs were stored or the job failed."""
@@ -240,5 +303,13 @@ class WorkDirectory(Place, ABC):
         if not found.exists():
             raise JobError(f"the job {self.locator} names {str(path)!r} as a file of its own, but there is no {found}")
         if not self.is_home and Path(os.path.normpath(found)).is_relative_to(self.path):
+            self.check_links(found)
+            Place(self.staging, self.locator, self.here).found(path)  # a link that is there already may lead out, too
             self.store(found, self.home / path)
         return outward
+
+
+def _without_null(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("it holds a null character")
+    return path

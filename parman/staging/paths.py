@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..errors import JobError
 from ..trees import map_leaves
 from .base import Place, WorkDirectory
 
@@ -29,7 +30,12 @@ def named(tree: Any, place: Place) -> Any:
     def rename(leaf: Any) -> Any:
         if not isinstance(leaf, Path):
             return leaf
-        place.found(leaf)
+        found = place.found(leaf)
+        if not found.exists():
+            raise JobError(
+                f"the job {place.locator} names {str(leaf)!r} as a file of its own, but there is no {found}: bring it "
+                "back, or remove the directory of the job, so that it is run again"
+            )
         return place.outward(leaf)
 
     return map_leaves(rename, tree)

@@ -9,8 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ..errors import ArgumentError
 from ..filing import copy
-from .base import Place, Staging, WorkDirectory
+from .base import Place, Staging, WorkDirectory, check_directory
 
 __all__ = ["Scratch"]
 
@@ -39,7 +40,10 @@ class Scratch(Staging):
         suffix: str = "",
     ) -> None:
         super().__init__(root)
-        self.tmp = None if tmp is None else self.base / tmp
+        for name, part in (("prefix", prefix), ("suffix", suffix)):
+            if "/" in part or "\0" in part:
+                raise ArgumentError(f"Scratch({name}=...) is a part of the name of a directory, not {part!r}")
+        self.tmp = None if tmp is None else self.base / check_directory(tmp)
         self.prefix = prefix
         self.suffix = suffix
 
@@ -47,7 +51,7 @@ class Scratch(Staging):
         """Make a fresh directory."""
         if self.tmp is not None:
             self.tmp.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(self.suffix, self.prefix, self.tmp)).resolve()
+        fresh = Path(os.path.realpath(tempfile.mkdtemp(self.suffix, self.prefix, self.tmp)))
         # The whole path of the job's directory, so that any relative path out of it stays inside of the fresh one.
         path = fresh.joinpath(*home.home.parts[1:])
         path.mkdir(parents=True)
@@ -61,8 +65,9 @@ class Scratch(Staging):
         # The path was read from a file: only what has been made by `open` may be used, and removed in the end.
         fresh = path.parents[depth - 1]
         is_ours = fresh.name.startswith(self.prefix) and fresh.name.endswith(self.suffix)
-        inside = fresh.parent == Path(self.tmp or tempfile.gettempdir()).resolve()
-        if not is_ours or not inside or path != fresh.joinpath(*home.home.parts[1:]) or path.resolve() != path:
+        inside = fresh.parent == Path(os.path.realpath(self.tmp or tempfile.gettempdir()))
+        fits = path == fresh.joinpath(*home.home.parts[1:]) == Path(os.path.realpath(path))
+        if not (is_ours and inside and fits):
             return None
         return _Fresh(self, home.locator, home.here, path) if path.is_dir() else None
 
