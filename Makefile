@@ -7,18 +7,19 @@
 .PHONY: help demo test lint bench clean
 .NOTPARALLEL:
 export PYTHON
-RUNNER ?= processes
+RUNNER ?= $(or $(PARMAN_RUNNER),processes)
 ARGS ?=
 
 help:
-	@echo "make demo    install, and run the main demo (RUNNER=serial, threads, processes, dry)"
+	@echo "make demo    install, and run the main demo (RUNNER=serial, threads, processes, parsl, dry)"
 	@echo "make test    install, and run the whole test suite (ARGS=... for pytest)"
 	@echo "make lint    ruff, mypy and pyright"
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove the environments and everything that was built"
 
 demo:
-	@environment=$$(.ci/environment demos) && $$environment/bin/python demos/eos/eos.py --runner $(RUNNER) --output demos/eos/results
+	@environment=$$(.ci/environment demos $(if $(filter parsl%,$(RUNNER)),parsl)) && \
+	$$environment/bin/python demos/eos/eos.py --runner $(RUNNER) --output demos/eos/results
 
 test:
 	@environment=$$(.ci/environment demos test) && $$environment/bin/python -m pytest -n 2 --dist worksteal $(ARGS)

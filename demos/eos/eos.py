@@ -23,7 +23,7 @@ from ase.calculators.emt import EMT
 from figure import draw
 from numpy.typing import NDArray
 
-from parman import Length, resolve, task, workflow
+from parman import Length, Runner, resolve, task, workflow
 
 METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
 POINTS = 17
@@ -176,7 +176,7 @@ def format_table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(runner: str, output: Path) -> None:
+def main(runner: Runner | str | None, output: Path) -> None:
     """Compute, fit, collect, draw."""
     with workflow(runner):
         curves = {}
@@ -193,9 +193,11 @@ def main(runner: str, output: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Equation of state of seven fcc metals with ASE and EMT.")
-    parser.add_argument("--runner", default="processes", help="serial, dry, threads, processes, processes:4, ...")
+    parser.add_argument(
+        "--runner", help="serial, dry, threads, processes:4, parsl, ... (default: PARMAN_RUNNER, else processes)"
+    )
     parser.add_argument("--output", type=Path, default=Path("eos-results"), help="where table and figure go")
     arguments = parser.parse_args()
     start = time.perf_counter()
     main(arguments.runner, arguments.output)
-    print(f"{time.perf_counter() - start:.1f} s on {arguments.runner}", file=sys.stderr)
+    print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
