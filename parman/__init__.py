@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         WorkflowError,
         WorkflowFailed,
     )
+    from .executors import executor
     from .jobs.job import Job, job_template
     from .jobs.settings import JobSettings
     from .markers import Keys, Length, Whole
@@ -95,6 +96,7 @@ __all__ = [
     "as_future",
     "as_resolved",
     "cancel",
+    "executor",
     "job_template",
     "resolve",
     "share",
@@ -109,6 +111,7 @@ _MODULES = {
         "JobError JobFailed MissingExtra ParmanError RemoteError ResultError StructureError TaskError TemplateError "
         "WorkerDied WorkflowError WorkflowFailed"
     ),
+    ".executors": "executor",
     ".jobs.job": "Job job_template",
     ".jobs.settings": "JobSettings",
     ".markers": "Keys Length Whole",

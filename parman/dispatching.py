@@ -108,7 +108,7 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
         try:
             # Ctrl-C is noticed after calls: in here the lock is released in any case.
             ours = self._release_save()  # type: ignore[attr-defined]
-            bell.get(timeout=timeout)
+            bell.get(timeout=None if timeout is None else max(0.0, timeout))
         except Empty:
             return False
         finally:

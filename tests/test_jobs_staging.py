@@ -17,6 +17,7 @@ import pytest
 from jobs import RESUMES, SCRIPT, Made, contents, make
 
 from parman import ArgumentError, InPlace, JobError, JobFailed, JobSettings, Scratch, resolve, workflow
+from parman.jobs.record import Record, State
 from parman.staging.base import Place, Staging, WorkDirectory
 from parman.staging.paths import globalize, localize
 
@@ -412,3 +413,22 @@ def _expected(x: int, made: Made) -> dict[str, Any]:
         "run.err": b"",
         "run": (made.path / "run").read_bytes(),
     }
+
+
+def test_a_failure_that_nobody_noted_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that failed in scratch after its driver was killed has failed: it is not run again unasked."""
+    monkeypatch.chdir(tmp_path)
+    made = make(Path("templates"), "t")
+    settings: dict[str, Any] = {"staging": Scratch("results", "tmp"), "env": {"MODE": "fail"}}
+    with pytest.raises(JobFailed):
+        made.job(**settings)("a")
+    (scratch,) = made.directories()
+    for path in Path("results/a").iterdir():
+        path.unlink()
+    Record(Path("results/a")).write_prepared(Path(scratch))  # all that there was when the driver was killed
+    with pytest.raises(JobFailed, match=r"exit status 3(.|\n)*what went wrong"):
+        made.job(**settings)("a")
+    assert made.times() == 1
+    assert Record(Path("results/a")).state() is State.FAILED
+    settings["env"] = {"MODE": ""}
+    assert made.job(**settings, rerun="failed")("a")["twice"] == 2

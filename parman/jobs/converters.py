@@ -36,6 +36,7 @@ _BIGGEST = 100_000_000
 """The largest result that is read [bytes]."""
 _MOST = 100_000
 """The largest array that is written as numbers [items]."""
+_CURE = "mend it by hand, or remove the directory of the job to run it again"
 _DEEPEST = 100
 """How deep arguments may be nested."""
 _LONGEST = 10_000
@@ -226,14 +227,16 @@ def load_result(path: Path, form: Form, top: Path) -> Any:
     """
     if not Path(os.path.realpath(path)).is_relative_to(top):
         raise JobError(f"{path} is a link to a place outside of the results root")
-    content = load_json(path, follow=True)
+    try:
+        content = load_json(path, follow=True)
+    except JobError as error:
+        raise JobError(f"{error}; {_CURE}") from None
     try:
         return _fitted(form, content, ())
     except Misfit as misfit:
         place = format_path("result", misfit.path)
-        raise JobError(
-            f"{path} does not fit the mock of the job: {place} should be {misfit.wanted}, but is {_said(misfit.value)}"
-        ) from None
+        what = f"{place} should be {misfit.wanted}, but is {_said(misfit.value)}"
+        raise JobError(f"{path} does not fit the mock of the job: {what}; {_CURE}") from None
 
 
 # --- results ---
@@ -360,7 +363,10 @@ def _as_integer(value: Any) -> Any:
 
 
 def _as_number(value: Any) -> Any:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value)  # of an integer that is too large, an error
+    return number if math.isfinite(number) else None  # 1e999 is none
 
 
 _STRICT: dict[type, Callable[[Any], Any]] = {

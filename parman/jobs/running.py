@@ -112,9 +112,14 @@ class Run:
         if work is None:
             return None
         record = Record(work.path)
+        state = record.state()
         wanted = {State.FINISHED, *([State.UNFINISHED, State.FAILED] if self._plan.template.can_resume else [])}
-        if record.state() in wanted and same_json(load_json(record.kwargs), self._arguments.json):
-            return work
+        if record.kwargs.exists() and same_json(load_json(record.kwargs), self._arguments.json):
+            if state in wanted:
+                return work
+            if state is State.FAILED and "failed" not in self._plan.rerun:  # and nobody has noted that
+                self._keep_failure(work, record)
+                self._fail(work, record, record.read_status().exit or 0)
         work.close(True)  # of no use any more; nobody is there, since the lock is ours
         return None
 

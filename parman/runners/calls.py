@@ -97,7 +97,7 @@ class Call(Node):
     @property
     def root(self) -> Call | None:
         """The call that failed by itself, because of which this one failed."""
-        return self._root
+        return self if self.is_root else self._root  # it does not hold itself, which would be a cycle
 
     def may_cancel(self, promise: Promise) -> bool:
         inner = self.inner
@@ -119,7 +119,7 @@ class Call(Node):
         return inner is not None and inner.running()
 
     def retrieve(self) -> None:
-        root = self._root
+        root = self.root
         if root is not None:
             root.retrieved = True
 
@@ -290,7 +290,7 @@ class Call(Node):
         """Tell the journal, before the futures: who has seen one of them finds the failure there."""
         self.failure = exception
         self.is_root = root is None
-        self._root = root or self
+        self._root = root
         self.state = "failed"
         self.journal.failed(self)
 

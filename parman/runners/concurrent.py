@@ -171,7 +171,7 @@ class ConcurrentRunner(FuturesRunner):
         if call.closure.definition.waits and self._aside is not None:
             return self._aside.submit(_perform_here, call)
         if self._courier is None:
-            return self._submit(call, _perform_here, call)
+            return self._submit(call, _perform_boxed, [call])
         return self._submit(call, *self._courier.pack(call))
 
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
@@ -200,8 +200,12 @@ class ConcurrentRunner(FuturesRunner):
         return super().explain(call, exception, in_flight=in_flight)
 
 
+def _perform_boxed(box: list[Call]) -> Outcome:
+    """Run a call in this thread of the driver; it is taken out of its box, since some executors hold on to those."""
+    return _perform_here(box.pop())
+
+
 def _perform_here(call: Call) -> Outcome:
-    """Run a call in this thread of the driver."""
     context = call.context
     assert context is not None
     return context.run(_perform, call)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import weakref
 from collections.abc import Callable
@@ -50,13 +51,13 @@ class Courier:
     def __init__(self, where: Where, takes_buffers: bool) -> None:
         self._where = where
         self._takes_buffers = takes_buffers
+        self._numbers = itertools.count()
         self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
 
     def begin(self, journal: Journal) -> None:
         """Note the state of the process at the beginning of a block."""
-        if self._where != "unknown":
-            state = BlockState.current(everything=self._where == "machine")
-            self._states[journal] = new_asset(state, pickled, Ledger(), "the state of the process")
+        state = BlockState.current(self._where)
+        self._states[journal] = new_asset(state, pickled, Ledger(), "the state of the process")
 
     def pack(self, call: Call) -> Errand:
         """Pack the call."""
@@ -91,6 +92,7 @@ class Courier:
         frozen = [closure.frozen, *(value for value in values if isinstance(value, Frozen))]
         shares = {share.token: share.frozen for one in frozen for share in one.shares}
         payload = Payload(
+            next(self._numbers),
             task.token,
             state.token if state is not None else None,
             tuple(shares),

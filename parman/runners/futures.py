@@ -127,13 +127,14 @@ class FuturesRunner(Runner):
                 raise TypeError(f"submit() of an executor has to return a future, not a {type(inner).__name__}")
             if not queue.bounded:
                 call.inner = inner
-            inner.add_done_callback(partial(self._post_outcome, call))
+            # In a box, which is emptied: some futures live on in a cycle, with their callbacks.
+            inner.add_done_callback(partial(self._post_outcome, [call]))
         except BaseException as exception:  # the executor is broken or shut down, or can't take this call
             queue.free += 1
             call.fail(self.explain(call, exception, in_flight=False), None)
 
-    def _post_outcome(self, call: Call, inner: Future[Any]) -> None:
-        self.dispatcher.post(partial(self._receive, call, inner))
+    def _post_outcome(self, box: list[Call], inner: Future[Any]) -> None:
+        self.dispatcher.post(partial(self._receive, box.pop(), inner))
 
     def _receive(self, call: Call, inner: Future[Any]) -> None:
         try:

@@ -157,9 +157,12 @@ class ParslRunner(ConcurrentRunner):
                 raise WorkerDied(self._broken[labels])
             inner = kernel.run(function, argument, labels, _specification_of(call))
         self._in_flight[call] = labels
-        inner.add_done_callback(lambda _: self._in_flight.pop(call, None))
+        inner.add_done_callback(partial(self._landed, [call]))  # in a box: the future lives on in a cycle
         kernel.watch(self)
         return inner
+
+    def _landed(self, box: list[Call], _inner: Future[Any]) -> None:
+        self._in_flight.pop(box.pop(), None)
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         names = _names()

@@ -22,7 +22,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -33,6 +33,9 @@ from ..shares import forget_share, install_share
 from ..snapshots import Frozen, Ledger, freeze, pickled
 from ..work import Outcome, Remark, perform
 
+if TYPE_CHECKING:
+    from .traits import Where
+
 __all__ = ["BlockState", "Missing", "Payload", "Reply", "read_reply", "run_beside_buffers", "run_bytes"]
 
 
@@ -42,23 +45,30 @@ class BlockState:
 
     Attributes
     ----------
+    directory
+        None if there is none, or if it is not known where the workers are.
     environment
         None on other machines, where each has its own.
+    filters
+        The filters of warnings; None if it is not known where the workers are.
     """
 
     directory: str | None
     environment: dict[str, str] | None
     path: list[str]
-    filters: list[Any]
+    filters: list[Any] | None
 
     @classmethod
-    def current(cls, everything: bool = True) -> BlockState:
-        """Return the state of this process; without its environment, if not everything is wanted."""
+    def current(cls, where: Where = "machine") -> BlockState:
+        """Return what of the state of this process is for workers there."""
+        if where == "unknown":  # they may even be threads of this process, so nothing that it could harm
+            return cls(None, None, list(sys.path), None)
         try:
             directory = os.getcwd()  # noqa: PTH109
         except FileNotFoundError:  # it was removed
             directory = None
-        return cls(directory, dict(os.environ) if everything else None, list(sys.path), list(warnings.filters))
+        environment = dict(os.environ) if where == "machine" else None
+        return cls(directory, environment, list(sys.path), list(warnings.filters))
 
     def apply(self, keep: Mapping[str, str]) -> None:
         """Bring this process into the state; `keep` are variables of its own where the driver has none."""
@@ -72,8 +82,9 @@ class BlockState:
                 del os.environ[name]
             os.environ.update(wanted)
             sys.path[:] = self.path
-        warnings.filters[:] = self.filters  # type: ignore[index]
-        warnings._filters_mutated()  # type: ignore[attr-defined]
+        if self.filters is not None:
+            warnings.filters[:] = self.filters  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]
 
 
 class Payload(NamedTuple):
@@ -89,8 +100,11 @@ class Payload(NamedTuple):
         What the worker asked for, by token.
     structure
         None if it is the same for all calls of the task, so that the worker knows it.
+    number
+        Tells calls apart: some executors run what they take for the same once only.
     """
 
+    number: int
     task: str
     state: str | None
     shares: tuple[str, ...]

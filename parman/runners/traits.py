@@ -17,6 +17,9 @@ __all__ = ["Traits", "Where", "traits_of"]
 
 Where = Literal["inside", "machine", "cluster", "unknown"]
 
+_CLUSTERS = ("executorlib", "mpi4py")
+"""Packages whose executors always have processes of their own, on machines with the same files."""
+
 
 @attrs.frozen
 class Traits:
@@ -28,7 +31,7 @@ class Traits:
         Where functions run. "inside" of this very process, so that nothing has to be pickled. In other processes of
         this "machine", which get the whole state of the block (directory, environment, ...), and leave scripts of jobs
         to the driver. On a "cluster", that is on machines with the same files, which get the block's directory and
-        import path. Or "unknown".
+        import path. Or "unknown": such workers get the import path.
     workers
         How many calls run at a time; infinity if that is not known.
     """
@@ -58,4 +61,4 @@ def _where(executor: Executor, within: bool | None) -> Where:
         return "inside"
     if isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__:
         return "machine"
-    return "unknown"
+    return "cluster" if type(executor).__module__.partition(".")[0] in _CLUSTERS else "unknown"
