@@ -9,6 +9,7 @@
 export PYTHON
 RUNNER ?= $(or $(PARMAN_RUNNER),processes)
 ARGS ?=
+EXTRAS ?= demos test engines
 
 help:
 	@echo "make demo    install, and run the main demo (RUNNER=serial, threads, processes, parsl, dry)"
@@ -22,7 +23,7 @@ demo:
 	$$environment/bin/python demos/eos/eos.py --runner $(RUNNER) --output demos/eos/results
 
 test:
-	@environment=$$(.ci/environment demos test) && $$environment/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@environment=$$(.ci/environment $(EXTRAS)) && $$environment/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint:
 	@environment=$$(.ci/environment lint) && PATH="$$PWD/$$environment/bin:$$PATH" && set -ex && \

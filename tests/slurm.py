@@ -3,7 +3,8 @@
 """A real Slurm for tests.
 
 It is the one that `SLURM_CONF` names, else one that `.ci/slurm` starts, for which the tests have to run as root on a
-Debian. Where there is none the tests are skipped; with `PARMAN_TEST_SLURM=require` they fail.
+Debian. Where there is none the tests are skipped; with `PARMAN_TEST_SLURM=require` they fail, with
+`PARMAN_TEST_SLURM=skip` they are skipped in any case.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ def leave(folder: Path, lock: Path, slurm: Callable[[str], object]) -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """See that there is a Slurm."""
+    if os.environ.get("PARMAN_TEST_SLURM") == "skip":
+        pytest.skip("PARMAN_TEST_SLURM=skip")
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.ExitStack() as stack:
         if "SLURM_CONF" in os.environ:
             if not answers():
