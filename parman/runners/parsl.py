@@ -225,6 +225,7 @@ class _Kernel(Executor):
 
     def __init__(self, dfk: DataFlowKernel) -> None:
         self.dfk = dfk
+        self._random = random.Random()  # the user's own numbers stay as they are
         self._labels = [label for label in dfk.executors if not label.startswith("_")]
         # The kernel does for a call what our own runner has done already. Past it, a call costs a good deal less.
         self._is_direct = dfk.config.retries == 0 and dfk.config.monitoring is None
@@ -246,7 +247,7 @@ class _Kernel(Executor):
             known = ", ".join(label for label in self.dfk.executors if not label.startswith("_"))
             raise WorkflowError(f"Parsl has no executor {unknown[0]!r}, but: {known}")
         if self._is_direct:
-            executor = self.dfk.executors[random.choice(labels or self._labels)]
+            executor = self.dfk.executors[self._random.choice(labels or self._labels)]
             direct: Future[Any] = executor.submit(function, dict(specification or {}), argument)
             return direct
         kwargs = {"parsl_resource_specification": dict(specification)} if specification else {}
