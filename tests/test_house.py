@@ -38,7 +38,7 @@ RANKS = (
     ("closures",),
     ("work", "journal", "resolving"),
     ("runners", "staging"),
-    ("workflows",),
+    ("workflows", "executors"),
     ("tasks", "jobs"),
     ("cli",),
     ("__init__",),
