@@ -1,20 +1,30 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The runners that the same tests run on: another one is one more line in `BACKENDS`."""
+"""The runners that the same tests run on: another one is one more line in `BACKENDS`.
+
+Some need surroundings of their own, such as `mpirun`: `PARMAN_TEST_ENGINE` names one of these, which is then the only
+one.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import multiprocessing
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import attrs
 import loky
 import numpy.random  # noqa: F401  # forked workers have to inherit its state, so that not seeding them anew shows
 
-from parman import ConcurrentRunner, ProcessPool, Runner, SerialRunner, ThreadPool
+from parman import ConcurrentRunner, ParslRunner, ProcessPool, Runner, SerialRunner, ThreadPool
 
 __all__ = ["BACKENDS", "Backend"]
 
@@ -33,16 +43,28 @@ class Backend:
         Makes the runner; what has to be closed at the end is entered in the stack.
     processes
         Whether tasks run in other processes.
+    package
+        What has to be installed.
+    lacks
+        What it can't have, so that tests that need it are left out. "quiet": the engine itself draws from the driver's
+        `random`. "directory": directory and filters of warnings of the block; "environment": its environment, too.
     """
 
     name: str
     open: Callable[[ExitStack], Runner]
     processes: bool = False
+    package: str = "parman"
+    lacks: frozenset[str] = frozenset()
 
     @property
     def serial(self) -> bool:
         """Whether a call runs where it is made."""
         return self.name == "serial"
+
+    @property
+    def missing(self) -> str | None:
+        """Say why it can't be had."""
+        return None if importlib.util.find_spec(self.package) else f"{self.package} is not installed"
 
 
 def _on(make: Callable[[], Executor]) -> Callable[[ExitStack], Runner]:
@@ -63,6 +85,91 @@ def _loky() -> Executor:
     return executor
 
 
+def _parsl(stack: ExitStack) -> Runner:
+    return stack.enter_context(ParslRunner(workers=WORKERS))
+
+
+def _parsl_threads(stack: ExitStack) -> Runner:
+    from parsl.config import Config
+    from parsl.executors import ThreadPoolExecutor as ParslThreads
+
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    threads = ParslThreads(label="threads", max_threads=WORKERS)
+    config = Config(executors=[threads], run_dir=folder, strategy="none", usage_tracking=0, initialize_logging=False)
+    return stack.enter_context(ParslRunner(config))
+
+
+def _parsl_pool(stack: ExitStack) -> Runner:
+    from parsl.concurrent import ParslPoolExecutor
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
+    from parsl.providers import LocalProvider
+
+    modules = f"{sys.executable} -m parsl.executors.high_throughput"
+    executor = HighThroughputExecutor(
+        label="pool",
+        address="127.0.0.1",
+        loopback_address="127.0.0.1",
+        max_workers_per_node=WORKERS,
+        cores_per_worker=0.001,
+        provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+        # Parsl looks for these on PATH, where they need not be in a test.
+        interchange_launch_cmd=f"{modules}.interchange".split(),
+    )
+    executor.launch_cmd = executor.launch_cmd.replace("process_worker_pool.py", f"{modules}.process_worker_pool", 1)
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    config = Config(executors=[executor], run_dir=folder, strategy="none", usage_tracking=0, initialize_logging=False)
+    return ConcurrentRunner(stack.enter_context(ParslPoolExecutor(config=config)), workers=WORKERS)
+
+
+def _dask(stack: ExitStack) -> Runner:
+    from distributed import Client, LocalCluster
+
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    cluster = LocalCluster(
+        n_workers=WORKERS,
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",
+        local_directory=folder,
+        silence_logs=logging.CRITICAL,
+    )
+    client = stack.enter_context(Client(stack.enter_context(cluster)))
+    return ConcurrentRunner(client.get_executor(), workers=WORKERS)
+
+
+def _executorlib(stack: ExitStack) -> Runner:
+    from executorlib import SingleNodeExecutor
+
+    executor: Any = SingleNodeExecutor(max_workers=WORKERS, block_allocation=True, disable_dependencies=True)
+    return ConcurrentRunner(stack.enter_context(executor), workers=WORKERS)
+
+
+def _mpi(stack: ExitStack) -> Runner:
+    from mpi4py.futures import MPIPoolExecutor
+
+    return ConcurrentRunner(stack.enter_context(MPIPoolExecutor(WORKERS)), workers=WORKERS)
+
+
+def _slurm(stack: ExitStack) -> Runner:
+    from executorlib import SlurmClusterExecutor
+
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it can't validate the partition, which it needs
+        executor: Any = SlurmClusterExecutor(
+            max_workers=WORKERS,
+            block_allocation=True,
+            resource_dict={"partition": "main"},
+            cache_directory=folder,
+            hostname_localhost=True,
+        )
+    return ConcurrentRunner(stack.enter_context(executor), workers=WORKERS)
+
+
+_LOUD = frozenset({"quiet"})
+_REMOTE = frozenset({"environment"})
+_UNKNOWN = frozenset({"environment", "directory"})
+
 BACKENDS = [
     Backend("serial", lambda stack: stack.enter_context(SerialRunner())),
     Backend("threads", _on(lambda: ThreadPool(WORKERS))),
@@ -72,4 +179,16 @@ BACKENDS = [
     Backend("spawn", _on(lambda: _stdlib_pool("spawn")), processes=True),
     Backend("forkserver", _on(lambda: _stdlib_pool("forkserver")), processes=True),
     Backend("loky", _on(_loky), processes=True),
+    Backend("parsl", _parsl, processes=True, package="parsl"),
+    Backend("parsl-threads", _parsl_threads, package="parsl"),
+    Backend("parsl-pool", _parsl_pool, processes=True, package="parsl", lacks=_UNKNOWN | _LOUD),
+    Backend("dask", _dask, processes=True, package="distributed", lacks=_UNKNOWN | _LOUD),
+    Backend("executorlib", _executorlib, processes=True, package="executorlib", lacks=_REMOTE),
 ]
+
+_ELSEWHERE = [
+    Backend("mpi", _mpi, processes=True, package="mpi4py", lacks=_REMOTE),
+    Backend("slurm", _slurm, processes=True, package="pysqa", lacks=_REMOTE),
+]
+if "PARMAN_TEST_ENGINE" in os.environ:
+    BACKENDS = [backend for backend in _ELSEWHERE if backend.name == os.environ["PARMAN_TEST_ENGINE"]]

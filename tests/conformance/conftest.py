@@ -21,7 +21,24 @@ from parman import Runner, Workflow, workflow
 
 
 def _params(backends: list[Backend]) -> list[Any]:
-    return [pytest.param(backend, id=backend.name) for backend in backends]
+    def skip(backend: Backend) -> list[pytest.MarkDecorator]:
+        return [pytest.mark.skip(reason=backend.missing)] if backend.missing else []
+
+    return [pytest.param(backend, id=backend.name, marks=skip(backend)) for backend in backends]
+
+
+def _can_run(item: pytest.Item) -> bool:
+    needed = {name for marker in item.iter_markers("needs") for name in marker.args}
+    params = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    backends = [param for param in params if isinstance(param, Backend)]
+    return not any(needed & backend.lacks for backend in backends)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a backend can't do."""
+    kept = [item for item in items if _can_run(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
 
 
 @pytest.fixture(scope="session")

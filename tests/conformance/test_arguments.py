@@ -88,6 +88,7 @@ def default(x: int, seen: list[int] = []) -> list[int]:  # noqa: B006
 # --- trees ---
 
 
+@pytest.mark.core
 def test_futures_are_found_in_every_kind_of_container(block: Block) -> None:
     """Lists, tuples, dicts, named tuples, dataclasses and attrs instances in each other come with values inside."""
     with block():
@@ -97,6 +98,7 @@ def test_futures_are_found_in_every_kind_of_container(block: Block) -> None:
         assert resolve(shown) == repr(nested(3))
 
 
+@pytest.mark.core
 def test_containers_keep_their_classes(block: Block) -> None:
     """What the task gets is of the class that was passed, with its order and its default factory."""
     with block():
@@ -154,6 +156,7 @@ def test_wrong_arguments_are_type_errors_at_the_call(block: Block) -> None:
 # --- snapshots ---
 
 
+@pytest.mark.core
 def test_changes_after_the_call_are_not_seen(block: Block) -> None:
     """The task sees its arguments as they were at the call."""
     go = threading.Event()
@@ -177,6 +180,7 @@ def test_changes_after_the_call_are_not_seen(block: Block) -> None:
         assert resolve(result) == ([1, [2]], 5.0, Fit(1.0))
 
 
+@pytest.mark.core
 def test_what_a_task_changes_is_seen_by_nobody(block: Block) -> None:
     """Arguments stay as they were, for the caller and for other calls that got the same objects."""
     items, table, array = [1], {"a": 1}, np.zeros(100_000)
@@ -188,6 +192,7 @@ def test_what_a_task_changes_is_seen_by_nobody(block: Block) -> None:
     assert not array.any()
 
 
+@pytest.mark.core
 def test_results_are_passed_on_as_they_were_returned(block: Block) -> None:
     """A result that two calls receive and change is a copy of its own for each, and stays what the user resolves."""
 
@@ -287,6 +292,7 @@ def test_without_snapshot_the_task_gets_the_objects(local: Block) -> None:
     assert (items, box, other) == ([1], [1], [])
 
 
+@pytest.mark.core
 def test_options_mean_no_harm_elsewhere(block: Block) -> None:
     """`snapshot` and `resources` are accepted on every runner, with futures among the arguments too."""
     with block():
@@ -313,6 +319,7 @@ def only(xs: list[int | ValueError], y: int = 0) -> int:
     return len(xs)
 
 
+@pytest.mark.core
 def test_parameters_may_admit_exceptions(block: Block) -> None:
     """Where the annotation admits exceptions the task receives them, and the failure counts as seen."""
     with block() as w:
@@ -349,6 +356,7 @@ def line_of(error: BaseException) -> str:
     return trace.tb_frame.f_code.co_name
 
 
+@pytest.mark.core
 def test_a_wrong_value_is_an_error_at_the_call(block: Block) -> None:
     """The error names task, parameter, path, value and annotation, and nothing runs."""
     with block() as w:
@@ -368,6 +376,7 @@ def test_a_future_of_a_wrong_type_is_an_error_at_the_call(parallel: Block) -> No
         assert resolve(root(number(4))) == 2.0
 
 
+@pytest.mark.core
 def test_a_late_value_is_checked_in_the_task(parallel: Block) -> None:
     """A value that was not known at the call is checked before the task starts."""
     with parallel(), pytest.raises(ArgumentError, match=r"number\(\): argument x"):
@@ -418,6 +427,7 @@ def test_a_result_of_another_type_is_a_warning(block: Block, caplog: pytest.LogC
 # --- results of other runners ---
 
 
+@pytest.mark.core
 def test_futures_of_one_runner_serve_on_another(block: Block) -> None:
     """A pending future, record and item of one runner are arguments on another one."""
 
@@ -446,6 +456,7 @@ def test_serial_inside_parallel_waits_for_what_it_needs(parallel: Block) -> None
             assert same([x, 1]) == [3, 1]
 
 
+@pytest.mark.core
 def test_failures_cross_runners(block: Block) -> None:
     """A failure of one runner fails what depends on it on another; once it is seen there, it is seen."""
     with workflow("threads:1"):

@@ -67,6 +67,7 @@ def test_context_variables_of_the_call(local: Block) -> None:
         assert resolve([first, read_setting()]) == ["at the call", "default"]
 
 
+@pytest.mark.needs("environment")
 def test_surroundings_at_the_entry_of_the_block(remote: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Directory, environment and `sys.path` are those at the entry of each block, also on workers that are warm."""
     for i in (1, 2):
@@ -83,6 +84,7 @@ def test_surroundings_at_the_entry_of_the_block(remote: Block, tmp_path: Path, m
         assert resolve(surroundings("PARMAN_TEST"))[1] is None
 
 
+@pytest.mark.needs("directory")
 def test_warning_filters_reach_workers(remote: Block) -> None:
     """What is an error in the driver at the entry of the block is one in the task."""
     with warnings.catch_warnings():
@@ -94,11 +96,11 @@ def test_warning_filters_reach_workers(remote: Block) -> None:
             assert resolve(warn()) == "told"
 
 
+@pytest.mark.core
 def test_each_worker_has_random_numbers_of_its_own(remote: Block, gate: Gate) -> None:
     """Two workers draw different numbers, forked ones too, and others than the driver would."""
     random.seed(1)
     np.random.seed(1)
-    state = random.getstate(), np.random.get_state()[1].copy()
     with remote():
         calls = [draw(gate.place) for _ in range(2)]
         gate.wait_for(2)
@@ -107,6 +109,14 @@ def test_each_worker_has_random_numbers_of_its_own(remote: Block, gate: Gate) ->
     assert one[2] != two[2]
     assert len({one[0], two[0], random.Random(1).random()}) == 3
     assert len({one[1], two[1], float(np.random.RandomState(1).random_sample())}) == 3
+
+
+@pytest.mark.needs("quiet")
+def test_random_numbers_of_the_driver_are_left_alone(remote: Block) -> None:
+    """Calls take nothing from the driver's generators, which go on as they would without them."""
+    state = random.getstate(), np.random.get_state()[1].copy()
+    with remote():
+        assert resolve([add(i, 1) for i in range(3)]) == [1, 2, 3]
     assert random.getstate() == state[0]
     assert (np.random.get_state()[1] == state[1]).all()
 
@@ -148,6 +158,7 @@ def test_without_anything_it_is_processes(monkeypatch: pytest.MonkeyPatch) -> No
         assert type(w.runner.executor).__name__ == "ProcessPool"  # type: ignore[attr-defined]
 
 
+@pytest.mark.core
 def test_an_inner_block_takes_the_outer_runner(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A block without a runner inside another one uses that one's, and waits for its own calls only."""
     monkeypatch.delenv("PARMAN_RUNNER", raising=False)
@@ -188,6 +199,7 @@ def test_an_inner_block_on_another_runner(block: Block) -> None:
         assert resolve([x, y, z, add(z, z)]) == [2, 3, 5, 10]
 
 
+@pytest.mark.core
 def test_two_workflows_in_two_threads(runner: Runner) -> None:
     """Each thread has its own block on the same runner; neither sees the other's calls."""
     together = threading.Barrier(2)

@@ -55,6 +55,7 @@ def first_writes(numbers: np.ndarray) -> str:
 # --- resolve ---
 
 
+@pytest.mark.core
 def test_resolve_gives_values_in_the_tree_they_were_in(block: Block) -> None:
     """`resolve` returns the same tree with plain values, inside and after the block."""
     with block():
@@ -73,6 +74,7 @@ def test_resolve_raises_the_first_failure_from_left_to_right(block: Block) -> No
     assert len(w.failed) == 2
 
 
+@pytest.mark.core
 def test_resolve_returns_exceptions_in_their_places(block: Block) -> None:
     """With `return_exceptions` the tree has exceptions where calls failed, and nothing is raised at the end."""
     with block():
@@ -123,6 +125,7 @@ def test_resolve_keeps_what_is_plain_in_a_mixed_tree(block: Block) -> None:
 # --- as_resolved ---
 
 
+@pytest.mark.core
 def test_as_resolved_yields_in_the_order_of_finishing(parallel: Block, gate: Gate) -> None:
     """What is done comes first, with its index, whatever its place in the list."""
     with parallel():
@@ -189,6 +192,7 @@ def test_as_future_of_a_failure_has_the_exception(block: Block) -> None:
 # --- cancel ---
 
 
+@pytest.mark.core
 def test_cancel_stops_what_has_not_started(parallel: Block, gate: Gate) -> None:
     """A call that waits is cancelled, what depends on it too, and nothing counts as failed."""
     with parallel() as w:
@@ -222,6 +226,7 @@ def test_cancel_goes_back_to_what_nobody_else_needs(parallel: Block, gate: Gate)
     assert not start.cancelled()
 
 
+@pytest.mark.core
 def test_what_has_started_is_not_cancelled(parallel: Block, gate: Gate) -> None:
     """`cancel` of a running call is false and changes nothing."""
     with parallel():
@@ -243,6 +248,7 @@ def test_cancel_passes_over_plain_values(block: Block) -> None:
         assert resolve(done) == 2
 
 
+@pytest.mark.core
 def test_the_block_cancels_all_that_is_pending(parallel: Block, gate: Gate) -> None:
     """`w.cancel()` cancels pending calls; running ones finish, later ones are made as ever."""
     with parallel() as w:
@@ -260,6 +266,7 @@ def test_the_block_cancels_all_that_is_pending(parallel: Block, gate: Gate) -> N
 # --- share ---
 
 
+@pytest.mark.core
 def test_share_gives_all_calls_the_value(block: Block) -> None:
     """A shared array reaches each call as it was when it was shared."""
     numbers = np.ones(200_000)
@@ -301,6 +308,7 @@ def test_a_share_is_its_value_in_decisions(block: Block) -> None:
 # --- what the block knows ---
 
 
+@pytest.mark.core
 def test_calls_lists_what_matters(parallel: Block, gate: Gate) -> None:
     """`w.calls` has the pending, running and failed calls, and those whose results are held; no others."""
     with parallel() as w:
@@ -326,6 +334,7 @@ def test_calls_keeps_everything_if_asked(block: Block) -> None:
     assert [call.state for call in w.calls] == ["finished"] * 3
 
 
+@pytest.mark.core
 def test_failed_has_closures_and_exceptions(block: Block) -> None:
     """`w.failed` has each root failure with its call, which tells where in this file it was made."""
     with block() as w:

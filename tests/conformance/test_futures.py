@@ -136,6 +136,7 @@ def test_attributes_of_the_value_are_refused(parallel: Block) -> None:
         assert not hasattr(number(1.5), "shape")
 
 
+@pytest.mark.core
 def test_repr_and_str_show_the_state(parallel: Block, gate: Gate) -> None:
     """They tell the call, its line and the state, and never raise."""
     with parallel():
@@ -156,6 +157,7 @@ def test_repr_and_str_show_the_state(parallel: Block, gate: Gate) -> None:
         gate.open()
 
 
+@pytest.mark.core
 def test_wait_and_as_completed_take_them(parallel: Block, gate: Gate) -> None:
     """The functions of the standard library see them finish, in the order in which they do."""
     with parallel():
@@ -172,6 +174,7 @@ def test_wait_and_as_completed_take_them(parallel: Block, gate: Gate) -> None:
             broken.result()
 
 
+@pytest.mark.core
 def test_asyncio_wraps_them(parallel: Block) -> None:
     """`asyncio.wrap_future` gives the value, and the exception, to a coroutine."""
 
@@ -199,6 +202,7 @@ def test_they_are_dict_keys_and_items_of_sets_and_lists(parallel: Block) -> None
         assert one is not None
 
 
+@pytest.mark.core
 def test_callbacks_run_once(parallel: Block, gate: Gate) -> None:
     """A callback is called when the future finishes, at once if it has; one that raises harms nobody."""
     called = threading.Event()
@@ -214,6 +218,7 @@ def test_callbacks_run_once(parallel: Block, gate: Gate) -> None:
         assert again.is_set()
 
 
+@pytest.mark.core
 def test_running_is_seen(parallel: Block, gate: Gate) -> None:
     """`running()` and `done()` tell what the call does."""
     with parallel():
@@ -226,6 +231,7 @@ def test_running_is_seen(parallel: Block, gate: Gate) -> None:
         assert not future.running()
 
 
+@pytest.mark.core
 def test_futures_of_a_bare_executor_are_dependencies(block: Block) -> None:
     """A future that some executor gave is replaced by its value, done or not, also where nothing runs parallel."""
     go = threading.Event()
@@ -236,6 +242,7 @@ def test_futures_of_a_bare_executor_are_dependencies(block: Block) -> None:
         assert resolve(total([done, later, 4.0])) == 7.0
 
 
+@pytest.mark.core
 def test_a_failed_foreign_future_fails_its_dependents(block: Block) -> None:
     """The exception of a bare executor's call is that of the calls that need it."""
     with ThreadPoolExecutor(1) as executor, block():

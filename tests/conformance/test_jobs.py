@@ -121,6 +121,8 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in files if path.name not in skip}
 
 
+@pytest.mark.core
+@pytest.mark.needs("directory")
 def test_a_chain_of_jobs_and_tasks(block: Block, split: Job, join: Job, staging: Staging, backend: Any) -> None:
     """Jobs take futures of tasks and of other jobs, and tasks take theirs: paths can be opened everywhere."""
     with block(jobs=JobSettings(staging=staging)):
@@ -155,6 +157,7 @@ def test_the_files_are_the_same_on_every_runner(block: Block, split: Job, join: 
     ]
 
 
+@pytest.mark.core
 def test_a_finished_job_is_loaded(block: Block, split: Job, staging: Staging) -> None:
     """Called again, in another block, a job gives its result without running its script."""
     settings = JobSettings(staging=staging)
@@ -167,6 +170,7 @@ def test_a_finished_job_is_loaded(block: Block, split: Job, staging: Staging) ->
     assert Path("results/s/run.out").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.core
 def test_a_failed_job_fails_what_depends_on_it(block: Block, fail: Job, staging: Staging) -> None:
     """The error names the locator, the script and its exit status, and shows the end of its error messages."""
     with block(jobs=JobSettings(staging=staging)):

@@ -252,6 +252,7 @@ def test_structures_nest_to_any_depth(parallel: Block) -> None:
         assert resolve(result) == ((1, Point(1, "p")), {"rows": (1, 1), "title": "t"})
 
 
+@pytest.mark.core
 def test_results_are_the_same_on_every_runner(block: Block) -> None:
     """Resolved, every structure is what the plain function returns."""
     calls: list[Callable[[], Any]] = [
@@ -318,6 +319,7 @@ def test_keys_are_known_at_the_call(parallel: Block) -> None:
         assert list(keyed_by(["x", "y"])) == ["x", "y"]
 
 
+@pytest.mark.core
 def test_a_mock_tells_the_structure(parallel: Block) -> None:
     """The call returns the structure of what the mock returns for these arguments; one future where it can't tell."""
     with parallel():
@@ -328,6 +330,7 @@ def test_a_mock_tells_the_structure(parallel: Block) -> None:
         assert is_future(mocked(number(2)))
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("make", [lambda: wrong_length(2), wrong_tuple, wrong_class], ids=["length", "tuple", "class"])
 def test_another_structure_fails_and_holds_the_result(block: Block, make: Callable[[], Any]) -> None:
     """A result that can't be taken apart as promised fails the call; the error has it."""
@@ -339,6 +342,7 @@ def test_another_structure_fails_and_holds_the_result(block: Block, make: Callab
     assert len(w.failed) == 1
 
 
+@pytest.mark.core
 def test_items_of_a_future(parallel: Block) -> None:
     """`future[key]` is the future of an item: of lists, dicts, items of items; a missing one fails."""
     with parallel():
@@ -382,6 +386,7 @@ def test_a_stand_in_is_one_of_its_class(parallel: Block, make: Any, argument: An
         assert type(resolve(stand_in)) is type(value)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(("make", "argument", "value"), RECORDS)
 def test_a_task_receives_the_real_object(block: Block, make: Any, argument: Any, value: Any) -> None:
     """Passed on, alone, in a container or in another record, a stand-in is the object that the task returned."""

@@ -93,6 +93,7 @@ builtin = task(len)
 shortest = task(lambda x: x + 100)
 
 
+@pytest.mark.core
 def test_every_kind_of_callable(block: Block) -> None:
     """Functions, methods of all kinds, objects, partials, builtins, lambdas and nested functions run everywhere."""
     offset = 1000
@@ -182,6 +183,7 @@ def test_another_task_is_pickled_by_value(module: Any) -> None:
             assert again(3) == function(3)
 
 
+@pytest.mark.core
 def test_nested_tasks_that_refer_to_others(block: Block) -> None:
     """A nested task that is recursive and calls another nested task runs on every runner."""
 
@@ -202,6 +204,7 @@ def new_fit(x: float) -> Fit:
     return Fit(x, "new")
 
 
+@pytest.mark.core
 def test_annotations_of_nested_tasks_hold_everywhere(block: Block) -> None:
     """Names in an annotation that are nowhere else in a function tell the structure and the checks in workers too."""
 
@@ -224,6 +227,7 @@ def test_annotations_of_nested_tasks_hold_everywhere(block: Block) -> None:
             resolve(take(anything("no Fit")))
 
 
+@pytest.mark.core
 def test_a_task_that_calls_tasks_runs_them_in_place(block: Block, caplog: pytest.LogCaptureFixture) -> None:
     """Calls inside of a running task are plain calls, and the user is told once, with the line."""
     caplog.set_level(logging.WARNING)
@@ -364,3 +368,19 @@ def test_a_block_inside_of_a_task(block: Block) -> None:
 
     with block():
         assert resolve(inner(3)) == 6
+
+
+@task
+def note(path: str) -> int:
+    with open(path, "a") as file:  # noqa: PTH123
+        file.write("x")
+    return 1
+
+
+@pytest.mark.core
+def test_calls_that_look_the_same_are_run_each(block: Block, tmp_path: Path) -> None:
+    """A call that is made five times with the same arguments is run five times: it may have effects, or draw."""
+    path = tmp_path / "notes"
+    with block():
+        assert resolve([note(str(path)) for _ in range(5)]) == [1] * 5
+    assert path.read_text() == "xxxxx"
