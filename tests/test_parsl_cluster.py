@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,58 +14,19 @@ from typing import Any
 
 import pytest
 from helpers import ROOT
+from parsl_slurm import LOST, configuration
 from slurm import LIMIT, call, until
 
 from parman import JobSettings, ParslRunner, WorkerDied, job_template, resolve, task, workflow
 
 pytest.importorskip("parsl", reason="Parsl is not installed")
 
-from parsl.config import Config
-from parsl.executors import HighThroughputExecutor
-from parsl.launchers import SrunLauncher
-from parsl.providers import SlurmProvider
 
 pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.usefixtures("cluster"),
     pytest.mark.filterwarnings("default"),  # Parsl leaves sockets and processes to the collector
 ]
-
-HEARTBEAT, LOST = 1, 6
-"""When a manager that does not answer is lost [s]."""
-
-
-def configuration(run_dir: Path, nodes: int = 1, blocks: int = 1, strategy: str = "none") -> Config:
-    """Return a configuration for the test cluster."""
-    programs = Path(sys.executable).parent
-    executor = HighThroughputExecutor(
-        label="slurm",
-        address="127.0.0.1",
-        loopback_address="127.0.0.1",
-        cores_per_worker=0.001,
-        max_workers_per_node=2,
-        heartbeat_period=HEARTBEAT,
-        heartbeat_threshold=LOST,
-        provider=SlurmProvider(
-            partition="main",
-            nodes_per_block=nodes,
-            init_blocks=1,
-            min_blocks=1,
-            max_blocks=blocks,
-            walltime="00:10:00",
-            exclusive=False,
-            worker_init=f"export PATH={programs}:$PATH PYTHONPATH={ROOT}",
-            launcher=SrunLauncher(),
-        ),
-    )
-    return Config(
-        executors=[executor],
-        run_dir=str(run_dir),
-        strategy=strategy,
-        strategy_period=0.5,
-        usage_tracking=0,
-        initialize_logging=False,
-    )
 
 
 @task
@@ -184,7 +146,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{demo!r}, {tests!r}]
 import eos
-from test_parsl_cluster import configuration
+from parsl_slurm import configuration
 from parman import ParslRunner
 eos.main(ParslRunner(configuration(Path("runinfo"))) if sys.argv[1] == "slurm" else "serial", Path(sys.argv[1]))
 """
@@ -195,3 +157,34 @@ eos.main(ParslRunner(configuration(Path("runinfo"))) if sys.argv[1] == "slurm" e
         )
         assert ended.returncode == 0, ended.stderr
     assert (here / "slurm" / "eos.csv").read_bytes() == (here / "serial" / "eos.csv").read_bytes()
+
+
+@pytest.mark.parametrize("engine", ["parsl-slurm-1", "parsl-slurm-2"])
+def test_the_core_of_the_conformance_suite_on_nodes(engine: str) -> None:
+    """The core of the suite holds on workers in the queue, on one node and on two."""
+    tests = [
+        "-m",
+        "pytest",
+        "-q",
+        "--color=no",
+        "-p",
+        "no:cacheprovider",
+        "tests/conformance",
+        "-m",
+        "core",
+        "-k",
+        engine,
+    ]
+    ended = subprocess.run(
+        [sys.executable, *tests],
+        cwd=ROOT,
+        env={**os.environ, "PARMAN_TEST_ENGINE": engine},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-2000:]
+    passed = re.search(r"^(\d+) passed", ended.stdout, re.MULTILINE)
+    assert passed is not None, ended.stdout[-5000:]
+    assert int(passed[1]) > 40

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import attrs
@@ -166,6 +167,13 @@ def _slurm(stack: ExitStack) -> Runner:
     return ConcurrentRunner(stack.enter_context(executor), workers=WORKERS)
 
 
+def _parsl_slurm(nodes: int, stack: ExitStack) -> Runner:
+    from parsl_slurm import configuration
+
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    return stack.enter_context(ParslRunner(configuration(folder, nodes), workers=WORKERS))
+
+
 _LOUD = frozenset({"quiet"})
 _REMOTE = frozenset({"environment"})
 _UNKNOWN = frozenset({"environment", "directory"})
@@ -188,6 +196,8 @@ BACKENDS = [
 
 _ELSEWHERE = [
     Backend("mpi", _mpi, processes=True, package="mpi4py", lacks=_REMOTE),
+    Backend("parsl-slurm-1", partial(_parsl_slurm, 1), processes=True, package="parsl", lacks=_REMOTE),
+    Backend("parsl-slurm-2", partial(_parsl_slurm, 2), processes=True, package="parsl", lacks=_REMOTE),
     Backend("slurm", _slurm, processes=True, package="pysqa", lacks=_REMOTE),
 ]
 if "PARMAN_TEST_ENGINE" in os.environ:
