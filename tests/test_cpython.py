@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from cpython import GROUPS, LEFT_OUT, find_tests
 
+pytestmark = pytest.mark.timeout(300)  # whole groups of CPython's tests, which sleep a lot
+
 HERE = Path(__file__).parent
 AHEAD = 10
 """How many groups run at a time: they sleep, most of the time."""

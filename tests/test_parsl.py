@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,14 +33,20 @@ pytestmark = [
 DOCS = Path(__file__).parents[1] / "docs" / "clusters.md"
 
 
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Have an empty directory for temporary files, with a short name: Parsl's workers make sockets there."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
+
+
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in an empty directory, with one for temporary files beside it."""
+def here(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in an empty directory."""
     (tmp_path / "here").mkdir()
-    (tmp_path / "tmp").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     return tmp_path / "here"
 
 
@@ -113,7 +120,7 @@ def until_gone(pids: list[int], limit: float = TIMEOUT) -> None:
         time.sleep(0.05)
 
 
-def test_out_of_the_box(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_the_box(here: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name alone it runs calls in worker processes, without PATH, in the driver's directory and environment."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setenv("COLOUR", "green")
@@ -127,7 +134,7 @@ def test_out_of_the_box(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.getpid() not in {pid for pid, _, _ in found}
     assert len({pid for pid, _, _ in found}) <= 2
     assert list(here.iterdir()) == []
-    assert [path.name for path in (here.parent / "tmp").iterdir() if path.name.startswith("parman")] == []
+    assert [path.name for path in temporary.iterdir() if path.name.startswith("parman")] == []
     until_gone(sorted(mine))
 
 
