@@ -22,6 +22,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+from .signals import take
+
 __all__ = ["DispatchedFuture", "Dispatcher", "SlimCondition", "exception_of", "result_of"]
 
 T = TypeVar("T")
@@ -108,7 +110,7 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
         try:
             # Ctrl-C is noticed after calls: in here the lock is released in any case.
             ours = self._release_save()  # type: ignore[attr-defined]
-            bell.get(timeout=None if timeout is None else max(0.0, timeout))
+            take(bell, timeout)
         except Empty:
             return False
         finally:

@@ -22,6 +22,7 @@ from typing import Protocol
 from .closures import Closure
 from .errors import Failure, Interrupted
 from .failures import traceback_text
+from .signals import take
 
 __all__ = ["Journal", "JournaledCall"]
 
@@ -117,7 +118,7 @@ class Journal:
                     return True
                 self._waiting.append(over)
             try:
-                over.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+                take(over, None if deadline is None else deadline - time.monotonic())
             except Empty:
                 return False
 

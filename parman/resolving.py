@@ -18,6 +18,7 @@ from .failures import shorten
 from .frozen import with_fields
 from .promises import Promise
 from .shares import any_shared, opened
+from .signals import take
 from .trees import StandIn, futures_in, map_leaves
 from .waiting import WaitFuture, WaitGraph
 
@@ -136,7 +137,7 @@ def _as_they_finish(
     for _ in items:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            number = finished.get(timeout=left)
+            number = take(finished, left)
         except Empty:
             raise TimeoutError(f"not all of {len(items)} items were done in time") from None
         key, tree = items[number]

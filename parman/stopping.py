@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from .signals import take
+
 __all__ = ["Stop"]
 
 
@@ -43,7 +45,7 @@ class Stop:
         """Wait for the request, at most `timeout` seconds; tell whether it was made."""
         if not self._is_asked:
             try:
-                self._asked.get(timeout=timeout)
+                take(self._asked, timeout)
             except Empty:
                 return False
         self._asked.put(None)  # for others who wait

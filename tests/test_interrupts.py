@@ -26,7 +26,7 @@ try:
         running = hold()
         pending = [quick(running) for _ in range(3)]
         if where == "body":
-            threading.Event().wait()
+            idle()
         elif where == "resolve":
             resolve(pending)
         elif where == "as_future":
@@ -80,6 +80,53 @@ def test_ctrl_c_at_work(tmp_path, name, where, group):
             assert "Traceback" not in running.errors
 
 
+OVERLOOKED = (
+    HEAD
+    + """
+import signal
+from parman import as_resolved
+
+def receive():
+    say("READY")
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait()
+
+error, where = None, {where}
+threading.Thread(target=receive, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+try:
+    with workflow({name}):
+        pending = hold()
+        if where == "resolve":
+            resolve(pending)
+        elif where == "as_future":
+            as_future([pending]).result()
+        elif where == "as_resolved":
+            next(as_resolved([pending]))
+except KeyboardInterrupt as exc:
+    error = exc
+left(error)
+"""
+)
+
+
+@pytest.mark.parametrize("where", ["resolve", "as_future", "as_resolved", "exit"])
+@pytest.mark.parametrize("name", ["threads", "processes"])
+def test_ctrl_c_that_wakes_nobody(tmp_path, name, where):
+    """A signal that came while the main thread was about to sleep is noticed all the same.
+
+    Here another thread is given it: that is the same to the main thread, which sleeps and is not woken.
+    """
+    with script(tmp_path, filled(OVERLOOKED, name=name, where=where)) as running:
+        running.wait_for("READY")
+        running.wait_for("RUNNING")
+        begin = time.monotonic()
+        running.go()
+        assert running.report(LIMIT + 10)["error"] == "KeyboardInterrupt"
+        assert time.monotonic() - begin < LIMIT
+
+
 @pytest.mark.parametrize("name", ["threads", "processes", "unknown"])
 def test_ctrl_c_while_an_exception_waits_for_running_calls(tmp_path, name):
     """Ctrl-C ends the waiting of a block that an exception ends."""
@@ -129,11 +176,11 @@ try:
         resolve(done)
         try:
             say("IDLE")
-            threading.Event().wait()
+            idle()
         except KeyboardInterrupt:
             again = resolve(quick(4))
         say("AGAIN")
-        threading.Event().wait()
+        idle()
 except KeyboardInterrupt as exc:
     error = exc
 left(error, done, again=again)
@@ -171,7 +218,7 @@ try:
             say("FIRST")
         w.runner.interrupt = interrupt
         first.add_done_callback(block)
-        threading.Event().wait()
+        idle()
 except KeyboardInterrupt as exc:
     error = exc
 left(error)

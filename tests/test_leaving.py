@@ -25,6 +25,10 @@ from parman import ConcurrentRunner, Closure, ThreadPool, ProcessPool, as_future
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
+def idle():
+    while True:  # for CPython may overlook a Ctrl-C that comes just before a sleep
+        threading.Event().wait(0.5)
+
 @task
 def hold(seconds=1000):
     say("RUNNING", os.getpid())

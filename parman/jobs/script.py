@@ -30,6 +30,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from ..errors import Interrupted
+from ..signals import take
 from ..stopping import Stop
 from ..workflows import drop_open_blocks
 from .record import Record
@@ -112,7 +113,7 @@ class Script:
         answers: SimpleQueue[int | BaseException] = SimpleQueue()
         try:
             threading.Thread(target=self._answer, args=(answers, lock, append), daemon=True).start()
-            answer = answers.get()
+            answer = take(answers)
         except BaseException:
             self.end()
             self._wait_for_end(answers)
@@ -130,7 +131,7 @@ class Script:
     @staticmethod
     def _wait_for_end(answers: SimpleQueue[int | BaseException]) -> None:
         try:
-            answers.get(timeout=2 * _GRACE)
+            take(answers, 2 * _GRACE)
         except Empty:
             pass
 
