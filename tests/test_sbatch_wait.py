@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TIMEOUT, run_script
 
+from parman.cli import sbatch_log
 from parman.cli.endings import Ending
 from parman.cli.locks import locked
 from parman.cli.sbatch_cache import SharedAnswer
@@ -419,8 +420,10 @@ def cache_file(fake: Fake) -> Path:
 
 def test_many_ask_once(shared: Fake) -> None:
     """Within the timeout one call is made, however many programs look."""
+    shared.put(12, "RUNNING", submitted=5)
     answers = [SharedAnswer(None, 30).read() for _ in range(20)]
-    assert {answer.text for answer in answers if answer} == {record(12, "RUNNING", folder=shared.work).strip() + "\n"}
+    line = record(12, "RUNNING", folder=shared.work, submitted=5).strip()
+    assert {answer.text for answer in answers if answer} == {line + "\n"}
     assert shared.calls("scontrol") == ["-o show job"]
 
 
@@ -796,6 +799,25 @@ def test_log_taken_away_while_waiting(fake: Fake) -> None:
     assert status == 3
     assert "it was taken away. Going on without" in errors
     assert not fake.log.exists()
+
+
+def test_log_taken_away_right_after_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That there was a log is remembered."""
+
+    def write_in_vain(fd: int, line: str) -> None:
+        write(fd, line)
+        if "RUNNING" in line:
+            log.path.unlink()
+
+    log = Log(tmp_path / "log")
+    log.add("Submitted 12")
+    write = sbatch_log._write
+    monkeypatch.setattr(sbatch_log, "_write", write_in_vain)
+    log.add("RUNNING")
+    assert log.state == "RUNNING"
+    with pytest.raises(FileNotFoundError, match="taken away"):
+        log.add("FAILED")
+    assert not log.path.exists()
 
 
 def test_home_that_can_t_be_written(fake: Fake) -> None:

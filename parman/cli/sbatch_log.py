@@ -114,10 +114,11 @@ class Log:
                 _write(fd, _FIRST_LINE)
                 sync_folder(self.path.parent)
             for text in texts:
-                _write(fd, f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
+                line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}"
+                _write(fd, f"{line}\n")
+                self.steps.append(_step(line))  # not read, since somebody may take the file away right now
         finally:
             os.close(fd)
-        self.read()
 
 
 def _step(line: str) -> Step:
