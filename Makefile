@@ -9,7 +9,7 @@
 export PYTHON
 RUNNER ?= $(or $(PARMAN_RUNNER),processes)
 ARGS ?=
-EXTRAS ?= demos test
+EXTRAS ?= demos test engines
 
 help:
 	@echo "make demo    install, and run the main demo (RUNNER=serial, threads, processes, parsl, dry)"

@@ -317,6 +317,25 @@ def future_tests(tests: str, target: str, name: str, stack: ExitStack) -> type[u
 # --- the run ---
 
 
+def alive() -> set[threading.Thread]:
+    """Return the threads that are there before a test."""
+    return set(threading.enumerate())
+
+
+def see_off(*before: threading.Thread) -> None:
+    """Wait for the threads of a test to end, and note it if they don't.
+
+    In place of CPython's own look, which in some versions allows no time: a thread of ours ends when nobody refers to
+    what it serves.
+    """
+    support: Any = importlib.import_module("test.support")
+    for thread in alive().difference(before):
+        thread.join(PATIENCE)
+        if thread.is_alive():
+            support.environment_altered = True
+            print(f"{thread} is left behind", file=sys.stderr)  # noqa: T201
+
+
 def run(tests: str, target: str, group: str) -> dict[str, Any]:
     """Run a group of tests, and return what came of it."""
     name = GROUPS[target][group]
@@ -328,6 +347,8 @@ def run(tests: str, target: str, group: str) -> dict[str, Any]:
             case = executor_tests(tests, target, name)
         support: Any = importlib.import_module("test.support")
         support.verbose = False
+        helper: Any = importlib.import_module("test.support.threading_helper")
+        helper.threading_setup, helper.threading_cleanup = alive, see_off
         names = [test for test in unittest.TestLoader().getTestCaseNames(case) if test not in left_out]
         stream = io.StringIO()
         result = unittest.TextTestRunner(stream, verbosity=2).run(unittest.TestSuite(map(case, names)))

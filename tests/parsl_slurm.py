@@ -23,6 +23,11 @@ def configuration(run_dir: Path | str, nodes: int = 1, blocks: int = 1, strategy
     from parsl.launchers import SrunLauncher
     from parsl.providers import SlurmProvider
 
+    class Provider(SlurmProvider):
+        """Asks for the state of blocks each second, rather than each minute."""
+
+        status_polling_interval = 1
+
     programs = Path(sys.executable).parent
     executor = HighThroughputExecutor(
         label="slurm",
@@ -32,7 +37,7 @@ def configuration(run_dir: Path | str, nodes: int = 1, blocks: int = 1, strategy
         max_workers_per_node=2,
         heartbeat_period=HEARTBEAT,
         heartbeat_threshold=LOST,
-        provider=SlurmProvider(
+        provider=Provider(
             partition="main",
             nodes_per_block=nodes,
             init_blocks=1,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -157,34 +156,3 @@ eos.main(ParslRunner(configuration(Path("runinfo"))) if sys.argv[1] == "slurm" e
         )
         assert ended.returncode == 0, ended.stderr
     assert (here / "slurm" / "eos.csv").read_bytes() == (here / "serial" / "eos.csv").read_bytes()
-
-
-@pytest.mark.parametrize("engine", ["parsl-slurm-1", "parsl-slurm-2"])
-def test_the_core_of_the_conformance_suite_on_nodes(engine: str) -> None:
-    """The core of the suite holds on workers in the queue, on one node and on two."""
-    tests = [
-        "-m",
-        "pytest",
-        "-q",
-        "--color=no",
-        "-p",
-        "no:cacheprovider",
-        "tests/conformance",
-        "-m",
-        "core",
-        "-k",
-        engine,
-    ]
-    ended = subprocess.run(
-        [sys.executable, *tests],
-        cwd=ROOT,
-        env={**os.environ, "PARMAN_TEST_ENGINE": engine},
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr[-2000:]
-    passed = re.search(r"^(\d+) passed", ended.stdout, re.MULTILINE)
-    assert passed is not None, ended.stdout[-5000:]
-    assert int(passed[1]) > 40

@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The runners that the same tests run on: another one is one more line in `BACKENDS`.
 
-Some need surroundings of their own, such as `mpirun`: `PARMAN_TEST_ENGINE` names one of these, which is then the only
-one.
+`PARMAN_TEST_ENGINE` names one of the engines, which is then the only runner; see `test_engines.py`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import multiprocessing
 import os
@@ -44,8 +42,6 @@ class Backend:
         Makes the runner; what has to be closed at the end is entered in the stack.
     processes
         Whether tasks run in other processes.
-    package
-        What has to be installed.
     lacks
         What it can't have, so that tests that need it are left out. "quiet": the engine itself draws from the driver's
         `random`. "directory": directory and filters of warnings of the block; "environment": its environment, too.
@@ -54,18 +50,12 @@ class Backend:
     name: str
     open: Callable[[ExitStack], Runner]
     processes: bool = False
-    package: str = "parman"
     lacks: frozenset[str] = frozenset()
 
     @property
     def serial(self) -> bool:
         """Whether a call runs where it is made."""
         return self.name == "serial"
-
-    @property
-    def missing(self) -> str | None:
-        """Say why it can't be had."""
-        return None if importlib.util.find_spec(self.package) else f"{self.package} is not installed"
 
 
 def _on(make: Callable[[], Executor]) -> Callable[[ExitStack], Runner]:
@@ -187,18 +177,18 @@ BACKENDS = [
     Backend("spawn", _on(lambda: _stdlib_pool("spawn")), processes=True),
     Backend("forkserver", _on(lambda: _stdlib_pool("forkserver")), processes=True),
     Backend("loky", _on(_loky), processes=True),
-    Backend("parsl", _parsl, processes=True, package="parsl"),
-    Backend("parsl-threads", _parsl_threads, package="parsl"),
-    Backend("parsl-pool", _parsl_pool, processes=True, package="parsl", lacks=_UNKNOWN | _LOUD),
-    Backend("dask", _dask, processes=True, package="distributed", lacks=_UNKNOWN | _LOUD),
-    Backend("executorlib", _executorlib, processes=True, package="executorlib", lacks=_REMOTE),
 ]
 
-_ELSEWHERE = [
-    Backend("mpi", _mpi, processes=True, package="mpi4py", lacks=_REMOTE),
-    Backend("parsl-slurm-1", partial(_parsl_slurm, 1), processes=True, package="parsl", lacks=_REMOTE),
-    Backend("parsl-slurm-2", partial(_parsl_slurm, 2), processes=True, package="parsl", lacks=_REMOTE),
-    Backend("slurm", _slurm, processes=True, package="pysqa", lacks=_REMOTE),
+_ENGINES = [
+    Backend("parsl", _parsl, processes=True),
+    Backend("parsl-threads", _parsl_threads),
+    Backend("parsl-pool", _parsl_pool, processes=True, lacks=_UNKNOWN | _LOUD),
+    Backend("dask", _dask, processes=True, lacks=_UNKNOWN | _LOUD),
+    Backend("executorlib", _executorlib, processes=True, lacks=_REMOTE),
+    Backend("mpi", _mpi, processes=True, lacks=_REMOTE),
+    Backend("parsl-slurm-1", partial(_parsl_slurm, 1), processes=True, lacks=_REMOTE),
+    Backend("parsl-slurm-2", partial(_parsl_slurm, 2), processes=True, lacks=_REMOTE),
+    Backend("executorlib-slurm", _slurm, processes=True, lacks=_REMOTE),
 ]
 if "PARMAN_TEST_ENGINE" in os.environ:
-    BACKENDS = [backend for backend in _ELSEWHERE if backend.name == os.environ["PARMAN_TEST_ENGINE"]]
+    BACKENDS = [backend for backend in _ENGINES if backend.name == os.environ["PARMAN_TEST_ENGINE"]]

@@ -21,10 +21,7 @@ from parman import Runner, Workflow, workflow
 
 
 def _params(backends: list[Backend]) -> list[Any]:
-    def skip(backend: Backend) -> list[pytest.MarkDecorator]:
-        return [pytest.mark.skip(reason=backend.missing)] if backend.missing else []
-
-    return [pytest.param(backend, id=backend.name, marks=skip(backend)) for backend in backends]
+    return [pytest.param(backend, id=backend.name) for backend in backends]
 
 
 def _can_run(item: pytest.Item) -> bool:
