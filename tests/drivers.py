@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from helpers import ROOT, TIMEOUT
+from helpers import ROOT, TIMEOUT, until_gone
 
 from parman import InPlace, JobSettings, Scratch, Staging, job_template
 from parman.cli.clean_results import main as clean_results
@@ -68,15 +68,7 @@ def marked(mark: str) -> list[int]:
 
 def all_gone(mark: str, timeout: float = TIMEOUT) -> bool:
     """Wait until no process carries the mark."""
-    end = time.monotonic() + timeout
-    while (left := marked(mark)) and time.monotonic() < end:
-        try:
-            fd = os.pidfd_open(left[0])
-        except ProcessLookupError:
-            continue
-        with os.fdopen(fd):
-            select.select([fd], [], [], max(0.0, end - time.monotonic()))
-    return not left
+    return until_gone(lambda: marked(mark), timeout)
 
 
 def kill_all(mark: str) -> None:

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import select
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -133,6 +136,19 @@ def run_script(text: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a script in an interpreter of its own."""
     command = [sys.executable, *options, "-c", text]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+
+
+def until_gone(find: Callable[[], list[int]], timeout: float) -> bool:
+    """Wait until no process is found any more, none of which need be a child [s]; tell whether that is so."""
+    end = time.monotonic() + timeout
+    while (left := find()) and time.monotonic() < end:
+        try:
+            fd = os.pidfd_open(left[0])
+        except ProcessLookupError:
+            continue
+        with os.fdopen(fd):
+            select.select([fd], [], [], max(0.0, end - time.monotonic()))
+    return not left
 
 
 def children(folder: Path = Path("/proc/self")) -> list[int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import select
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers import ROOT, in_thread
+from helpers import ROOT, in_thread, until_gone
 
 TIMEOUT = 12
 """How long a script may take for what should come at once [s]."""
@@ -95,15 +94,7 @@ class Script:
 
     def all_gone(self, timeout: float = 10) -> bool:
         """Wait until no process of its session is left."""
-        end = time.monotonic() + timeout
-        while (left := self.processes()) and time.monotonic() < end:
-            try:
-                fd = os.pidfd_open(left[0])
-            except ProcessLookupError:
-                continue
-            with os.fdopen(fd):
-                select.select([fd], [], [], max(0.0, end - time.monotonic()))
-        return not left
+        return until_gone(self.processes, timeout)
 
     def close(self) -> None:
         """Kill what is left."""

@@ -66,16 +66,23 @@ def test_a_driver_killed_at_random_moments(tmp_path, undisturbed, kind, runner, 
 # --- one process alone ---
 
 
-@stagings
-def test_only_the_script_is_killed(hold, kind):
-    """A script that was killed has failed, and the error names the signal and shows what it wrote."""
+def failure_after(hold, kind, victim):
+    """Run the job and kill its script, or the shell that watches that; return the failure when both have ended."""
     job = job_template(hold.template)
     with workflow("threads:1", jobs=JobSettings(staging=staging(kind))):
         future = job("a")
-        pid, _ = hold.arrival()
-        os.kill(int(pid), signal.SIGKILL)
+        script, shell = hold.arrival()
+        os.kill(int({"script": script, "shell": shell}[victim]), signal.SIGKILL)
         failure = future.exception(TIMEOUT)
+        assert ended(script)
     assert isinstance(failure, JobFailed)
+    return failure
+
+
+@stagings
+def test_only_the_script_is_killed(hold, kind):
+    """A script that was killed has failed, and the error names the signal and shows what it wrote."""
+    failure = failure_after(hold, kind, "script")
     assert failure.status == 128 + signal.SIGKILL
     assert "SIGKILL" in str(failure)
     assert "complaint" in str(failure)
@@ -87,14 +94,7 @@ def test_only_the_script_is_killed(hold, kind):
 @stagings
 def test_only_the_watching_shell_is_killed(hold, kind):
     """With the shell that watches it, a script ends: nobody would know how it ended. The job is unfinished."""
-    job = job_template(hold.template)
-    with workflow("threads:1", jobs=JobSettings(staging=staging(kind))):
-        future = job("a")
-        pid, shell = hold.arrival()
-        os.kill(int(shell), signal.SIGKILL)
-        failure = future.exception(TIMEOUT)
-        assert ended(pid)
-    assert isinstance(failure, JobFailed)
+    failure = failure_after(hold, kind, "shell")
     assert "shell that watches it" in str(failure)
     assert "rerun={'unfinished'}" in str(failure)
     assert Record(job_directory("a")).state() is State.UNFINISHED
