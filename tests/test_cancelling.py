@@ -57,7 +57,7 @@ def runner(request):
             yield runner
     else:
         executor = Anonymous()
-        yield ConcurrentRunner(executor, within=True)
+        yield ConcurrentRunner(executor, where="inside")
         executor.shutdown()
 
 

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -79,6 +80,47 @@ def test_the_conformance_suite(engine: str) -> None:
 def test_the_conformance_suite_on_ranks(engine: str) -> None:
     """The whole suite holds on mpi4py's pool: the driver is one rank of three, the others run the calls."""
     assert run_conformance(engine, MPI) > 150
+
+
+DEATH = """
+import os, signal, sys
+from contextlib import ExitStack
+sys.path.insert(0, {demo!r})
+from openers import ENGINES
+from parman import WorkerDied, resolve, task, workflow
+
+@task
+def die() -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@task
+def double(x: int) -> int:
+    return 2 * x
+
+if __name__ == "__main__":
+    with ExitStack() as stack:
+        with workflow(ENGINES[{engine!r}](stack).runner):
+            assert resolve(double(4)) == 8
+            dead = die()
+            dependent = double(dead)
+            error = dead.exception({limit})
+            assert isinstance(error, WorkerDied), repr(error)
+            assert "die(), called at " in str(error), error
+            assert dependent.exception({limit}) is error
+    print("SAID", error)
+"""
+
+
+@pytest.mark.parametrize("engine", ["parsl", "dask", "executorlib"], indirect=True)
+def test_a_worker_that_is_killed(engine: str, tmp_path: Path) -> None:
+    """The call that ran there, or had been run there too often, fails with `WorkerDied`, and what needed it with it."""
+    script = tmp_path / "script.py"
+    script.write_text(DEATH.format(demo=str(ROOT / "demos" / "engines"), engine=engine, limit=LIMIT))
+    ended = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "SAID" in ended.stdout
 
 
 @pytest.mark.usefixtures("cluster")

@@ -838,22 +838,22 @@ class Odd(ThreadPoolExecutor):
 WAYS = [name for name in vars(Odd) if not name.startswith("_") and name != "submit"]
 
 
-@pytest.mark.parametrize("within", [True, False], ids=["threads", "bytes"])
+@pytest.mark.parametrize("where", ["inside", "unknown"])
 @pytest.mark.parametrize("workers", [1, None])
 @pytest.mark.parametrize("way", WAYS)
-def test_an_odd_executor_leaves_no_future_pending(way, workers, within):
+def test_an_odd_executor_leaves_no_future_pending(way, workers, where):
     """Whatever an executor does with a call, its futures end, and so do those of the other calls."""
     with Odd(way) as executor:
         del executor._max_workers  # so that the number of workers is not known
         executor._max_workers = workers if workers else 1
-        runner = ConcurrentRunner(executor, within=within)
+        runner = ConcurrentRunner(executor, where=where)
         if workers is None:
             runner._queue = ReadyQueue(float("inf"))
         with workflow(runner):
             futures = [double(double(i)) for i in range(6)]
             ended = [resolve(as_future(f), TIMEOUT, return_exceptions=True) for f in futures]
         assert all(future.done() for future in futures)
-        assert any(isinstance(e, BaseException) for e in ended) or within is False
+        assert any(isinstance(e, BaseException) for e in ended) or where == "unknown"
     assert not hasattr(CONSTANT, "__notes__")
 
 

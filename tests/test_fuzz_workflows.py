@@ -66,7 +66,7 @@ def runners():
         yield {
             "serial": serial,
             "threads": threads,
-            "unknown": ConcurrentRunner(anonymous, within=True),
+            "unknown": ConcurrentRunner(anonymous, where="inside"),
             "processes": processes,
         }
     anonymous.pool.shutdown()

@@ -71,7 +71,7 @@ def runner(name):
         pool = ThreadPoolExecutor(2)
         class Unknown:
             submit = pool.submit
-        return ConcurrentRunner(Unknown(), within=True)
+        return ConcurrentRunner(Unknown(), where="inside")
     return name
 """
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -24,7 +24,7 @@ from .futures import FuturesRunner
 from .pools import ThreadPool, available_cpus
 from .processes import ProcessPool
 from .remote import Missing
-from .traits import Traits, traits_of
+from .traits import PLACES, Traits, Where, tells_of_death, traits_of
 
 __all__ = ["ConcurrentRunner"]
 
@@ -43,9 +43,16 @@ class ConcurrentRunner(FuturesRunner):
         Any executor. It stays open: who opened it closes it.
     schedule
         False: a call waits in place until the futures among its arguments are done, and is then submitted.
-    within
-        Whether the executor runs functions in this very process, so that nothing has to be pickled; known for the
-        thread pools of Parman and the standard library, and taken as false for others.
+    where
+        Where the executor runs functions; known for those of Parman, the standard library, loky, executorlib, mpi4py.
+
+        - "inside" of this very process: nothing is pickled.
+        - On this "machine", in processes: tasks find the directory, environment variables, import path and filters of
+          warnings that the block was entered with. The scripts of template jobs are started by the driver.
+        - On a "cluster" of machines with the same files: the same but for the environment variables. The scripts of
+          jobs are started by the workers.
+        - "unknown", for all others: tasks find the import path alone. Say more only if a worker runs one call at a
+          time, since a directory is that of a whole process.
     workers
         How many calls the executor runs at a time. If neither given nor known, calls are submitted as soon as they
         are ready, and the executor decides on their order.
@@ -60,14 +67,16 @@ class ConcurrentRunner(FuturesRunner):
         executor: Executor,
         *,
         schedule: bool = True,
-        within: bool | None = None,
+        where: Where | None = None,
         workers: int | None = None,
     ) -> None:
         if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
             raise WorkflowError(
                 f"{short_repr(executor)} is no executor: pass an object with a method submit, such as ThreadPool(4)"
             )
-        self._set_up(traits_of(executor, within, workers), executor=executor, schedule=schedule)
+        if where not in (None, *PLACES):
+            raise WorkflowError(f"where must be one of {', '.join(map(repr, PLACES))}, not {where!r}")
+        self._set_up(traits_of(executor, where, workers), executor=executor, schedule=schedule)
 
     @classmethod
     def threads(cls, workers: int | None = None) -> Self:
@@ -192,9 +201,9 @@ class ConcurrentRunner(FuturesRunner):
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         if isinstance(exception, WorkerDied):
             return WorkerDied(f"{exception}, while it was running {call}")
-        if isinstance(exception, BrokenExecutor):
-            what = "was in flight when the executor broke" if in_flight else "can't run any more: the executor broke"
-            died = WorkerDied(f"{call} {what}: {safe_text(exception)}")
+        if tells_of_death(exception):
+            what = "was in flight when its worker died" if in_flight else "can't run any more: the executor is broken"
+            died = WorkerDied(f"{call}, {what}: {safe_text(exception)}")
             died.__cause__ = exception.with_traceback(None)
             return died
         return super().explain(call, exception, in_flight=in_flight)

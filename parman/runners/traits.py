@@ -5,20 +5,25 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Literal
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Literal, get_args
 
 import attrs
 
 from .pools import ThreadPool
 from .processes import ProcessPool
 
-__all__ = ["Traits", "Where", "traits_of"]
+__all__ = ["PLACES", "Traits", "Where", "tells_of_death", "traits_of"]
 
 Where = Literal["inside", "machine", "cluster", "unknown"]
+PLACES: tuple[str, ...] = get_args(Where)
 
 _CLUSTERS = ("executorlib", "mpi4py")
 """Packages whose executors always have processes of their own, on machines with the same files."""
+
+
+_DEATHS = (("executorlib", "ExecutorlibSocketError"), ("distributed", "KilledWorker"))
+"""Packages, and what they raise for a call whose worker has died."""
 
 
 @attrs.frozen
@@ -40,25 +45,31 @@ class Traits:
     workers: float = math.inf
 
 
-def traits_of(executor: Executor, within: bool | None = None, workers: int | None = None) -> Traits:
+def traits_of(executor: Executor, where: Where | None = None, workers: int | None = None) -> Traits:
     """Find out what can be known of an executor.
 
     Parameters
     ----------
     executor
         The executor.
-    within
-        Whether the user says that it runs functions in this very process.
+    where
+        Where its workers are, if the user says so.
     workers
         How many workers it has, if the user says so.
     """
     known = workers or getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
-    return Traits(_where(executor, within), known if isinstance(known, int) else math.inf)
+    return Traits(where or _where(executor), known if isinstance(known, int) else math.inf)
 
 
-def _where(executor: Executor, within: bool | None) -> Where:
-    if within or (within is None and isinstance(executor, ThreadPool | ThreadPoolExecutor)):
+def _where(executor: Executor) -> Where:
+    if isinstance(executor, ThreadPool | ThreadPoolExecutor):
         return "inside"
     if isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__:
         return "machine"
     return "cluster" if type(executor).__module__.partition(".")[0] in _CLUSTERS else "unknown"
+
+
+def tells_of_death(exception: BaseException) -> bool:
+    """Tell whether an executor says by this exception that workers of it have died."""
+    kind = type(exception)
+    return isinstance(exception, BrokenExecutor) or (kind.__module__.partition(".")[0], kind.__name__) in _DEATHS

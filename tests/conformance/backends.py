@@ -125,7 +125,7 @@ def _dask(stack: ExitStack) -> Runner:
         silence_logs=logging.CRITICAL,
     )
     client = stack.enter_context(Client(stack.enter_context(cluster)))
-    return ConcurrentRunner(client.get_executor(), workers=WORKERS)
+    return ConcurrentRunner(client.get_executor(), workers=WORKERS, where="machine")
 
 
 def _executorlib(stack: ExitStack) -> Runner:
@@ -183,7 +183,7 @@ _ENGINES = [
     Backend("parsl", _parsl, processes=True),
     Backend("parsl-threads", _parsl_threads),
     Backend("parsl-pool", _parsl_pool, processes=True, lacks=_UNKNOWN | _LOUD),
-    Backend("dask", _dask, processes=True, lacks=_UNKNOWN | _LOUD),
+    Backend("dask", _dask, processes=True, lacks=_LOUD),
     Backend("executorlib", _executorlib, processes=True, lacks=_REMOTE),
     Backend("mpi", _mpi, processes=True, lacks=_REMOTE),
     Backend("parsl-slurm-1", partial(_parsl_slurm, 1), processes=True, lacks=_REMOTE),
