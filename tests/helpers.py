@@ -151,12 +151,19 @@ def until_gone(find: Callable[[], list[int]], timeout: float) -> bool:
     return not left
 
 
-def children(folder: Path = Path("/proc/self")) -> list[int]:
-    """Return the processes that a process has started and that have not been seen off."""
-    found = []
-    for thread in (folder / "task").iterdir():
-        try:
-            found += [int(pid) for pid in (thread / "children").read_text().split()]
-        except FileNotFoundError:  # a thread that has ended since
-            continue
-    return found
+def all_processes() -> Iterator[tuple[int, int, int, str]]:
+    """Give the number, parent, session and state of all processes."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended since
+                continue
+            yield int(folder.name), int(fields[1]), int(fields[3]), fields[0]
+
+
+def children(of: int | None = None) -> list[int]:
+    """Return the processes that a process, by default this one, has started and that have not been seen off."""
+    # Not those of each of its threads: a child that passes from a thread that ends to another could be missed.
+    wanted = os.getpid() if of is None else of
+    return sorted(pid for pid, parent, _, _ in all_processes() if parent == wanted)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers import ROOT, in_thread, until_gone
+from helpers import ROOT, all_processes, in_thread, until_gone
 
 TIMEOUT = 12
 """How long a script may take for what should come at once [s]."""
@@ -90,7 +90,7 @@ class Script:
 
     def processes(self) -> list[int]:
         """Return the processes of its session that are alive, but for zombies."""
-        return [pid for pid, session, state in _all_processes() if session == self.process.pid and state != "Z"]
+        return [pid for pid, _, session, state in all_processes() if session == self.process.pid and state != "Z"]
 
     def all_gone(self, timeout: float = 10) -> bool:
         """Wait until no process of its session is left."""
@@ -110,16 +110,6 @@ class Script:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self._file.close()
-
-
-def _all_processes() -> Iterator[tuple[int, int, str]]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            yield int(folder.name), int(fields[3]), fields[0]
 
 
 @contextmanager

@@ -38,13 +38,10 @@ def family() -> list[Path]:
     """Return the folders in /proc of this process and all its descendants."""
     found, todo = [], [os.getpid()]
     while todo:
-        folder = Path("/proc") / str(todo.pop())
-        try:
-            todo += children(folder)
-        except OSError:
-            continue
-        found.append(folder)
-    return found
+        process = todo.pop()
+        todo += children(process)
+        found.append(Path("/proc") / str(process))
+    return [folder for folder in found if folder.exists()]
 
 
 def plain_memory(folder: Path) -> int:
