@@ -32,7 +32,7 @@ _BIG_GLOBAL = 10_000_000
 """Size from which a global that travels with a function is warned about [bytes]."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Asset:
     """Something that travels once to each worker, which then knows it by its token."""
 

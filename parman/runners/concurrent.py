@@ -119,7 +119,7 @@ class ConcurrentRunner(FuturesRunner):
         self._factory = factory
         within = traits.where == "inside"
         self.carrier = in_process if within else pickled
-        self._courier = None if within else Courier(traits.where, isinstance(executor, ProcessPool))
+        self._courier = None if within else Courier(traits.where, isinstance(executor, ProcessPool), traits.workers)
         # On machines of their own, workers run jobs as well: there, such a call takes a worker.
         self._aside = Aside() if traits.where in ("inside", "machine") else None
 

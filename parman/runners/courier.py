@@ -29,12 +29,50 @@ Errand = tuple[Callable[[Any], Any], Any]
 """What an executor is to call, and with what."""
 
 
+_SMALL = 100_000
+"""Up to which size an asset goes along freely [bytes]."""
+_FIRST, _MOST = 64, 1024
+"""How many calls a small one accompanies in the beginning, unless there are fewer workers, and how many at most."""
+_MOST_OF_BIG = 2
+"""How many calls a big one accompanies after a worker lacked it."""
+
+
+class _Spread:
+    """How an asset, which is the same for many calls, gets to all workers, of which only the executor knows.
+
+    A worker that lacks it says so, and the call is sent again. The executor may well give it to another worker, and the
+    next call to the first one, which would never learn. So after each such answer twice as many calls as after the one
+    before bring it along, up to a limit.
+    """
+
+    __slots__ = ("_ahead", "_misses", "_most")
+
+    def __init__(self, asset: Asset, workers: float) -> None:
+        is_small = asset.frozen.nbytes <= _SMALL
+        self._most = _MOST if is_small else _MOST_OF_BIG
+        self._ahead = int(min(workers, _FIRST)) if is_small else 1
+        self._misses = 0
+
+    def goes_along(self) -> bool:
+        """Tell whether the next call is to bring it along."""
+        if self._ahead == 0:
+            return False
+        self._ahead -= 1
+        return True
+
+    def was_missing(self) -> None:
+        """Note that a worker lacked it."""
+        self._misses += 1
+        self._ahead = min(2**self._misses, self._most)
+
+
 @attrs.define
 class _Luggage:
     """What is kept of a call while it is away."""
 
     payload: Payload
-    sources: dict[str, Frozen]
+    assets: list[Asset]
+    shares: dict[str, Frozen]
 
 
 class Courier:
@@ -46,11 +84,16 @@ class Courier:
         Where the workers are, which says how much of the state of the block reaches them.
     takes_buffers
         Whether the executor sends big pieces of memory without a copy.
+    workers
+        How many workers it has; infinity if that is not known.
     """
 
-    def __init__(self, where: Where, takes_buffers: bool) -> None:
+    def __init__(self, where: Where, takes_buffers: bool, workers: float) -> None:
         self._where = where
         self._takes_buffers = takes_buffers
+        self._workers = workers
+        # What follows is read and changed on the dispatcher's thread alone.
+        self._spreads: weakref.WeakKeyDictionary[Asset, _Spread] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
         self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
 
@@ -67,7 +110,11 @@ class Courier:
     def supply(self, call: Call, missing: Missing) -> Errand:
         """Pack the call again, with what the worker lacks."""
         luggage: _Luggage = call.luggage
-        assets = {token: luggage.sources[token] for token in missing.tokens}
+        for asset in luggage.assets:
+            if asset.token in missing.tokens:
+                self._spread_of(asset).was_missing()
+        sources = luggage.shares | {asset.token: asset.frozen for asset in luggage.assets}
+        assets = {token: sources[token] for token in missing.tokens}
         # With what others lacked before: the call may come to any of them again, and would go to and fro.
         luggage.payload = luggage.payload._replace(assets={**(luggage.payload.assets or {}), **assets})
         return self._errand(luggage.payload)
@@ -91,6 +138,8 @@ class Courier:
         state = self._states.get(call.journal)
         frozen = [closure.frozen, *(value for value in values if isinstance(value, Frozen))]
         shares = {share.token: share.frozen for one in frozen for share in one.shares}
+        assets = [task] if state is None else [state, task]
+        brought = {asset.token: asset.frozen for asset in assets if self._spread_of(asset).goes_along()}
         payload = Payload(
             next(self._numbers),
             task.token,
@@ -102,11 +151,15 @@ class Courier:
             str(closure.site),
             closure.late,
             closure.check,
+            brought or None,
         )
-        sources = {**shares, task.token: task.frozen}
-        if state is not None:
-            sources[state.token] = state.frozen
-        return _Luggage(payload, sources)
+        return _Luggage(payload, assets, shares)
+
+    def _spread_of(self, asset: Asset) -> _Spread:
+        spread = self._spreads.get(asset)
+        if spread is None:
+            spread = self._spreads[asset] = _Spread(asset, self._workers)
+        return spread
 
 
 def _is_known_elsewhere(closure: Closure) -> bool:
