@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import MARK, all_gone, marked
 from helpers import TIMEOUT
 
 from parman import JobSettings, ParslRunner, WorkerDied, WorkflowError, job_template, resolve, task, workflow
@@ -43,11 +44,14 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in an empty directory."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
+def here(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Be in an empty directory, by whose name all processes are marked; in the end, none is left."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv(MARK, str(folder))
+    yield folder
+    assert all_gone(str(folder), 2 * TIMEOUT)  # Parsl misses its interchange after ten seconds
 
 
 @task
@@ -90,52 +94,20 @@ def greedy() -> str:
     return ""
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes below one, by their numbers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int(re.search(r"PPid:\s+(\d+)", (entry / "status").read_text())[1])  # type: ignore[index]
-            except (OSError, TypeError):
-                continue
-            if parent == pid:
-                found += [int(entry.name), *descendants(int(entry.name))]
-    return found
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process runs."""
-    try:
-        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def until_gone(pids: list[int], limit: float = TIMEOUT) -> None:
-    """Wait for processes to end."""
-    deadline = time.monotonic() + limit
-    while any(map(is_alive, pids)):
-        assert time.monotonic() < deadline, [pid for pid in pids if is_alive(pid)]
-        time.sleep(0.05)
-
-
 def test_out_of_the_box(here: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name alone it runs calls in worker processes, without PATH, in the driver's directory and environment."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setenv("COLOUR", "green")
-    before = set(descendants(os.getpid()))
     with workflow("parsl:2"):
         found = resolve([process(i) for i in range(8)])
         assert resolve(double(double(10))) == 40
-        mine = set(descendants(os.getpid())) - before
+        assert len(marked(str(here))) > 3
     assert {place for _, place, _ in found} == {str(here)}
     assert {colour for _, _, colour in found} == {"green"}
     assert os.getpid() not in {pid for pid, _, _ in found}
     assert len({pid for pid, _, _ in found}) <= 2
     assert list(here.iterdir()) == []
     assert [path.name for path in temporary.iterdir() if path.name.startswith("parman")] == []
-    until_gone(sorted(mine))
 
 
 def test_a_runner_can_be_used_again(here: Path) -> None:
@@ -270,7 +242,6 @@ def nothing() -> None: pass
 w = workflow("parsl:1")
 w.open()
 resolve(nothing())
-print(*(pid for pid in Path("/proc/self/task", str(os.getpid()), "children").read_text().split()), flush=True)
 calls = [wait(i) for i in range(3)]
 while not Path("started0").exists():
     time.sleep(0.01)
@@ -296,7 +267,6 @@ def test_no_process_outlives_the_driver(here: Path, end: str) -> None:
             assert time.monotonic() < deadline
             assert driver.poll() is None, driver.communicate()
             time.sleep(0.01)
-        pids = descendants(driver.pid) if driver.poll() is None else []
         if end == "w.close()":
             driver.send_signal(signal.SIGINT)
         start = time.monotonic()
@@ -304,7 +274,6 @@ def test_no_process_outlives_the_driver(here: Path, end: str) -> None:
         assert time.monotonic() - start < 10
     finally:
         driver.kill()
-    until_gone(pids)
 
 
 # --- the documentation ---

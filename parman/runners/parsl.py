@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from .calls import Call
 from .concurrent import ConcurrentRunner
 from .pools import available_cpus
 from .queues import ReadyQueue
+from .remote import run_bytes
 from .traits import Traits, Where
 
 if TYPE_CHECKING:
@@ -68,6 +70,9 @@ def _names() -> Any:
 
 _HEARTBEAT, _LOST = 2, 10
 """How often manager and interchange of our own executor tell that they are there, and when one is lost [s]."""
+_RUN_BYTES = {"f": f"{run_bytes.__module__}.{run_bytes.__qualname__}"}
+"""How a worker of Parsl's is told what to do with the bytes of a call."""
+_PROGRAMS = f"{__package__}.parsl_programs"
 _PERIOD = 1.0
 """How often the watch looks at the blocks of workers [s]."""
 _FUTILE = 3
@@ -204,6 +209,20 @@ class ParslRunner(ConcurrentRunner):
             kernel.kill()
 
 
+def _give_directly(
+    executor: Any, function: Callable[..., Any], argument: Any, specification: dict[str, Any]
+) -> Future[Any]:
+    """Give a call to one of Parsl's executors; bytes go to the workers of its main one as they are."""
+    inner: Future[Any]
+    if function is run_bytes and isinstance(executor, _names().HighThroughputExecutor):
+        executor.validate_resource_spec(specification)
+        context = {"task_executor": _RUN_BYTES, **({"resource_spec": specification} if specification else {})}
+        inner = executor.submit_payload(context, argument)
+    else:
+        inner = executor.submit(function, specification, argument)
+    return inner
+
+
 def _labels_of(call: Call) -> tuple[str, ...]:
     """Return the labels of the executors that a call may go to; none for all of them."""
     labels = (call.closure.definition.options.resources or {}).get("parsl_executors", "all")
@@ -248,8 +267,7 @@ class _Kernel(Executor):
             raise WorkflowError(f"Parsl has no executor {unknown[0]!r}, but: {known}")
         if self._is_direct:
             executor = self.dfk.executors[self._random.choice(labels or self._labels)]
-            direct: Future[Any] = executor.submit(function, dict(specification or {}), argument)
-            return direct
+            return _give_directly(executor, function, argument, dict(specification or {}))
         kwargs = {"parsl_resource_specification": dict(specification)} if specification else {}
         future: Future[Any] = self.dfk.submit(function, (argument,), list(labels) or "all", False, None, kwargs)
         return future
@@ -372,19 +390,6 @@ def _loaded_kernel() -> DataFlowKernel | None:
 
 # --- configurations ---
 
-_INTERCHANGE = """
-import os, runpy, sys, threading, time
-def follow(driver=os.getppid()):
-    while os.getppid() == driver:
-        time.sleep(1)
-    os._exit(1)
-os.setsid()
-threading.Thread(target=follow, daemon=True).start()
-sys.argv = ["interchange.py"]
-runpy.run_module("parsl.executors.high_throughput.interchange", run_name="__main__")
-"""
-"""Runs the interchange out of reach of a terminal's Ctrl-C, and ends it with the driver."""
-
 
 def _local_config(workers: int) -> Config:
     """Return a configuration for worker processes on this machine that leaves nothing behind."""
@@ -415,11 +420,10 @@ def _find_programs(executor: Any) -> None:
     if not isinstance(executor, names.HighThroughputExecutor):
         return
     if executor.interchange_launch_cmd == names.DEFAULT_INTERCHANGE_LAUNCH_CMD:
-        executor.interchange_launch_cmd = [sys.executable, "-c", _INTERCHANGE]
-    program = "process_worker_pool.py"
+        executor.interchange_launch_cmd = [sys.executable, "-m", _PROGRAMS, "interchange"]
     if executor.launch_cmd == names.DEFAULT_LAUNCH_CMD and isinstance(executor.provider, names.LocalProvider):
-        pool = f"{sys.executable} -m parsl.executors.high_throughput.{program.removesuffix('.py')}"
-        executor.launch_cmd = names.DEFAULT_LAUNCH_CMD.replace(program, pool, 1)
+        pool = f"{shlex.quote(sys.executable)} -m {_PROGRAMS} process_worker_pool"
+        executor.launch_cmd = names.DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", pool, 1)
 
 
 def _traits_of(config: Config) -> Traits:
