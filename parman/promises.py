@@ -275,6 +275,21 @@ class Promise(DispatchedFuture[Any]):
             if self._state != FINISHED:
                 raise CancelledError
 
+    def tell(self, waiter: Any) -> bool:
+        """Tell a waiter, of the kind that `concurrent.futures.wait` has, how this ends; false if it has ended."""
+        with self._condition:
+            if not self.is_open():
+                return False
+            self._refuse_on_dispatcher()
+            self._waiters.append(waiter)
+            return True
+
+    def tell_no_more(self, waiter: Any) -> None:
+        """Forget a waiter."""
+        with self._condition:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
     def _refuse_on_dispatcher(self) -> None:
         """Raise, rather than to wait for ever, on the thread that has to finish this future."""
         if self._origin.dispatcher.is_current():

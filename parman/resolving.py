@@ -7,6 +7,7 @@ All of this works on plain values as well, at once, so that a script is the same
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -50,9 +51,12 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     Exception
         That of the first failed future in the tree, from left to right.
     """
-    if not futures_in(tree):
+    futures = futures_in(tree)
+    if not futures:
         return map_leaves(opened, tree) if any_shared() else tree
     deadline = None if timeout is None else time.monotonic() + timeout
+    if len(futures) > 1:
+        _Countdown(return_exceptions).wait([future for _, future in futures], timeout)
 
     def value_of(leaf: Any) -> Any:
         if isinstance(leaf, StandIn):
@@ -68,6 +72,73 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         shorten(error)
         raise
     return resolved
+
+
+class _Countdown:
+    """Wakes who waits for many futures once: when all have succeeded, or one has not.
+
+    To wait for one after another would wake the waiting thread for each, which costs as much as a short call.
+
+    Parameters
+    ----------
+    any_end
+        A failure is as good as a success.
+    """
+
+    def __init__(self, any_end: bool) -> None:
+        self._any_end = any_end
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._lock = threading.RLock()
+        # The number of futures that have not succeeded, and one more as long as not all of them are known.
+        self._left = 1
+
+    def wait(self, futures: list[Future[Any]], timeout: float | None) -> None:
+        """Wait until nobody need wait for the futures of ours among these, or one has failed; at most `timeout` [s]."""
+        told = []
+        try:
+            for future in futures:
+                if not isinstance(future, Promise):
+                    continue
+                with self._lock:
+                    self._left += 1
+                told.append(future)
+                if not future.tell(self):
+                    self._end_of(future)
+            self.add_result(None)
+            take(self._bell, timeout)
+        except Empty:
+            pass
+        finally:
+            for future in told:
+                if future.is_open():
+                    future.tell_no_more(self)
+
+    def _end_of(self, future: Promise) -> None:
+        if future.cancelled() or future.failure is not None:
+            self.add_exception(future)
+        else:
+            self.add_result(future)
+
+    # --- what futures call, under their condition ---
+
+    def add_result(self, _future: object) -> None:
+        """Count a success."""
+        with self._lock:
+            self._left -= 1
+            is_over = self._left == 0
+        if is_over:
+            self._bell.put(None)
+
+    def add_exception(self, future: object) -> None:
+        """Count a failure, or ring at once."""
+        if self._any_end:
+            self.add_result(future)
+        else:
+            self._bell.put(None)
+
+    def add_cancelled(self, future: object) -> None:
+        """Count a cancellation, or ring at once."""
+        self.add_exception(future)
 
 
 def _outcome(future: Future[Any], timeout: float | None) -> Any:

@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Waiting for many futures at a time: when `resolve` wakes up, and that it always does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from typing import Any
+
+import pytest
+from helpers import TIMEOUT, hasty_switches, in_thread
+
+from parman import ConcurrentRunner, Workflow, cancel, dispatching, resolve, resolving, signals, task, workflow
+
+
+@task
+def same(x: int) -> int:
+    return x
+
+
+@task
+def fail(x: int) -> int:
+    raise ValueError(x)
+
+
+class Held:
+    """A task that ends when it is let go."""
+
+    def __init__(self) -> None:
+        self.started, self.gate = threading.Event(), threading.Event()
+
+        @task
+        def hold(x: int) -> int:
+            self.started.set()
+            assert self.gate.wait(TIMEOUT)
+            return x
+
+        self.task = hold
+
+
+@pytest.fixture
+def block() -> Iterator[Workflow]:
+    """Be in a block on two threads."""
+    with workflow("threads:2") as w:
+        yield w
+
+
+@pytest.fixture
+def held(block: Workflow) -> Iterator[Held]:
+    """Give a task that is let go before the block is left."""
+    held = Held()
+    yield held
+    held.gate.set()
+
+
+def later(function: Callable[[], object]) -> tuple[threading.Thread, list[object]]:
+    """Call a function in a thread; the list gets what it returns or raises."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(function())
+        except BaseException as error:
+            outcome.append(error)
+
+    return in_thread(run), outcome
+
+
+def test_who_waits_is_woken_once(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many futures there are: to be woken for each costs as much as a short call."""
+    waits = []
+
+    def take(queue: Any, timeout: float | None = None) -> Any:
+        waits.append(threading.current_thread())
+        return signals.take(queue, timeout)
+
+    monkeypatch.setattr(dispatching, "take", take)
+    monkeypatch.setattr(resolving, "take", take)
+    first = held.task(1)
+    futures = [same(first) for _ in range(100)]
+    thread, outcome = later(lambda: resolve([futures, {"more": futures}]))
+    held.started.wait(TIMEOUT)
+    held.gate.set()
+    thread.join(TIMEOUT)
+    assert outcome == [[[1] * 100, {"more": [1] * 100}]]
+    assert waits.count(thread) <= 1
+
+
+def test_a_failure_is_raised_at_once(held: Held) -> None:
+    """Nobody waits for what comes after the first failure in the tree."""
+    with pytest.raises(ValueError, match="7"):
+        resolve([fail(7), held.task(1)], TIMEOUT)
+    assert not held.gate.is_set()
+
+
+def test_the_first_failure_of_the_tree_is_raised(held: Held) -> None:
+    """A failure that comes first in time waits for those before it in the tree."""
+    running = held.task(1)
+    failing = fail(running)
+    quick = fail(8)
+    thread, outcome = later(lambda: resolve([failing, quick]))
+    assert str(quick.exception(TIMEOUT)) == "8"
+    held.gate.set()
+    thread.join(TIMEOUT)
+    assert [str(error) for error in outcome] == ["1"]
+
+
+def test_failures_among_results(held: Held) -> None:
+    """With `return_exceptions` a failure ends no waiting."""
+    tree = [fail(7), held.task(1), same(2)]
+    thread, outcome = later(lambda: resolve(tree, return_exceptions=True))
+    tree[0].exception(TIMEOUT)  # type: ignore[attr-defined]
+    assert not outcome
+    held.gate.set()
+    thread.join(TIMEOUT)
+    ((failure, one, two),) = outcome  # type: ignore[misc]
+    assert isinstance(failure, ValueError)
+    assert (one, two) == (1, 2)
+
+
+@pytest.mark.parametrize("return_exceptions", [False, True])
+def test_a_cancelled_call_among_results(held: Held, return_exceptions: bool) -> None:
+    """Who waits is told of a cancellation."""
+    first = held.task(1)
+    waiting = same(first)
+    thread, outcome = later(lambda: resolve([waiting, same(2)], return_exceptions=return_exceptions))
+    assert cancel(waiting) or held.started.wait(TIMEOUT)
+    held.gate.set()
+    thread.join(TIMEOUT)
+    (found,) = outcome
+    assert isinstance(found[0] if isinstance(found, list) else found, CancelledError)
+    assert isinstance(found, list) is return_exceptions
+
+
+def test_a_timeout_leaves_nothing_behind(held: Held) -> None:
+    """Futures forget who has given up waiting."""
+    futures: list[Any] = [held.task(1), same(2)]
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            resolve(futures, 0.001)
+    assert futures[0]._waiters == []
+
+
+def test_waiting_for_what_ends_in_this_moment() -> None:
+    """Who waits is woken, whether futures end before, while or after they are asked to tell; also when they fail."""
+    with hasty_switches(), ConcurrentRunner.threads(4) as runner:
+        for number in range(200):
+            with workflow(runner):
+                assert resolve([same(i) for i in range(number % 7 + 2)], TIMEOUT)[1] == 1
+                ended = resolve([fail(1), same(2), fail(3)], TIMEOUT, return_exceptions=True)
+                assert [type(one) for one in ended] == [ValueError, int, ValueError]
