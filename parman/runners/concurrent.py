@@ -189,14 +189,14 @@ class ConcurrentRunner(FuturesRunner):
         with self._lock:
             return self.executor.submit(function, argument)
 
-    def conclude(self, call: Call, answer: Any) -> None:
+    def conclude(self, call: Call, answer: Any) -> bool:
         courier = self._courier
         if courier is not None:
             answer = courier.read(answer)
             if isinstance(answer, Missing):
                 self.launch(call, lambda: self._submit(call, *courier.supply(call, answer)))
-                return
-        super().conclude(call, answer)
+                return False
+        return super().conclude(call, answer)
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         if isinstance(exception, WorkerDied):

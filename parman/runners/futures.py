@@ -120,7 +120,7 @@ class FuturesRunner(Runner):
     def launch(self, call: Call, submit: Callable[[], Future[Any]]) -> None:
         """Submit a call and follow its future."""
         queue = self._queue_of(call)
-        queue.free -= 1
+        queue.start(call)
         try:
             inner = submit()
             if not callable(getattr(inner, "add_done_callback", None)):
@@ -130,8 +130,8 @@ class FuturesRunner(Runner):
             # In a box, which is emptied: some futures live on in a cycle, with their callbacks.
             inner.add_done_callback(partial(self._post_outcome, [call]))
         except BaseException as exception:  # the executor is broken or shut down, or can't take this call
-            queue.free += 1
             call.fail(self.explain(call, exception, in_flight=False), None)
+            self.dispatcher.post(partial(self._free_slot, call))
 
     def _post_outcome(self, box: list[Call], inner: Future[Any]) -> None:
         self.dispatcher.post(partial(self._receive, box.pop(), inner))
@@ -142,27 +142,33 @@ class FuturesRunner(Runner):
                 call.drop()
             elif (exception := inner.exception()) is not None:
                 call.fail(self.explain(call, exception), None)
-            else:
-                self.conclude(call, inner.result())
+            elif not self.conclude(call, inner.result()):
+                return
         except BaseException as exception:  # an outcome that can't be read must not leave the call behind
             call.fail(exception, None)
         finally:
             del inner
-            # Posted, so that the calls that waited for this one, whose events are posted by now, are queued first.
-            self.dispatcher.post(partial(self._free_slot, self._queue_of(call)))
+        # Posted, so that the calls that waited for this one, whose events are posted by now, are queued first.
+        self.dispatcher.post(partial(self._free_slot, call))
 
-    def _free_slot(self, queue: ReadyQueue) -> None:
-        queue.free += 1
+    def _free_slot(self, call: Call) -> None:
+        """Let another call have the slot of this one, which may have lost it already."""
+        queue = self._queue_of(call)
+        queue.end(call)
         self._pump(queue)
 
-    def conclude(self, call: Call, outcome: Outcome) -> None:
-        """End a call with what its task did."""
+    def conclude(self, call: Call, answer: Any) -> bool:
+        """End a call with the answer of its executor; false if it was sent again instead."""
+        outcome: Outcome = answer
+        if not any(leaf.awaited for leaf in call.leaves):
+            self._free_slot(call)  # at once: no call can come of this one that would have to go before others
         call.tell(outcome.remarks)
         if outcome.failure is not None:
             call.fail(outcome.failure, None)
         else:
             assert outcome.values is not None
             call.succeed(outcome.values)
+        return True
 
     def _interrupt(self, calls: list[Call]) -> None:
         self.stop_running()  # again, lest a call is left that was launched since

@@ -195,10 +195,9 @@ class ParslRunner(ConcurrentRunner):
         self._broken[labels] = reasons
         lost = [call for call, others in list(self._in_flight.items()) if others == labels]
         for call in lost:
-            queue = self._queue_of(call)
             self._in_flight.pop(call, None)
             call.fail(self.explain(call, WorkerDied(reasons)), None)
-            self._free_slot(queue)
+            self._free_slot(call)
 
     # --- the end ---
 

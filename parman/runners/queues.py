@@ -25,18 +25,16 @@ class ReadyQueue:
 
     Attributes
     ----------
-    free
-        How many more may run now.
     bounded
         Whether the number of slots is known, so that a call that is taken out is one that starts.
     """
 
     def __init__(self, slots: float) -> None:
         self.slots = slots
-        self.free = slots
         self.bounded = slots != math.inf
         self._with_results: deque[Call] = deque()
         self._from_nothing: deque[Call] = deque()
+        self._running: set[Call] = set()
 
     def push(self, call: Call) -> None:
         """Add a call whose dependencies are done."""
@@ -44,6 +42,14 @@ class ReadyQueue:
 
     def pop(self) -> Call | None:
         """Take the next call out, if there is one and a slot for it."""
-        if self.free <= 0 or not (self._with_results or self._from_nothing):
+        if len(self._running) >= self.slots or not (self._with_results or self._from_nothing):
             return None
         return (self._with_results or self._from_nothing).popleft()
+
+    def start(self, call: Call) -> None:
+        """Note that a call has a slot, or has it still."""
+        self._running.add(call)
+
+    def end(self, call: Call) -> None:
+        """Note that a call has no slot (any more)."""
+        self._running.discard(call)
