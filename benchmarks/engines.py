@@ -27,8 +27,8 @@ from openers import ENGINES, Engine
 
 from parman import resolve, task, workflow
 
-CALLS, STEPS, REPEATS = 300, 60, 5
-LIMIT = 120
+CALLS, STEPS, REPEATS = 1000, 100, 7
+LIMIT = 300
 """How long an engine may take [s]."""
 
 

@@ -308,8 +308,9 @@ class Workflow:
             self.runner.interrupt(self._journal)  # the first time may have been cut off; a shutdown would wait
             if not self._is_hurried:
                 self.runner.wait_for_end()
-        elif self._owns_runner and self._runner is not None:
-            self._runner.shutdown()
+        elif self._owns_runner:
+            self.runner.shutdown()
+        self.runner.end(self._journal)
 
     def drop(self, deadline: float) -> None:
         """Give everything up, since the interpreter ends."""

@@ -115,14 +115,19 @@ def test_a_runner_can_be_used_again(here: Path) -> None:
     runner = ParslRunner(workers=1)
     pids = []
     for _ in range(2):
-        with runner, workflow(runner):
+        with workflow(runner):
             pids.append(resolve(process())[0])
-    assert pids[0] != pids[1]
+            with workflow():  # the same runner, which serves the block around as well
+                pids.append(resolve(process())[0])
+            pids.append(resolve(process())[0])
+        assert all_gone(str(here))
+    assert len(set(pids[:3])) == len(set(pids[3:])) == 1
+    assert pids[2] != pids[3]
     with runner:
         for _ in range(2):
             with workflow(runner):
                 pids.append(resolve(process())[0])
-    assert pids[2] == pids[3]
+    assert pids[6] == pids[7]
 
 
 def test_a_configuration_serves_once_and_a_function_more_often() -> None:

@@ -65,7 +65,7 @@ def test_calls_run_on_the_nodes(here: Path, gate: Path, nodes: int) -> None:
     """Calls run on the nodes of the block, in the driver's directory; the block's job is gone when it is left."""
     gate.touch()
     runner = ParslRunner(configuration(here / "runinfo", nodes))
-    with runner, workflow(runner):
+    with workflow(runner):
         calls = [node_of(i, gate) for i in range(20)]
         found = resolve(total([number for number, _, _ in calls]))
         places = resolve(calls)

@@ -70,6 +70,9 @@ class Runner(ABC):
     def begin(self, journal: Journal) -> None:
         """Prepare for the calls of a block."""
 
+    def end(self, journal: Journal) -> None:
+        """Let go of what served the calls of a block, which has been left."""
+
     def finish(self, journal: Journal, cause: BaseException | None) -> None:
         """Do what is to be done when a block of a dry run is left, with what left it if that was an exception."""
 

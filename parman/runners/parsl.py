@@ -25,11 +25,12 @@ import shutil
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import cache, partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import MissingExtra, WorkerDied, WorkflowError
 from ..failures import safe_text
@@ -88,9 +89,10 @@ class ParslRunner(ConcurrentRunner):
     Parameters
     ----------
     kernel
-        A configuration of Parsl: its kernel is started with the first call, and cleaned up when the block is left.
-        Since Parsl takes a configuration once only, a function that makes one serves for several blocks. Or a kernel
-        that runs: it stays. By default the kernel that was loaded with `parsl.load`, if there is one; else a
+        A configuration of Parsl: its kernel is started with the first call, and cleaned up when the block is left; in
+        `with ParslRunner(...) as runner:`, when that is left, so that it serves for several blocks. Since Parsl takes a
+        configuration once only, give a function that makes one where each block starts its own. Or a kernel that runs:
+        it stays. By default the kernel that was loaded with `parsl.load`, if there is one; else a
         `HighThroughputExecutor` on this machine, whose files are temporary.
     workers
         How many calls Parsl is given at a time. By default the greatest number of workers that the configuration
@@ -113,6 +115,9 @@ class ParslRunner(ConcurrentRunner):
         self._broken: dict[tuple[str, ...], str] = {}
         self._in_flight: dict[Call, tuple[str, ...]] = {}
         self._label_queues: dict[tuple[str, ...], ReadyQueue] = {}
+        # Under the runner's lock. A kernel that the runner has started is cleaned up when nothing is left of both.
+        self._blocks: weakref.WeakSet[Journal] = weakref.WeakSet()
+        self._holders = 0
         names = _names()
         found = _loaded_kernel() if kernel is None else kernel
         if isinstance(found, names.DataFlowKernel):
@@ -127,11 +132,32 @@ class ParslRunner(ConcurrentRunner):
         else:
             raise WorkflowError(f"ParslRunner takes a configuration or a kernel of Parsl's, not {found!r}")
 
-    # --- what Parsl is given ---
+    # --- what it is open for ---
+
+    def __enter__(self) -> Self:
+        with self._lock:
+            self._holders += 1
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        with self._lock:
+            self._holders -= 1
+        super().__exit__(*raised)
 
     def begin(self, journal: Journal) -> None:
         self._broken.clear()
+        with self._lock:
+            self._blocks.add(journal)
         super().begin(journal)
+
+    def end(self, journal: Journal) -> None:
+        with self._lock:
+            self._blocks.discard(journal)
+            is_needed = self._holders > 0 or bool(self._blocks)
+        if not is_needed:
+            self.shutdown()
+
+    # --- what Parsl is given ---
 
     def _queue_of(self, call: Call) -> ReadyQueue:
         definition = call.closure.definition
