@@ -3,8 +3,8 @@
 """What Parman adds to the cost of a call on each engine: throughput and latency, with it and without.
 
 `python -m benchmarks.engines [ENGINE ...]`; each engine runs in a process of its own, with a time limit. Both ways run
-in turn, on the same open engine; the figures are medians over the repeats. How engines are opened is told in
-`demos/engines/openers.py`.
+in turn, on the same open engine; the figures are medians over the repeats, and those of one run stand in `README.md`.
+How engines are opened is told in `demos/engines/openers.py`.
 """
 
 from __future__ import annotations
