@@ -19,8 +19,9 @@ Invariants
 
 * A call leaves each of these places by exactly one of: outcome, failure, cancellation; each ends in `_finish`, which
   tells the journal. Nothing else removes a call.
-* An executor sees at most `slots` calls of ours that it has not finished. So our queue decides the order, and
-  "submitted" means "started" wherever the number of workers is known. Calls that only wait have queues of their own.
+* An executor sees at most `slots` calls of ours that it has not finished, or a few more that are over in a moment. So
+  our queue decides the order, and "submitted" means "started" wherever the number of workers is known. Calls that only
+  wait have queues of their own.
 * A leaf that was cancelled before `launch` claims it stays cancelled; one that was claimed can't be cancelled. The
   claim and `cancel()` both happen under the promise's condition.
 * No event waits for anything. User code on this thread: `__reduce__` and the like while a value is frozen, and the
@@ -64,7 +65,7 @@ class FuturesRunner(Runner):
     def __init__(self, slots: float, schedule: bool = True) -> None:
         self.dispatcher = Dispatcher()
         self._schedule = schedule
-        self._queue = ReadyQueue(slots)
+        self._queue = self.make_queue(slots)
         self._queues_aside: dict[tuple[Hashable, int | None], ReadyQueue] = {}
         self._journal = Journal()
 
@@ -160,14 +161,14 @@ class FuturesRunner(Runner):
     def conclude(self, call: Call, answer: Any) -> bool:
         """End a call with the answer of its executor; false if it was sent again instead."""
         outcome: Outcome = answer
-        if not any(leaf.awaited for leaf in call.leaves):
-            self._free_slot(call)  # at once: no call can come of this one that would have to go before others
         call.tell(outcome.remarks)
         if outcome.failure is not None:
             call.fail(outcome.failure, None)
-        else:
-            assert outcome.values is not None
-            call.succeed(outcome.values)
+            return True
+        if not any(leaf.awaited for leaf in call.leaves):
+            self._free_slot(call)  # at once: no call can come of this one that would have to go before others
+        assert outcome.values is not None
+        call.succeed(outcome.values)
         return True
 
     def _interrupt(self, calls: list[Call]) -> None:
@@ -176,6 +177,10 @@ class FuturesRunner(Runner):
             call.cancel()
             if any(leaf.is_open() for leaf in call.leaves):
                 call.fail(Interrupted(f"{call} was given up while it was running"), None)
+
+    def make_queue(self, slots: float) -> ReadyQueue:
+        """Make the queue of calls for the executor's workers."""
+        return ReadyQueue(slots)
 
     # --- in any thread ---
 

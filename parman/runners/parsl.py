@@ -95,9 +95,9 @@ class ParslRunner(ConcurrentRunner):
         it stays. By default the kernel that was loaded with `parsl.load`, if there is one; else a
         `HighThroughputExecutor` on this machine, whose files are temporary.
     workers
-        How many calls Parsl is given at a time. By default the greatest number of workers that the configuration
-        allows; without a limit, where that has none. For the executor on this machine: how many worker processes it
-        has, by default the CPUs that this process may use.
+        How many calls Parsl is given at a time. By default the greatest number of workers that the configuration allows
+        (of calls that take a few milliseconds, twice as many); without a limit, where that has none. For the executor
+        on this machine: how many worker processes it has, by default the CPUs that this process may use.
 
     Raises
     ------
@@ -120,6 +120,7 @@ class ParslRunner(ConcurrentRunner):
         self._holders = 0
         names = _names()
         found = _loaded_kernel() if kernel is None else kernel
+        self._is_limited = found is not None and workers is not None
         if isinstance(found, names.DataFlowKernel):
             self._set_up(_traits_of(found.config), executor=_Kernel(found))
         elif found is None:
@@ -167,8 +168,12 @@ class ParslRunner(ConcurrentRunner):
         if not labels:
             return self._queue
         if labels not in self._label_queues:
-            self._label_queues[labels] = ReadyQueue(self._slots_of(labels))
+            self._label_queues[labels] = self.make_queue(self._slots_of(labels))
         return self._label_queues[labels]
+
+    def make_queue(self, slots: float) -> ReadyQueue:
+        # The way to Parsl's workers and back is long, but for a limit that the user has set.
+        return ReadyQueue(slots, 0 if self._is_limited else slots)
 
     def _slots_of(self, labels: tuple[str, ...]) -> float:
         executors = self._kernel.dfk.executors

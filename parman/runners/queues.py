@@ -5,11 +5,20 @@
 from __future__ import annotations
 
 import math
+import time
+import weakref
 from collections import deque
 
+from ..definitions import Definition
 from .calls import Call
 
 __all__ = ["ReadyQueue"]
+
+_QUICK = 0.02
+"""Until when a call counts as quick, from its submission to its answer [s]."""
+_PROVEN = 16
+"""How many calls of a task in a row have to have been quick until the next is expected to be."""
+_NEVER_MIND = 0.0, True
 
 
 class ReadyQueue:
@@ -18,10 +27,17 @@ class ReadyQueue:
     Calls that use results go before those that start from nothing, so that results don't pile up; among equals, first
     come, first served.
 
+    A call that was taken out can't be cancelled any more. So there is a slot for each worker, which may have to wait
+    for its next call. For quick calls, of which nobody would notice that they can't be cancelled a moment too early,
+    there may be more slots. Such a slot is for a call whose task has been quick many times in a row, beside others of
+    that kind that have not run for long, and whose results no call waits for: the order of those matters.
+
     Parameters
     ----------
     slots
         How many calls may run at a time; infinity where the number of workers is not known.
+    ahead
+        How many more, if all are quick.
 
     Attributes
     ----------
@@ -29,12 +45,16 @@ class ReadyQueue:
         Whether the number of slots is known, so that a call that is taken out is one that starts.
     """
 
-    def __init__(self, slots: float) -> None:
+    def __init__(self, slots: float, ahead: float = 0) -> None:
         self.slots = slots
+        self._ahead = ahead
         self.bounded = slots != math.inf
         self._with_results: deque[Call] = deque()
         self._from_nothing: deque[Call] = deque()
-        self._running: set[Call] = set()
+        # When each was started, and whether it was expected to be quick; in this order.
+        self._running: dict[Call, tuple[float, bool]] = {}
+        self._slow = 0
+        self._quick_in_a_row: weakref.WeakKeyDictionary[Definition, int] = weakref.WeakKeyDictionary()
 
     def push(self, call: Call) -> None:
         """Add a call whose dependencies are done."""
@@ -42,14 +62,34 @@ class ReadyQueue:
 
     def pop(self) -> Call | None:
         """Take the next call out, if there is one and a slot for it."""
-        if len(self._running) >= self.slots or not (self._with_results or self._from_nothing):
-            return None
-        return (self._with_results or self._from_nothing).popleft()
+        waiting = self._with_results or self._from_nothing
+        return waiting.popleft() if waiting and self._has_slot(waiting[0]) else None
+
+    def _has_slot(self, call: Call) -> bool:
+        if len(self._running) < self.slots:
+            return True
+        if len(self._running) >= self.slots + self._ahead or self._slow or not self._is_quick(call):
+            return False
+        oldest, _ = next(iter(self._running.values()))
+        return time.perf_counter() - oldest < _QUICK and not any(leaf.awaited for leaf in call.leaves)
+
+    def _is_quick(self, call: Call) -> bool:
+        return self._quick_in_a_row.get(call.closure.definition, 0) >= _PROVEN
 
     def start(self, call: Call) -> None:
         """Note that a call has a slot, or has it still."""
-        self._running.add(call)
+        if not self._ahead:
+            self._running[call] = _NEVER_MIND
+        elif call not in self._running:
+            is_quick = self._is_quick(call)
+            self._running[call] = time.perf_counter(), is_quick
+            self._slow += not is_quick
 
     def end(self, call: Call) -> None:
         """Note that a call has no slot (any more)."""
-        self._running.discard(call)
+        start, was_quick = self._running.pop(call, _NEVER_MIND)
+        if start:
+            self._slow -= not was_quick
+            is_quick = time.perf_counter() - start < _QUICK
+            definition = call.closure.definition
+            self._quick_in_a_row[definition] = self._quick_in_a_row.get(definition, 0) + 1 if is_quick else 0
