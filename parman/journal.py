@@ -153,7 +153,7 @@ class Journal:
             self._logged[key] += 1
             first = self._logged[key] == 1
         if first:
-            _log(logging.ERROR, "%s failed (more failures of this kind are counted):\n%s", *_in_full(call))
+            _log(logging.ERROR, "%s failed (more of this kind would only be counted):\n%s", *_in_full(call))
 
     def tell_once(self, key: tuple[str, ...], text: str) -> None:
         """Log a warning, once for each key."""

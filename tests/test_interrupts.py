@@ -25,6 +25,7 @@ try:
     with workflow(chosen) as w:
         running = hold()
         pending = [quick(running) for _ in range(3)]
+        say("MADE")
         if where == "body":
             idle()
         elif where == "resolve":
@@ -58,6 +59,8 @@ def test_ctrl_c_at_work(tmp_path, name, where, group):
         pytest.skip("the script is in the task")
     with script(tmp_path, filled(WORK, name=name, where=where)) as running:
         running.wait_for("RUNNING")
+        if name != "serial":
+            running.wait_for("MADE")
         begin = time.monotonic()
         running.interrupt(group)
         report = running.report(LIMIT + 10)

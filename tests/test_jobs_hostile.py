@@ -12,6 +12,7 @@ import enum
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -882,6 +883,35 @@ def test_a_script_that_can_not_run_is_told(runner: str | None, script: str | Non
     assert str(made.path) in str(caught.value)
 
 
+SLOPPY = """#!/bin/sh
+echo "compute: not found" >&2
+echo '"made.txt"' > result.json
+"""
+
+
+@BOTH
+def test_a_script_that_ends_well_without_what_it_promised(kind: Any) -> None:
+    """The error shows what the script wrote besides, and says what lets the job run again; and that is so."""
+    made = make(Path("templates"), "t", HEAD + FILE, SLOPPY)
+    with pytest.raises(JobError, match="there is no") as caught:
+        made.job(staging=kind("results"))("job")
+    (note,) = caught.value.__notes__
+    assert "    compute: not found" in note
+    directory = re.search(r"remove (\S+), so that", note)
+    assert directory is not None
+    shutil.rmtree(directory[1])
+    (made.path / "run").write_text(SLOPPY.replace("compute: not found", "").replace("echo '", "touch made.txt; echo '"))
+    assert made.job(staging=kind("results"))("job").exists()
+
+
+@pytest.mark.parametrize("first", ["#!/no/such/interpreter", "#!/bin/sh\nno_such_program"])
+def test_a_program_that_is_not_there_is_told(first: str) -> None:
+    """An exit status of 127 says what it stands for, since the shell's words about it can mislead."""
+    made = make(Path("templates"), "t", ONE, f"{first}\n")
+    with pytest.raises(JobFailed, match=r"127, as if a program is not there: .* its first line"):
+        made.job()("job")
+
+
 def test_a_script_that_is_not_there_falls_back() -> None:
     """A template without the script of the settings runs `run`; with neither, the error names both."""
     made = make(Path("templates"), "t", ONE, "answer(1)\n")
@@ -1068,7 +1098,7 @@ def test_a_template_around_the_results_is_refused() -> None:
     staging = InPlace(made.path / "results")
     before = contents(made.path)
     with pytest.raises(JobError, match=r"inside of its template .*choose another results root"):
-        made.job(staging=staging)("job")
+        made.job(staging=kind("results"))("job")
     assert contents(made.path) == before
 
 

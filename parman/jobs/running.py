@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import Interrupted, JobError, JobFailed
+from ..failures import annotate
 from ..filing import read_whole, sha256, write_whole
 from ..staging.base import Place, WorkDirectory
 from ..staging.paths import globalize
@@ -210,9 +211,17 @@ class Run:
 
     def _collect(self, work: WorkDirectory, record: Record) -> Any:
         """Read the result, and bring all that belongs to it to where results are kept; the result comes last."""
-        tree = load_result(record.result, self._form, work.top)
-        result = globalize(tree, work)
-        extra = self._extra(work, record)
+        try:
+            tree = load_result(record.result, self._form, work.top)
+            result = globalize(tree, work)
+            extra = self._extra(work, record)
+        except JobError as error:
+            annotate(
+                error,
+                f"The script {self._script!r} ended well. {_quoted(record, self._script)}\n"
+                f"When the cause is mended, remove {record.directory}, so that the job is run again.",
+            )
+            raise
         if not work.is_home:
             self._store(work, [*extra, *self._traces(record), record.sums, record.kwargs, record.result, record.status])
         return result
@@ -251,6 +260,8 @@ def _how(status: int) -> str:
     if status < 0:
         return f"was killed ({_signal(-status)}), together with the shell that watches it"
     stands_for = f", which stands for {_signal(status - 128)}" if status > 128 else ""
+    if status == 127:
+        stands_for = ", as if a program is not there: one that it calls, or the one in its first line"
     return f"ended with exit status {status}{stands_for}"
 
 

@@ -140,7 +140,9 @@ class Template:
             raise TemplateError(f"{script} can't be a script, since each job makes a file of this name: rename it")
         if not script.is_file():
             said = f"neither a script {wanted!r} nor" if wanted not in (None, "run") else "no script"
-            raise TemplateError(f"the template {self.path} has {said} 'run'")
+            raise TemplateError(
+                f"the template {self.path} has {said} 'run': make one, or name another with JobSettings(script=...)"
+            )
         if not os.access(script, os.X_OK):
             raise TemplateError(f"{script} can't be executed; let the shell do: chmod +x {script}")
         return name
