@@ -18,6 +18,7 @@ __all__ = [
     "copy",
     "escaped",
     "files_below",
+    "folders_below",
     "format_sums",
     "parse_sums",
     "read_whole",
@@ -80,8 +81,15 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def copy(source: Path, target: Path) -> None:
+def copy(source: Path, target: Path, durable: bool = False) -> None:
     """Copy a file or directory, each file as a whole, following links.
+
+    Parameters
+    ----------
+    source, target
+        From where to where; what is there already is replaced.
+    durable
+        Whether the copies are to outlast a failure of the machine, so that the source may be removed.
 
     Raises
     ------
@@ -91,16 +99,19 @@ def copy(source: Path, target: Path) -> None:
     for file in files_below(source):
         copied = target if file == source else target / file.relative_to(source)
         copied.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(file, copied)
-    if source.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
+        _copy_file(file, copied, durable)
+    for folder in folders_below(source):
+        (target / folder.relative_to(source)).mkdir(parents=True, exist_ok=True)
 
 
-def _copy_file(source: Path, target: Path) -> None:
+def _copy_file(source: Path, target: Path, durable: bool) -> None:
     temporary = target.with_name(f".{target.name}.new")
     try:
         temporary.unlink(missing_ok=True)  # what is there may be a link
         shutil.copy2(source, temporary)
+        if durable:
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
         temporary.rename(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -126,6 +137,14 @@ def files_below(path: Path, above: frozenset[tuple[int, int]] = frozenset()) -> 
         yield path
     else:
         raise OSError(errno.EINVAL, "neither a file nor a directory", str(path))
+
+
+def folders_below(path: Path) -> Iterator[Path]:
+    """Yield a directory and its subdirectories, sorted; nothing for a file. `files_below` finds links in circles."""
+    if path.is_dir():
+        yield path
+        for entry in sorted(path.iterdir()):
+            yield from folders_below(entry)
 
 
 def sha256(path: Path) -> str:

@@ -41,7 +41,9 @@ from parman import (
     job_template,
     workflow,
 )
+from parman.filing import copy
 from parman.jobs.record import Record, State, Status
+from parman.staging import scratch
 
 SECRET = "the secret of somebody else"
 BOTH = pytest.mark.parametrize("kind", [InPlace, Scratch])
@@ -883,6 +885,108 @@ def test_a_script_that_can_not_run_is_told(runner: str | None, script: str | Non
     assert str(made.path) in str(caught.value)
 
 
+WHOLE = """#!/bin/sh
+mkdir deep; echo 1 > deep/a; echo 2 > weights.bin; {more}
+echo '"."' > result.json
+"""
+
+
+@pytest.mark.parametrize("more", ["", "ls -A > result.extra", "echo . > result.extra"], ids=["", "ls", "dot"])
+def test_a_result_that_is_the_directory_itself(monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    """What tells of a job comes last where results are kept, so that half of a copy is never taken for the whole."""
+    order = []
+
+    def copy_and_note(source: Path, target: Path, **options: Any) -> None:
+        if "results" in target.parts[len(Path.cwd().parts) :][:1]:
+            order.append(target.name)
+        copy(source, target, **options)
+
+    monkeypatch.setattr(scratch, "copy", copy_and_note)
+    made = make(Path("templates"), "t", HEAD + "def mock(): return Path('.')\n", WHOLE.replace("{more}", more))
+    assert made.job(staging=Scratch("results", "scratch"))("job") == Path("results/job")
+    assert order[-4:] == ["kwargs.sha256", "kwargs.json", "result.json", "job.status"]
+    assert [order.count(name) for name in order[-4:]] == [1] * 4
+    assert "job" not in order
+    assert Path("results/job/deep/a").read_text() == "1\n"
+    assert Path("results/job/weights.bin").read_text() == "2\n"
+
+
+def test_a_file_beside_the_directory_is_not_lost(tmp_path: Path) -> None:
+    """A script that writes beside its scratch directory is told, before that is removed."""
+    script = "#!/bin/sh\nmkdir -p ../shared; echo 1 > ../shared/x; echo '\"../shared/x\"' > result.json\n"
+    made = make(Path("templates"), "t", HEAD + "def mock(): return Path('x')\n", script)
+    with pytest.raises(JobError, match="beside its directory and would be lost"):
+        made.job(staging=Scratch("results", "scratch"))("job")
+    assert [path.read_text() for path in Path("scratch").rglob("shared/x")] == ["1\n"]
+
+
+@BOTH
+def test_an_output_that_is_a_link_is_not_followed(outside: Path, kind: Any) -> None:
+    """A script that puts a link in the place of its own output has nothing read or copied through it."""
+    script = f"#!/bin/sh\nln -sf {outside}/secret run.out; ln -sf {outside}/secret run.err; echo 1 > result.json\n"
+    made = make(Path("templates"), "t", ONE, script)
+    try:
+        made.job(staging=kind("results"))("job")
+    except JobError as error:
+        assert SECRET not in "".join([str(error), *getattr(error, "__notes__", [])])
+    kept = [path for path in Path("results").rglob("run.*") if not path.is_symlink()]
+    assert not any(SECRET in path.read_text() for path in kept)
+    (made.path / "run").write_text(script.replace("echo 1", "exit 3"))
+    with pytest.raises(JobFailed) as caught:
+        made.job(staging=kind("results"))("job2")
+    assert SECRET not in str(caught.value)
+
+
+@BOTH
+def test_directories_without_files_are_copied(kind: Any) -> None:
+    """The whole template is copied, and so are directories among the outputs."""
+    made = make(
+        Path("templates"),
+        "t",
+        HEAD + "def mock(): return Path('out')\n",
+        "#!/bin/sh\nmkdir out/b\necho hi > out/deep/x; echo '\"out\"' > result.json\n",
+    )
+    (made.path / "out" / "deep").mkdir(parents=True)
+    found = made.job(staging=kind("results"))("job")
+    assert sorted(path.name for path in found.rglob("*")) == ["b", "deep", "x"]
+
+
+def test_a_job_around_another_is_refused() -> None:
+    """The directories of jobs don't hold each other, in whichever order they are made."""
+    job = make(Path("templates"), "t", ONE, "answer(1)\n").job()
+    job("a/b")
+    with pytest.raises(JobError, match="the job a would be around the directory of the job a/b"):
+        job("a")
+    assert job("a/b") == 1
+    job("c")
+    with pytest.raises(JobError, match="inside of the directory of the job c"):
+        job("c/d")
+
+
+ENVIRONMENT = {
+    "signal": "3.5",
+    "told": "x",
+    "started": "y",
+    "status": "z",
+    "_parman_none": "kept",
+    "odd%%": "() { :; }",
+    "a.b": "two\nlines",
+}
+
+
+def test_the_environment_reaches_the_script_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell that watches a script takes nothing away, adds nothing, and needs no PATH."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", "/nowhere")
+    script = "#!/usr/bin/python3 -IS\nimport json, os\njson.dump(dict(os.environ), open('result.json', 'w'))\n"
+    made = make(Path("templates"), "t", "def mock(): return {}\n", script)
+    found = made.job(env={"OWN": "1"})("job")
+    assert {name: found[name] for name in ENVIRONMENT} == ENVIRONMENT
+    added = found.keys() - os.environ.keys()
+    assert added <= {"OWN", "PARMAN_WORKDIR", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}
+
+
 SLOPPY = """#!/bin/sh
 echo "compute: not found" >&2
 echo '"made.txt"' > result.json
@@ -1098,7 +1202,7 @@ def test_a_template_around_the_results_is_refused() -> None:
     staging = InPlace(made.path / "results")
     before = contents(made.path)
     with pytest.raises(JobError, match=r"inside of its template .*choose another results root"):
-        made.job(staging=kind("results"))("job")
+        made.job(staging=staging)("job")
     assert contents(made.path) == before
 
 

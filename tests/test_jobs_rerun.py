@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jobs import JOBINFO, RESUMES, SCRIPT, Made, contents, make, old_directory, 
 
 from parman import InPlace, JobError, JobFailed, JobSettings, Scratch, job_template, resolve, workflow
 from parman.jobs.record import Record, State
+from parman.jobs.running import Run
 
 STAGINGS = [InPlace, Scratch]
 
@@ -371,6 +373,58 @@ def test_an_unfinished_job_with_other_arguments_is_refused(bench: Bench) -> None
     """Other arguments than those of an unfinished job are what is told, since they come first."""
     bench.fails("kill")
     bench.refused("other arguments: x", x=7)
+
+
+def leave(bench: Bench, monkeypatch: pytest.MonkeyPatch, **kwargs: Any) -> None:
+    """Call the job from a driver that dies when the script has ended."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_collect", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            bench.call(**kwargs)
+
+
+@pytest.fixture
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Have a job whose script ended well in a scratch directory, and whose driver was killed before it saw that."""
+    bench = Bench(tmp_path, Scratch)
+    leave(bench, monkeypatch, x=3)
+    assert Record(bench.home).state() is State.NEW
+    return bench
+
+
+def test_what_a_killed_driver_left_is_used(left: Bench) -> None:
+    """A script that has ended well is not run again."""
+    assert left.call(x=3)["twice"] == 6
+    assert left.made.times() == 1
+
+
+def test_what_a_killed_driver_left_is_not_thrown_away(left: Bench) -> None:
+    """Other arguments are an error, unless the settings say what is to be done."""
+    left.refused("other arguments or files: x.*rerun=", x=4)
+    assert left.call(x=4, settings={"rerun": {"changed"}})["twice"] == 8
+    assert left.made.times() == 2
+
+
+def test_what_a_killed_driver_left_was_made_with_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file among the arguments that was changed since is an error, rather than a result that is out of date."""
+    bench, file = Bench(tmp_path, Scratch), Path("input")
+    file.write_text("1")
+    leave(bench, monkeypatch, file=file)
+    file.write_text("2")
+    bench.refused("other arguments or files: .*input", file=file)
+
+
+@pytest.mark.parametrize(("on_change", "times"), [("error", 1), (None, 1), ("rerun", 2)])
+def test_the_template_of_what_a_killed_driver_left(left: Bench, on_change: Any, times: int) -> None:
+    """A template that was changed since is heeded as for a job that has finished."""
+    script = left.made.path / "run"
+    script.write_text(script.read_text() + "\n")
+    if on_change == "error":
+        with pytest.raises(JobError, match=r"other files of the template: run.*on_change='rerun'"):
+            left.call(x=3, settings={"on_change": on_change})
+    else:
+        assert left.call(x=3, settings={"on_change": on_change})["twice"] == 6
+    assert left.made.times() == times
 
 
 @pytest.mark.parametrize("mode", ["fail", "late", "kill", "nothing"])

@@ -116,6 +116,8 @@ class Execution:
         for parent in list(self._home.locator.parents)[:-1]:
             if Record(self._plan.staging.home(parent)).kwargs.exists():
                 raise JobError(f"the job {self._home.locator} would be inside of the directory of the job {parent}")
+        if self._record.state() is State.NEW:
+            self._refuse_to_be_around()
 
     def _take_lock(self) -> Lock:
         while True:
@@ -147,6 +149,18 @@ class Execution:
         elif self._plan.on_change == "rerun" and found.other_template_files:
             return True
         return "changed" in rerun and found.has_changed
+
+    def _refuse_to_be_around(self) -> None:
+        """Refuse a directory that holds those of other jobs, which would share its fate."""
+        for folder, names, files in os.walk(self._record.directory):
+            names.sort()
+            inner = Path(folder)
+            if inner != self._record.directory and not _OF_A_JOB.isdisjoint(files):
+                inside = inner.relative_to(self._plan.staging.top)
+                raise JobError(
+                    f"the job {self._home.locator} would be around the directory of the job {inside}, which would be "
+                    "moved and removed with it: choose another locator"
+                )
 
     def _move_aside(self) -> None:
         directory = self._record.directory
@@ -225,4 +239,6 @@ class Execution:
         record.new_sums.unlink(missing_ok=True)
 
 
+_OF_A_JOB = frozenset({Record(Path()).kwargs.name, Record(Path()).lock_file.name})
+"""Files by which the directory of a job is known."""
 _AGAIN = "to run the job again, say JobSettings(rerun={'changed'}), or remove the directory"

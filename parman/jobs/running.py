@@ -19,9 +19,10 @@ from ..stopping import Stop
 from ..structures import Form
 from .arguments import Arguments
 from .converters import dump, load_json, load_result, same_json
+from .findings import Findings
 from .locking import Lock
 from .plan import JobPlan
-from .record import Record, State
+from .record import RESERVED, Record, State
 from .script import Script, tail
 
 __all__ = ["Run"]
@@ -115,14 +116,44 @@ class Run:
         record = Record(work.path)
         state = record.state()
         wanted = {State.FINISHED, *([State.UNFINISHED, State.FAILED] if self._plan.template.can_resume else [])}
-        if record.kwargs.exists() and same_json(load_json(record.kwargs), self._arguments.json):
-            if state in wanted:
-                return work
-            if state is State.FAILED and "failed" not in self._plan.rerun:  # and nobody has noted that
-                self._keep_failure(work, record)
-                self._fail(work, record, record.read_status().exit or 0)
+        if state in wanted:
+            return work if self._is_of_this_call(work, record) else None
+        is_ours = state is not State.NEW and same_json(load_json(record.kwargs), self._arguments.json)
+        if state is State.FAILED and is_ours and "failed" not in self._plan.rerun:  # and nobody has noted that
+            self._keep_failure(work, record)
+            self._fail(work, record, record.read_status().exit or 0)
         work.close(True)  # of no use any more; nobody is there, since the lock is ours
         return None
+
+    def _is_of_this_call(self, work: WorkDirectory, record: Record) -> bool:
+        """Tell whether what was left behind is what this call asks for, as far as the settings care.
+
+        Raises
+        ------
+        JobError
+            It is not, and the settings don't say what to do.
+        """
+        found = Findings(record, self._arguments, self._plan.template)
+        what = f"the job {self._home.locator}: a driver that was killed has left it in {work.path}, made"
+        again = f"remove {work.path}, or say JobSettings"
+        if found.has_changed:
+            names = ", ".join([*found.other_arguments, *found.other_files])
+            if "changed" not in self._plan.rerun:
+                raise JobError(
+                    f"{what} with other arguments or files: {names}. To run it anew, {again}(rerun={{'changed'}})"
+                )
+            logger.warning("%s with other arguments or files: %s; it is run anew", what, names)
+            return False
+        if found.other_template_files:
+            names = ", ".join(found.other_template_files)
+            if self._plan.on_change == "error":
+                raise JobError(
+                    f"{what} from other files of the template: {names}. To run it anew, {again}(on_change='rerun')"
+                )
+            used = "it is run anew" if self._plan.on_change == "rerun" else "it is used all the same"
+            logger.warning("%s from other files of the template: %s; %s", what, names, used)
+            return self._plan.on_change != "rerun"
+        return True
 
     def _see_through(self, work: WorkDirectory, lock: Lock | None, prepare: bool = False) -> Any:
         """Prepare and run what is not done yet, and collect the result."""
@@ -149,6 +180,8 @@ class Run:
         arguments.bring(work)
         for name, _ in template.files():
             work.found(Path(name).parent)
+        for folder in template.folders():
+            work.found(folder)
         template.copy(work.path)
         record.write_sums(record.template_sums, {name: sha256(work.path / name) for name, _ in template.files()})
         record.write_environment(self._variables(work))
@@ -213,7 +246,7 @@ class Run:
         """Read the result, and bring all that belongs to it to where results are kept; the result comes last."""
         try:
             tree = load_result(record.result, self._form, work.top)
-            result = globalize(tree, work)
+            result = globalize(tree, work, RESERVED)  # what tells of the job is kept last
             extra = self._extra(work, record)
         except JobError as error:
             annotate(
@@ -239,19 +272,20 @@ class Run:
                     why = "is not there" if not path.exists() else "is outside of the job's directory"
                     raise JobError(f"the job {self._home.locator}: {record.extra} names {name!r}, which {why}")
                 work.check_links(path)
-                found.append(path)
+                found += work.parts(Path(os.path.normpath(path)), RESERVED)
         return [*found, record.extra]
 
     def _traces(self, record: Record) -> list[Path]:
-        """Return the files that tell how the job was run."""
+        """Return the files that tell how the job was run, but no links that the script has put in their place."""
         script = self._script
         names = [record.directory / script, record.jobinfo, record.template_sums]
-        return [*names, record.output(script), record.errors(script)]
+        return [path for path in [*names, record.output(script), record.errors(script)] if not path.is_symlink()]
 
     def _store(self, work: WorkDirectory, paths: list[Path]) -> None:
         for path in paths:
             if path.exists():
                 relative = path.relative_to(work.path)
+                work.found(relative)  # the script may have put a link in its place
                 self._home.found(relative.parent)
                 work.store(path, work.home / relative)
 

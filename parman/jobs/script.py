@@ -38,23 +38,33 @@ from .record import Record
 __all__ = ["Script"]
 
 _SHELL = """\
-for signal in HUP INT TERM; do trap "told=$signal" "$signal"; done
-obey() { trap - "$told"; kill -s "$told" "$$"; exit 143; }
-now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
-started=$(now)
-if [ -n "$told" ]; then obey; fi
-printf 'started %s %s\\n' "$started" "$1" >>"$2" || exit 125
-"./$1"
-status=$?
-if [ -n "$told" ] && [ "$status" -ne 0 ]; then obey; fi
-rm -f ".$2.new"
-cat "$2" >".$2.new" && printf 'exited %s %s\\n' "$(now)" "$status" >>".$2.new" && {
-    sync "$3" ".$2.new" 2>/dev/null
-    mv ".$2.new" "$2"
+unset _parman_script _parman_record _parman_result _parman_told _parman_began _parman_status _parman_signal
+_parman_script=$1 _parman_record=$2 _parman_result=$3
+shift 3
+for _parman_signal in HUP INT TERM; do trap "_parman_told=$_parman_signal" "$_parman_signal"; done
+_parman_obey() { trap - "$_parman_told"; kill -s "$_parman_told" "$$"; exit 143; }
+_parman_now() { command -p date -u +%Y-%m-%dT%H:%M:%SZ; }
+_parman_began=$(_parman_now)
+if [ -n "$_parman_told" ]; then _parman_obey; fi
+printf 'started %s %s\\n' "$_parman_began" "$_parman_script" >>"$_parman_record" || exit 125
+if [ "$#" -eq 0 ]; then "./$_parman_script"; else /usr/bin/env "$@" "./$_parman_script"; fi
+_parman_status=$?
+if [ -n "$_parman_told" ] && [ "$_parman_status" -ne 0 ]; then _parman_obey; fi
+command -p rm -f ".$_parman_record.new"
+command -p cat "$_parman_record" >".$_parman_record.new" &&
+    printf 'exited %s %s\\n' "$(_parman_now)" "$_parman_status" >>".$_parman_record.new" && {
+    command -p sync "$_parman_result" ".$_parman_record.new" 2>/dev/null
+    command -p mv ".$_parman_record.new" "$_parman_record"
 }
-exit "$status"
+exit "$_parman_status"
+"""
+"""Runs the script, and writes down how it ended.
+
+Its own variables have names that no script uses, and are not passed on. The shell drops environment variables whose
+names are no identifiers, such as functions that bash exports (`module` on many clusters): they are arguments here.
 """
 
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _GRACE = 1.0
 """How long a script may take to end after SIGTERM, before SIGKILL [s]. Leaving a block after Ctrl-C waits for it."""
 
@@ -160,7 +170,8 @@ class Script:
 
     def _start(self, lock: int | None, mode: str) -> subprocess.Popen[bytes]:
         record = self._record
-        command = ["/bin/sh", "-c", _SHELL, "parman-job", self._name, record.status.name, record.result.name]
+        odd = [f"{name}={value}" for name, value in self._environment.items() if not _IDENTIFIER.fullmatch(name)]
+        command = ["/bin/sh", "-c", _SHELL, "parman-job", self._name, record.status.name, record.result.name, *odd]
         for path in (record.output(self._name), record.errors(self._name)):
             if path.is_symlink():  # it may lead anywhere
                 path.unlink()
@@ -239,8 +250,9 @@ os.register_at_fork(after_in_child=_running.clear)
 def tail(path: Path, size: int = 2000) -> str:
     """Return the end of a text file, from the beginning of a line on, without what would upset a terminal."""
     try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - size))
+        # no link, which the script may have put there
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
             content = stream.read(size)
     except OSError:
         return ""

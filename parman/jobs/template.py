@@ -19,7 +19,7 @@ import cloudpickle
 
 from ..errors import TemplateError
 from ..failures import safe_text
-from ..filing import copy, files_below, sha256
+from ..filing import copy, files_below, folders_below, sha256
 from ..snapshots import Frozen, freeze, pickled
 from .record import RESERVED
 
@@ -149,13 +149,24 @@ class Template:
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Yield the files that a job gets, each with its path in the template."""
-        for entry in sorted(self.path.iterdir()):
-            if entry.name in RESERVED or entry.name in _LITTER:
-                continue
+        for entry in self._entries():
             for file in files_below(entry):
                 relative = file.relative_to(self.path)
                 if not set(_LITTER) & set(relative.parts):
                     yield str(relative), file
+
+    def folders(self) -> Iterator[Path]:
+        """Yield the directories that a job gets, relative to its own; also those without files."""
+        for entry in self._entries():
+            for folder in folders_below(entry):
+                relative = folder.relative_to(self.path)
+                if not set(_LITTER) & set(relative.parts):
+                    yield relative
+
+    def _entries(self) -> Iterator[Path]:
+        for entry in sorted(self.path.iterdir()):
+            if entry.name not in RESERVED and entry.name not in _LITTER:
+                yield entry
 
     def sums(self) -> dict[str, str]:
         """Return the sum of each file."""
@@ -165,6 +176,8 @@ class Template:
         """Copy the template into a directory."""
         for name, file in self.files():
             copy(file, target / name)
+        for folder in self.folders():
+            (target / folder).mkdir(parents=True, exist_ok=True)
 
 
 def _remade(state: dict[str, Any]) -> Template:

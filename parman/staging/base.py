@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path, PurePath, PurePosixPath
 
 from ..errors import ArgumentError, JobError
@@ -281,13 +282,15 @@ class WorkDirectory(Place, ABC):
             self.fetch(self.source(path), Path(os.path.normpath(self.path / relative)))
         return relative
 
-    def push(self, path: Path) -> Path:
+    def push(self, path: Path, apart: Collection[str] = ()) -> Path:
         """Bring an output to where results are kept.
 
         Parameters
         ----------
         path
             Relative to the work directory.
+        apart
+            Names of files in the work directory that are not brought along, even if it is the output as a whole.
 
         Returns
         -------
@@ -297,16 +300,35 @@ class WorkDirectory(Place, ABC):
         Raises
         ------
         JobError
-            It leads out of the results root, or is not there.
+            It leads out of the results root, is not there, or would be lost.
         """
         outward, found = self.outward(path), self.found(path)
         if not found.exists():
             raise JobError(f"the job {self.locator} names {str(path)!r} as a file of its own, but there is no {found}")
-        if not self.is_home and Path(os.path.normpath(found)).is_relative_to(self.path):
-            self.check_links(found)
-            Place(self.staging, self.locator, self.here).found(path)  # a link that is there already may lead out, too
-            self.store(found, self.home / path)
+        if not self.is_home:
+            self._keep(Path(os.path.normpath(found)), path, apart)
         return outward
+
+    def _keep(self, found: Path, path: Path, apart: Collection[str]) -> None:
+        home = Place(self.staging, self.locator, self.here)
+        if not found.is_relative_to(self.path):
+            if not home.found(path).exists():  # no input, which would be there
+                raise JobError(
+                    f"the job {self.locator} names {str(path)!r} as a file of its own, which is beside its directory "
+                    "and would be lost: write it in the work directory"
+                )
+            return
+        self.check_links(found)
+        for entry in self.parts(found, apart):
+            relative = entry.relative_to(self.path)
+            home.found(relative)  # a link that is there already may lead out, too
+            self.store(entry, self.home / relative)
+
+    def parts(self, found: Path, apart: Collection[str]) -> list[Path]:
+        """Return an output as it is to be kept: by itself, or piece by piece if it is the whole work directory."""
+        entries = sorted(found.iterdir()) if found == self.path else [found]
+        left = {*apart, *(f".{name}.new" for name in apart)}
+        return [entry for entry in entries if not (entry.parent == self.path and entry.name in left)]
 
 
 def _without_null(path: Path) -> Path:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ def localize(tree: Any, work: WorkDirectory) -> Any:
     return map_leaves(lambda leaf: work.pull(leaf) if isinstance(leaf, Path) else leaf, tree)
 
 
-def globalize(tree: Any, work: WorkDirectory) -> Any:
-    """Return a tree of results as the user needs it, and bring the files in it to where results are kept."""
-    return map_leaves(lambda leaf: work.push(leaf) if isinstance(leaf, Path) else leaf, tree)
+def globalize(tree: Any, work: WorkDirectory, apart: Collection[str] = ()) -> Any:
+    """Return a tree of results as the user needs it, and bring the files in it, but some, to where results are kept."""
+    return map_leaves(lambda leaf: work.push(leaf, apart) if isinstance(leaf, Path) else leaf, tree)
 
 
 def named(tree: Any, place: Place) -> Any:

@@ -79,7 +79,7 @@ class _Fresh(WorkDirectory):
         copy(source, target)
 
     def store(self, source: Path, target: Path) -> None:
-        copy(source, target)
+        copy(source, target, durable=True)  # what it was copied from is removed in the end
 
     def close(self, succeeded: bool) -> None:
         if succeeded:
