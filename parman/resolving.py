@@ -93,12 +93,12 @@ class _Countdown:
         self._left = 1
 
     def wait(self, futures: list[Future[Any]], timeout: float | None) -> None:
-        """Wait until nobody need wait for the futures of ours among these, or one has failed; at most `timeout` [s]."""
+        """Wait until nobody need wait for those of ours that come first, or one has failed; at most `timeout` [s]."""
         told = []
         try:
             for future in futures:
                 if not isinstance(future, Promise):
-                    continue
+                    break  # it may have failed, which ends all waiting; what comes after is waited for in order
                 with self._lock:
                     self._left += 1
                 told.append(future)

@@ -304,13 +304,15 @@ class Workflow:
 
     def _close_runner(self) -> None:
         _open_blocks.discard(self)
-        if self._interrupted:
-            self.runner.interrupt(self._journal)  # the first time may have been cut off; a shutdown would wait
-            if not self._is_hurried:
-                self.runner.wait_for_end()
-        elif self._owns_runner:
-            self.runner.shutdown()
-        self.runner.end(self._journal)
+        try:
+            if self._interrupted:
+                self.runner.interrupt(self._journal)  # the first time may have been cut off; a shutdown would wait
+                if not self._is_hurried:
+                    self.runner.wait_for_end()
+            elif self._owns_runner:
+                self.runner.shutdown()
+        finally:  # also when a second Ctrl-C ends the waiting
+            self.runner.end(self._journal)
 
     def drop(self, deadline: float) -> None:
         """Give everything up, since the interpreter ends."""

@@ -10,16 +10,27 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers import MARK, all_gone, marked
-from helpers import TIMEOUT
+from drivers import MARK, ScriptGate, all_gone, marked, script_gate
+from helpers import TIMEOUT, death, died, handled, in_thread
 
-from parman import JobSettings, ParslRunner, WorkerDied, WorkflowError, job_template, resolve, task, workflow
+from parman import (
+    Interrupted,
+    JobSettings,
+    ParslRunner,
+    WorkerDied,
+    WorkflowError,
+    job_template,
+    resolve,
+    task,
+    workflow,
+)
 
 parsl = pytest.importorskip("parsl", reason="Parsl is not installed")
 
@@ -71,6 +82,22 @@ def die() -> int:
     return 0
 
 
+@task
+def hold(gate: Path) -> int:
+    """Stop at a gate."""
+    (gate / "here").write_text("here\n")
+    with (gate / "open").open() as opened:
+        opened.readline()
+    return 1
+
+
+@pytest.fixture
+def gate(here: Path) -> Iterator[ScriptGate]:
+    """Make a gate for calls of `hold`."""
+    with script_gate(here / "gate") as gate:
+        yield gate
+
+
 def threads(*labels: str, **options: Any) -> Config:
     """Return a configuration of executors of threads."""
     executors = [ThreadPoolExecutor(label=label, max_threads=2, thread_name_prefix=label) for label in labels]
@@ -79,8 +106,6 @@ def threads(*labels: str, **options: Any) -> Config:
 
 @task(resources={"parsl_executors": ["b"]})
 def thread_of_b() -> str:
-    import threading
-
     return threading.current_thread().name
 
 
@@ -216,6 +241,58 @@ def test_when_the_block_of_workers_is_gone_nothing_hangs() -> None:
             double(1).result(TIMEOUT)
 
 
+def test_when_the_interchange_is_gone_nothing_hangs(gate: ScriptGate) -> None:
+    """The call in flight fails, and the block is left, though somebody waits for the interchange to answer."""
+    runner = ParslRunner(workers=1)
+    with workflow(runner):
+        held = hold(gate.folder)
+        gate.arrival()
+        kernel: Any = runner.executor
+        executor = kernel.dfk.executors["local"]
+        executor.interchange_proc.kill()
+        executor.interchange_proc.wait()
+        in_thread(executor.connected_managers)
+        with pytest.raises(WorkerDied, match=r"hold\(.* interchange has ended \(exit status -9\)"):
+            held.result(TIMEOUT)
+
+
+def watches() -> set[threading.Thread]:
+    """Return the threads that look after kernels."""
+    return {thread for thread in threading.enumerate() if thread.name == "parman-parsl"}
+
+
+def test_the_watch_over_a_kernel_of_the_users_ends(loaded: Any, gate: ScriptGate) -> None:
+    """Nobody looks after a kernel where nothing is in flight; a later call has somebody look again."""
+    before = watches()
+    runner = ParslRunner(loaded)
+    freed = death(runner)
+    for _ in range(2):
+        with workflow(runner):
+            held = hold(gate.folder)
+            gate.arrival()
+            assert handled(runner.dispatcher.post)
+            (watch,) = watches() - before
+            gate.open(1)
+            assert held.result(TIMEOUT) == 1
+        watch.join(TIMEOUT)
+        assert not watch.is_alive()
+    del held
+    del runner
+    assert died(freed)
+
+
+def test_a_runner_that_is_left_serves_the_blocks_around(gate: ScriptGate) -> None:
+    """The end of `with runner:` leaves the kernel to the blocks that still run on it; the last one cleans it up."""
+    runner = ParslRunner(workers=1)
+    with workflow(runner):
+        held = hold(gate.folder)
+        gate.arrival()
+        with runner:
+            pass
+        gate.open()
+        assert held.result(TIMEOUT) == 1
+
+
 def test_jobs_take_no_worker(here: Path) -> None:
     """On this machine scripts are run by the driver, while the only worker computes."""
     template = here / "template"
@@ -230,6 +307,38 @@ def test_jobs_take_no_worker(here: Path) -> None:
 
 
 # --- ends ---
+
+
+def be_interrupted(runner: ParslRunner, gate: ScriptGate) -> None:
+    """Get a Ctrl-C in a block whose call runs."""
+    with workflow(runner):
+        hold(gate.folder)
+        gate.arrival()
+        raise KeyboardInterrupt
+
+
+def test_a_runner_serves_again_after_ctrl_c(here: Path, temporary: Path, gate: ScriptGate) -> None:
+    """Workers and files are gone, and the calls of the next block don't wait for the slot of one that was given up."""
+    runner = ParslRunner(workers=1)
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted(runner, gate)
+    assert all_gone(str(here))
+    assert [path.name for path in temporary.iterdir() if path.name.startswith("parman")] == []
+    with workflow(runner):
+        assert resolve(double(1), TIMEOUT) == 2
+
+
+def test_ctrl_c_in_an_inner_block_ends_the_calls_of_the_outer_one(gate: ScriptGate) -> None:
+    """Their kernel is gone; a new one runs the calls that are made later."""
+    with workflow("parsl:1"):
+        held = hold(gate.folder)
+        gate.arrival()
+        with pytest.raises(KeyboardInterrupt), workflow():
+            raise KeyboardInterrupt
+        with pytest.raises(Interrupted, match=r"hold\("):
+            held.result(TIMEOUT)
+        assert resolve(double(1), TIMEOUT) == 2
+
 
 SCRIPT = """
 import os, signal, sys, time

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, hasty_switches, in_thread
+from helpers import TIMEOUT, failed, hasty_switches, in_thread
 
 from parman import ConcurrentRunner, Workflow, cancel, dispatching, resolve, resolving, signals, task, workflow
 
@@ -105,6 +105,15 @@ def test_the_first_failure_of_the_tree_is_raised(held: Held) -> None:
     held.gate.set()
     thread.join(TIMEOUT)
     assert [str(error) for error in outcome] == ["1"]
+
+
+def test_a_foreign_failure_is_raised_at_once(held: Held) -> None:
+    """Futures of others don't tell, but nobody waits for what comes after one that has failed either."""
+    running = held.task(1)
+    thread, outcome = later(lambda: resolve([same(3), failed(ValueError(7)), running, same(2)]))
+    thread.join(TIMEOUT)
+    assert [str(error) for error in outcome] == ["7"]
+    assert not held.gate.is_set()
 
 
 def test_failures_among_results(held: Held) -> None:

@@ -140,9 +140,11 @@ class ConcurrentRunner(FuturesRunner):
 
     def shutdown(self) -> None:
         """Close the executor if the runner opened it; it is opened again when the runner is used again."""
+        self._close(self._take_own())
+
+    def _close(self, executor: Executor | None) -> None:
         if self._aside is not None:
             self._aside.shutdown()
-        executor = self._take_own()
         if executor is not None:
             executor.shutdown()
 
@@ -150,6 +152,11 @@ class ConcurrentRunner(FuturesRunner):
         if self._aside is not None:
             self._aside.stop()
         executor = self._take_own()
+        if executor is not None:
+            self._stop(executor)
+
+    def _stop(self, executor: Executor) -> None:
+        """End at once what an executor of the runner's own runs, which nobody else has in hands any more."""
         if isinstance(executor, ProcessPool):
             executor.kill()
         elif isinstance(executor, ThreadPool):

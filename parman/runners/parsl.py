@@ -11,6 +11,8 @@ makes up for what Parsl leaves open.
   known.
 * Its errors tell of managers and workers; the user knows of calls.
 * It finds its own programs on PATH only, which is not set in a notebook or a cron job.
+* Its clean-up leaves futures open for ever, and asks an interchange that is dead. So what is in flight is failed here,
+  and blocks are cancelled without the interchange.
 """
 
 # ruff: noqa: F401 (the imports that `_names` hands out)
@@ -27,12 +29,12 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, InvalidStateError
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import MissingExtra, WorkerDied, WorkflowError
+from ..errors import Interrupted, MissingExtra, WorkerDied, WorkflowError
 from ..failures import safe_text
 from ..journal import Journal
 from .calls import Call
@@ -60,7 +62,7 @@ def _names() -> Any:
         from parsl.dataflow.dflow import DataFlowKernel
         from parsl.errors import NoDataFlowKernelError
         from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
-        from parsl.executors.errors import ExecutorError
+        from parsl.executors.errors import BadStateException, ExecutorError
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
         from parsl.executors.high_throughput.executor import DEFAULT_INTERCHANGE_LAUNCH_CMD, DEFAULT_LAUNCH_CMD
         from parsl.providers import LocalProvider
@@ -78,6 +80,9 @@ _PERIOD = 1.0
 """How often the watch looks at the blocks of workers [s]."""
 _FUTILE = 3
 """After so many blocks that ended before a worker came, no more are waited for."""
+_PATIENCE = 2.0
+"""How long an end waits for a thread that may hang [s]."""
+_STOPPED = "the runner was stopped"
 
 
 class ParslRunner(ConcurrentRunner):
@@ -118,6 +123,7 @@ class ParslRunner(ConcurrentRunner):
         # Under the runner's lock. A kernel that the runner has started is cleaned up when nothing is left of both.
         self._blocks: weakref.WeakSet[Journal] = weakref.WeakSet()
         self._holders = 0
+        self._ending: threading.Thread | None = None
         names = _names()
         found = _loaded_kernel() if kernel is None else kernel
         self._is_limited = found is not None and workers is not None
@@ -143,7 +149,7 @@ class ParslRunner(ConcurrentRunner):
     def __exit__(self, *raised: Any) -> None:
         with self._lock:
             self._holders -= 1
-        super().__exit__(*raised)
+        self._close_if_idle()
 
     def begin(self, journal: Journal) -> None:
         self._broken.clear()
@@ -154,9 +160,14 @@ class ParslRunner(ConcurrentRunner):
     def end(self, journal: Journal) -> None:
         with self._lock:
             self._blocks.discard(journal)
-            is_needed = self._holders > 0 or bool(self._blocks)
-        if not is_needed:
-            self.shutdown()
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        with self._lock:  # who begins a block from here on starts a kernel anew
+            if self._holders > 0 or self._blocks:
+                return
+            kernel = self._take_own()
+        self._close(kernel)
 
     # --- what Parsl is given ---
 
@@ -203,6 +214,8 @@ class ParslRunner(ConcurrentRunner):
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         names = _names()
+        if isinstance(exception, names.ExecutorError) and getattr(exception, "reason", None) == _STOPPED:
+            return Interrupted(f"{call} was given up while it was running")
         if isinstance(exception, names.ManagerLost | names.WorkerLost | names.ExecutorError | WorkerDied):
             when = "was in flight when Parsl lost it" if in_flight else "can't run"
             if isinstance(exception, WorkerDied):
@@ -219,10 +232,16 @@ class ParslRunner(ConcurrentRunner):
         for labels in set(self._in_flight.values()):
             reasons = kernel.reasons_for_loss(labels)
             if reasons is not None:
-                self.dispatcher.post(partial(self._lose, labels, reasons))
+                self.dispatcher.post(partial(self._lose, kernel, labels, reasons))
+        return self.has_in_flight()
+
+    def has_in_flight(self) -> bool:
+        """Tell whether Parsl has calls that have not ended."""
         return bool(self._in_flight)
 
-    def _lose(self, labels: tuple[str, ...], reasons: str) -> None:
+    def _lose(self, kernel: _Kernel, labels: tuple[str, ...], reasons: str) -> None:
+        if kernel is not self._executor:
+            return  # it was taken away meanwhile: what is in flight now is another one's
         self._broken[labels] = reasons
         lost = [call for call, others in list(self._in_flight.items()) if others == labels]
         for call in lost:
@@ -232,11 +251,14 @@ class ParslRunner(ConcurrentRunner):
 
     # --- the end ---
 
-    def stop_running(self) -> None:
-        kernel = self._executor
-        super().stop_running()
-        if isinstance(kernel, _OwnKernel):
-            kernel.kill()
+    def _stop(self, executor: Executor) -> None:
+        assert isinstance(executor, _OwnKernel)
+        self._ending = executor.kill()
+
+    def wait_for_end(self) -> None:
+        super().wait_for_end()
+        if self._ending is not None:  # the end of the interpreter would cut it off
+            self._ending.join(_PATIENCE)
 
 
 def _give_directly(
@@ -281,6 +303,7 @@ class _Kernel(Executor):
         self._seen: set[str] = set()
         self._lock = threading.Lock()
         self._watch: threading.Thread | None = None
+        self._has_complained = False
         self._is_over = threading.Event()
 
     def run(
@@ -315,17 +338,23 @@ class _Kernel(Executor):
     def watch(self, runner: ParslRunner) -> None:
         """See to it that somebody looks whether there is anybody left to run calls."""
         with self._lock:
-            if self._watch is None or not self._watch.is_alive():
-                self._watch = threading.Thread(target=self._look, args=(runner,), name="parman-parsl", daemon=True)
-                self._watch.start()
+            if self._watch is None:
+                watch = threading.Thread(target=self._look, args=(runner,), name="parman-parsl", daemon=True)
+                watch.start()
+                self._watch = watch
 
     def _look(self, runner: ParslRunner) -> None:
         while not self._is_over.wait(_PERIOD):
             try:
                 runner.look(self)
             except Exception:
-                logger.exception("the watch over Parsl's blocks failed")
-                return
+                if not (self._has_complained or self._is_over.is_set()):
+                    logger.exception("the watch over Parsl's blocks failed")
+                self._has_complained = True
+            with self._lock:  # who gives Parsl a call asks for a watch afterwards
+                if not runner.has_in_flight():
+                    self._watch = None
+                    return
 
     def reasons_for_loss(self, labels: tuple[str, ...]) -> str | None:
         """Say why none of these executors will run anything any more; None if one may."""
@@ -335,8 +364,13 @@ class _Kernel(Executor):
 
     def _reason_for_loss(self, executor: Any) -> str | None:
         provider = getattr(executor, "provider", None)
-        if not isinstance(executor, _names().HighThroughputExecutor) or provider is None or executor.bad_state_is_set:
-            return None  # threads, workers that the user starts, or Parsl says it itself
+        if not isinstance(executor, _names().HighThroughputExecutor) or executor.bad_state_is_set:
+            return None  # threads, or Parsl says it itself
+        status = _interchange_status(executor)
+        if status is not None:  # it would never answer
+            return f"Parsl's interchange has ended (exit status {status})"
+        if provider is None:
+            return None  # workers that the user starts
         if executor.connected_managers():
             self._seen.add(executor.label)
             return None
@@ -348,6 +382,12 @@ class _Kernel(Executor):
             return None
         blocks = ", ".join(_described(number, status) for number, status in statuses.items())
         return f"no workers are left in Parsl's executor {executor.label!r} ({blocks})"
+
+
+def _interchange_status(executor: Any) -> int | None:
+    """Return the exit status of an executor's interchange; None as long as it runs."""
+    process = getattr(executor, "interchange_proc", None)
+    return None if process is None else process.poll()
 
 
 def _described(number: str, status: Any) -> str:
@@ -364,6 +404,7 @@ class _OwnKernel(_Kernel):
         logging.getLogger("parsl").addHandler(logging.NullHandler())  # each failed call would be printed
         config = make_config()
         self._directory = config.run_dir if own else None
+        self._is_given_up = False
         for executor in config.executors:
             _find_programs(executor)
         super().__init__(_names().DataFlowKernel(config))
@@ -371,28 +412,96 @@ class _OwnKernel(_Kernel):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Clean it up, and remove its temporary files."""
         super().shutdown()
-        if not self.dfk.cleanup_called:
-            self.dfk.cleanup()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-
-    def kill(self) -> None:
-        """End it at once, in the background: its blocks may be on other machines."""
-        self._is_over.set()
+        with self._lock:
+            watch = self._watch
+        if watch is not None:  # it asks the interchange
+            watch.join(_PATIENCE)
+        if not self._is_given_up and any(map(_is_hopeless, self._main_executors())):
+            self._give_up()
         try:
-            threading.Thread(target=self._kill, name="parman-parsl-end", daemon=True).start()
+            if not self.dfk.cleanup_called:
+                self.dfk.cleanup()
+        finally:
+            if self._directory is not None:
+                shutil.rmtree(self._directory, ignore_errors=True)
+
+    def kill(self) -> threading.Thread | None:
+        """End it at once, in the background: its blocks may be on other machines. Return the thread that does it."""
+        self._is_over.set()
+        thread = threading.Thread(target=self._kill, name="parman-parsl-end", daemon=True)
+        try:
+            thread.start()
         except RuntimeError:  # the interpreter ends, and takes no more threads
             self._kill()
+            return None
+        return thread
 
     def _kill(self) -> None:
-        for executor in self.dfk.executors.values():
-            interchange = getattr(executor, "interchange_proc", None)
-            if interchange is not None:
-                interchange.kill()
         try:
-            self.shutdown()
+            try:
+                self._give_up()
+            finally:
+                self.shutdown()
         except Exception:
             logger.debug("Parsl could not be cleaned up", exc_info=True)
+
+    def _main_executors(self) -> list[Any]:
+        kind = _names().HighThroughputExecutor
+        return [executor for executor in self.dfk.executors.values() if isinstance(executor, kind)]
+
+    def _give_up(self) -> None:
+        """Fail what is in flight, and cancel all blocks without the interchange."""
+        self._is_given_up = True
+        executors = self._main_executors()
+        cancelled: set[str] = set()
+        for executor in executors:
+            _fail_all(executor)
+            _cancel_blocks(executor, cancelled)
+            if _interchange_status(executor) is not None and hasattr(executor, "command_client"):
+                # Who asks it nevertheless gets an exception; who waits for its answer already does so for ever, on a
+                # socket that can't be closed meanwhile.
+                del executor.command_client
+        poller: Any = self.dfk.job_status_poller
+        poller.close(_PATIENCE)
+        poller.close = lambda _timeout=None: None  # it may wait for ever, and Parsl's clean-up would wait for it
+        for executor in executors:  # the poller may have started one meanwhile
+            _cancel_blocks(executor, cancelled)
+
+
+def _is_hopeless(executor: Any) -> bool:
+    """Tell whether Parsl's own clean-up would leave calls open, leave blocks behind, or hang."""
+    return bool(executor.tasks) or executor.bad_state_is_set or _interchange_status(executor) is not None
+
+
+def _fail_all(executor: Any) -> None:
+    """Fail what an executor has in flight, while others may bring results."""
+    try:
+        if not executor.bad_state_is_set:
+            executor.set_bad_state_and_fail_all(Interrupted(_STOPPED))
+    except (InvalidStateError, RuntimeError):  # a result has come meanwhile
+        pass
+    for future in list(executor.tasks.values()):
+        try:
+            if not future.done():
+                future.set_exception(_names().BadStateException(executor, Interrupted(_STOPPED)))
+        except InvalidStateError:
+            pass
+
+
+def _cancel_blocks(executor: Any, cancelled: set[str]) -> None:
+    """Cancel the blocks of an executor, but for those that are known to have ended or are among the cancelled ones."""
+    provider, statuses = executor.provider, executor.status_facade
+    if provider is None:
+        return
+    jobs = dict(executor.blocks_to_job_id)
+    ended = {jobs[block] for block, status in statuses.items() if status.terminal and block in jobs}
+    left = [job for job in jobs.values() if job not in ended | cancelled]
+    cancelled.update(left)
+    try:
+        if left:
+            provider.cancel(left)
+    except Exception:
+        logger.warning("blocks of Parsl's executor %r could not be cancelled", executor.label, exc_info=True)
 
 
 class _Once:
