@@ -55,8 +55,6 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     if not futures:
         return map_leaves(opened, tree) if any_shared() else tree
     deadline = None if timeout is None else time.monotonic() + timeout
-    if len(futures) > 1:
-        _Countdown(return_exceptions).wait([future for _, future in futures], timeout)
 
     def value_of(leaf: Any) -> Any:
         if isinstance(leaf, StandIn):
@@ -67,6 +65,8 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         return _outcome(leaf, left) if return_exceptions else leaf.result(left)
 
     try:
+        if len(futures) > 1:
+            _Countdown(return_exceptions).wait([future for _, future in futures], timeout)
         resolved: T = map_leaves(value_of, tree)
     except Exception as error:
         shorten(error)

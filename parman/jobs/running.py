@@ -118,7 +118,7 @@ class Run:
         wanted = {State.FINISHED, *([State.UNFINISHED, State.FAILED] if self._plan.template.can_resume else [])}
         if state in wanted:
             return work if self._is_of_this_call(work, record) else None
-        is_ours = state is not State.NEW and same_json(load_json(record.kwargs), self._arguments.json)
+        is_ours = record.kwargs.exists() and same_json(load_json(record.kwargs), self._arguments.json)
         if state is State.FAILED and is_ours and "failed" not in self._plan.rerun:  # and nobody has noted that
             self._keep_failure(work, record)
             self._fail(work, record, record.read_status().exit or 0)

@@ -131,26 +131,28 @@ class FuturesRunner(Runner):
             # In a box, which is emptied: some futures live on in a cycle, with their callbacks.
             inner.add_done_callback(partial(self._post_outcome, [call]))
         except BaseException as exception:  # the executor is broken or shut down, or can't take this call
+            self.dispatcher.post(partial(self._free_slot, call))  # first: the slot comes back whatever happens
             call.fail(self.explain(call, exception, in_flight=False), None)
-            self.dispatcher.post(partial(self._free_slot, call))
 
     def _post_outcome(self, box: list[Call], inner: Future[Any]) -> None:
         self.dispatcher.post(partial(self._receive, box.pop(), inner))
 
     def _receive(self, call: Call, inner: Future[Any]) -> None:
+        is_over = True
         try:
             if inner.cancelled():
                 call.drop()
             elif (exception := inner.exception()) is not None:
                 call.fail(self.explain(call, exception), None)
-            elif not self.conclude(call, inner.result()):
-                return
+            else:
+                is_over = self.conclude(call, inner.result())
         except BaseException as exception:  # an outcome that can't be read must not leave the call behind
             call.fail(exception, None)
         finally:
             del inner
-        # Posted, so that the calls that waited for this one, whose events are posted by now, are queued first.
-        self.dispatcher.post(partial(self._free_slot, call))
+            if is_over:
+                # Posted, so that the calls that waited for this one, whose events are posted by now, are queued first.
+                self.dispatcher.post(partial(self._free_slot, call))
 
     def _free_slot(self, call: Call) -> None:
         """Let another call have the slot of this one, which may have lost it already."""
