@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import TIMEOUT
 
-from parman import ConcurrentRunner, resolve, task, workflow
+from parman import ConcurrentRunner, WorkflowError, resolve, task, workflow
 
 STEPS = 40
 
@@ -76,3 +78,29 @@ def test_a_big_function_travels_a_few_times(executor: InTurns) -> None:
         assert resolve([x, *[step(i) for i in range(STEPS)]], TIMEOUT) == [STEPS, *range(1, STEPS + 1)]
     assert len(executor.sent) <= 2 * STEPS + 4
     assert sum(executor.sent) < 9 * size
+
+
+def test_a_place_that_is_none_is_refused(executor: InTurns) -> None:
+    """Where workers are is one of a few words, which the error lists."""
+    with pytest.raises(
+        WorkflowError, match="where must be one of 'inside', 'machine', 'cluster', 'unknown', not 'here'"
+    ):
+        ConcurrentRunner(executor, where="here")  # type: ignore[arg-type]
+
+
+@task
+def surroundings() -> tuple[str, str | None]:
+    return str(Path.cwd()), os.environ.get("COLOUR")
+
+
+@pytest.mark.parametrize(("where", "colour"), [("machine", "green"), ("cluster", None)])
+def test_what_of_the_block_reaches_workers(
+    executor: InTurns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, colour: str | None
+) -> None:
+    """The user may say how much workers have in common with the driver."""
+    with workflow(ConcurrentRunner(executor, workers=2)):
+        resolve([surroundings(), surroundings()], TIMEOUT)  # which starts both workers
+    monkeypatch.setenv("COLOUR", "green")
+    monkeypatch.chdir(tmp_path)
+    with workflow(ConcurrentRunner(executor, workers=2, where=where)):
+        assert resolve([surroundings(), surroundings()], TIMEOUT) == [(str(tmp_path), colour)] * 2
