@@ -107,7 +107,7 @@ if __name__ == "__main__":
             assert isinstance(error, WorkerDied), repr(error)
             assert "die(), called at " in str(error), error
             assert dependent.exception({limit}) is error
-        if {engine!r} == "dask":  # It can't be closed in the moment in which it starts a worker in place of the dead one.
+        if {engine!r} == "dask":  # It can't be closed while it starts a worker in place of the dead one.
             from distributed import default_client
             default_client().wait_for_workers(2, timeout={limit})
     print("SAID", error)
