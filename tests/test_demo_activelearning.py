@@ -192,7 +192,8 @@ def test_ctrl_c_then_clean_then_restart(inplace: Undisturbed, tmp_path: Path) ->
     assert result.returncode != 0
     assert "parman-clean-results results" in result.stderr
     assert clean(tmp_path) == "results/g00/boot: removed\nresults/test/boot: removed\n"
-    assert run(tmp_path).stdout == inplace.table
+    result = run(tmp_path)
+    assert result.stdout == inplace.table, result.stderr
     assert files(tmp_path) == inplace.files
 
 
