@@ -12,11 +12,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import Any
 
 from .context import InsideTask, Site, call_site, in_force
 from .definitions import Definition
 from .errors import WorkflowError
+from .flat import freeze_flat
 from .promises import Promise
 from .rules import Rules
 from .snapshots import Carrier, Frozen, freeze, in_process
@@ -25,6 +27,7 @@ from .trees import ATOMS, Path, futures_in, map_futures
 __all__ = ["Closure"]
 
 _numbers = itertools.count()
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Closure:
@@ -92,11 +95,14 @@ class Closure:
         self.number = next(_numbers)
         self.site = site or call_site()
         self.rules = rules or Rules()
-        arguments = definition.schema.bind(tuple(args), dict(kwargs or {}))
+        schema = definition.schema
+        arguments = schema.bind(tuple(args), kwargs or _NOTHING)
         self.rules.meet(task, definition, self.site)
+        if self._take_flat(arguments):
+            return
         self._check(arguments)
-        self.structure = definition.schema.structure(arguments)
-        self.originals = dict(arguments) if self.rules.keep_originals else {}
+        self.structure = schema.structure(arguments)
+        self.originals: Mapping[str, Any] = dict(arguments) if self.rules.keep_originals else _NOTHING
         self._freeze(arguments)
 
     def __str__(self) -> str:
@@ -110,6 +116,22 @@ class Closure:
         """What a mismatch of types does in this call."""
         return self.definition.options.check or self.rules.check
 
+    def _take_flat(self, arguments: dict[str, Any]) -> bool:
+        """Do all the rest at once for the arguments of most calls; false if these are others."""
+        definition = self.definition
+        structure = definition.schema.fixed
+        if structure is None or not definition.goes_flat or self.rules.keep_originals:
+            return False
+        frozen = freeze_flat(arguments, definition.schema, self.check != "off")
+        if frozen is None:
+            return False
+        self._frozen: Frozen | None = frozen
+        self.structure = structure
+        self.dependencies: tuple[Future[Any], ...] = frozen.futures
+        self.late = tuple([name for name, _ in frozen.places]) if frozen.places else ()
+        self.originals = self._given = self._admitted = _NOTHING
+        return True
+
     def _check(self, arguments: dict[str, Any]) -> None:
         if self.check == "off":
             return
@@ -122,8 +144,8 @@ class Closure:
     def _freeze(self, arguments: dict[str, Any]) -> None:
         carrier = self.rules.carrier
         names = self.definition.as_they_are if carrier is in_process else frozenset()
-        self._given = {name: arguments.pop(name) for name in names if name in arguments}
-        self._frozen: Frozen | None = freeze(
+        self._given: Mapping[str, Any] = {name: arguments.pop(name) for name in names if name in arguments}
+        self._frozen = freeze(
             arguments,
             carrier,
             ledger=self.rules.ledger,
@@ -133,9 +155,9 @@ class Closure:
         futures = self._frozen.futures
         if self._given:
             futures = (*futures, *(f for _, f in futures_in(self._given) if not any(f is g for g in futures)))
-        self.dependencies: tuple[Future[Any], ...] = futures
-        self.late: tuple[str, ...] = ()
-        self._admitted: dict[int, list[tuple[str, Path]]] = {}
+        self.dependencies = futures
+        self.late = ()
+        self._admitted: Mapping[int, list[tuple[str, Path]]] = _NOTHING
         if futures:
             self._place_futures({**arguments, **self._given})
 
@@ -151,6 +173,7 @@ class Closure:
         """Note which parameters hold futures, and where, if any of them may be replaced by exceptions."""
         schema = self.definition.schema
         late = []
+        admitted: dict[int, list[tuple[str, Path]]] = {}
         index = {id(future): i for i, future in enumerate(self.dependencies)} if schema.admitting else {}
         for name, value in arguments.items():
             if type(value) in ATOMS:
@@ -160,8 +183,9 @@ class Closure:
                 late.append(name)
             if schema.admitting:
                 for path, future in places:
-                    self._admitted.setdefault(index[id(future)], []).append((name, path))
+                    admitted.setdefault(index[id(future)], []).append((name, path))
         self.late = tuple(late)
+        self._admitted = admitted
 
     def admits(self, number: int, exception: BaseException) -> bool:
         """Tell whether the task wants this exception in all places of a dependency, which is given by its number."""
@@ -205,8 +229,7 @@ class Closure:
     def release(self) -> None:
         """Drop the arguments, which nobody needs any more."""
         self._frozen = None
-        self._given = {}
-        self._admitted = {}
+        self._given = self._admitted = _NOTHING
         self.dependencies = ()
 
     # --- for the user ---

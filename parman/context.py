@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from .stopping import Stop
     from .workflows import Workflow
@@ -34,19 +34,30 @@ class InsideTask:
         The runners of this task and of those around it, as far as they are in this process: a block that used one of
         them again could wait for itself.
     called
-        The names of the tasks that it called, which ran one after another.
+        The names of the tasks that it called, which ran one after another, if it did.
     stop
         Asks the task to end, where the runner may want that.
     """
 
-    __slots__ = ("called", "enclosing", "stop")
+    __slots__ = ("_around", "_runner", "called", "stop")
 
     def __init__(
         self, runner: object = None, around: frozenset[object] = frozenset(), stop: Stop | None = None
     ) -> None:
-        self.enclosing = around if runner is None else around | {runner}
+        self._runner = runner
+        self._around = around
         self.stop = stop
-        self.called: set[str] = set()
+        self.called: set[str] | None = None
+
+    @property
+    def enclosing(self) -> frozenset[object]:
+        """As above; put together here, since hardly any task asks."""
+        return self._around if self._runner is None else self._around | {self._runner}
+
+    def note(self, name: str) -> None:
+        """Note that the task called another one."""
+        self.called = self.called or set()
+        self.called.add(name)
 
 
 in_force: ContextVar[Workflow | InsideTask | None] = ContextVar("parman", default=None)
@@ -83,14 +94,34 @@ def is_ours(frame: FrameType) -> bool:
     return frame.f_code.co_filename.startswith(_HERE)
 
 
-def call_site() -> Site:
-    """Return the innermost place outside Parman on the stack of this thread."""
-    frame: FrameType | None = sys._getframe(1)
+_MANY_SITES = 10_000
+_sites: dict[tuple[int, int], tuple[CodeType, Site]] = {}
+"""The places met so far, by code object (which is held, so that its identity stays its own) and instruction."""
+
+
+def call_site(above: int = 0) -> Site:
+    """Return the innermost place outside Parman on the stack of this thread; the same object for the same place.
+
+    Parameters
+    ----------
+    above
+        How many frames above the caller's are known to be Parman's.
+    """
+    frame: FrameType | None = sys._getframe(1 + above)
     while frame is not None and is_ours(frame):
         frame = frame.f_back
     if frame is None:
         return Site("<unknown>", 0, "")
-    return Site(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    code = frame.f_code
+    key = (id(code), frame.f_lasti)
+    known = _sites.get(key)
+    if known is not None and known[0] is code:
+        return known[1]
+    if len(_sites) >= _MANY_SITES:
+        _sites.clear()
+    site = Site(code.co_filename, frame.f_lineno, code.co_name)
+    _sites[key] = (code, site)
+    return site
 
 
 def current_workflow() -> Workflow | None:
@@ -114,6 +145,6 @@ def call(task: Any, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, A
     if block is None:
         return function(*args, **kwargs)
     if isinstance(block, InsideTask):
-        block.called.add(task.__parman_task__.name)
+        block.note(task.__parman_task__.name)
         return function(*args, **kwargs)
     return block.call(task, args, kwargs)

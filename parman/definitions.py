@@ -153,6 +153,11 @@ class Definition:
         return Schema(self.function, self.options.mock)
 
     @cached_property
+    def goes_flat(self) -> bool:
+        """Whether nothing stands in the way of the short way for arguments; see `flat`."""
+        return not (self.as_they_are or self.waits or self.schema.admitting)
+
+    @cached_property
     def as_they_are(self) -> frozenset[str]:
         """Parameters of which no snapshot is taken."""
         snapshot = self.options.snapshot

@@ -98,9 +98,10 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
     """
 
     __slots__ = ("_sleepers",)
+    _sleepers: list[SimpleQueue[None]] | None
 
     def __init__(self) -> None:
-        self._sleepers: list[SimpleQueue[None]] | None = None
+        self._sleepers = None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, sleep until `notify_all` [timeout in s], take the lock again."""
@@ -134,12 +135,17 @@ class DispatchedFuture(Future[T]):
     `as_completed` are served by the dispatcher's thread, so that a Ctrl-C in the main thread can't lose them.
     """
 
-    __slots__ = ("_dispatcher",)
-    _done_callbacks: list[Callable[[Future[T]], object]]
+    # In slots, which take a third of the memory of a dict.
+    __slots__ = ("_condition", "_dispatcher", "_done_callbacks", "_exception", "_result", "_state", "_waiters")
 
     def __init__(self, dispatcher: Dispatcher) -> None:
-        super().__init__()
-        self._condition = SlimCondition()  # type: ignore[assignment]
+        # All that the base class would set (tests hold it against that), without the `Condition` that it would make.
+        self._condition = SlimCondition()
+        self._state = PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Future[T]], object]] = []
         self._dispatcher: Dispatcher | None = dispatcher
 
     def cancel(self) -> bool:

@@ -28,6 +28,8 @@ __all__ = ["Journal", "JournaledCall"]
 
 logger = logging.getLogger("parman")
 
+_FEW = 1000
+"""Calls that ended since it was last looked which of them are alive."""
 _KEEP_ARGUMENTS = 100
 """Failed calls of one task that keep their arguments for `rerun`."""
 
@@ -65,8 +67,10 @@ class Journal:
         self._waiting: list[SimpleQueue[None]] = []
         self._pending: dict[int, JournaledCall] = {}
         self._failed: list[JournaledCall] = []
-        self._held: dict[int, JournaledCall] = {}
-        self._alive: weakref.WeakValueDictionary[int, JournaledCall] = weakref.WeakValueDictionary()
+        self._held: list[JournaledCall] = []
+        # A list that is cleared up now and then: a dict with weak values costs as much as all else that is done here.
+        self._ended: list[weakref.ref[JournaledCall]] = []
+        self._clear_up_at = _FEW
         self._keep = keep
         self._failures_of: Counter[str] = Counter()
         self._logged: Counter[tuple[str, str]] = Counter()
@@ -78,9 +82,8 @@ class Journal:
     # --- calls ---
 
     def added(self, call: JournaledCall) -> None:
-        """Note a call that has been made. One assignment under the lock, so that Ctrl-C finds all of it or nothing."""
-        with self._lock:
-            self._pending[id(call)] = call
+        """Note a call that has been made. A single assignment, so that Ctrl-C finds all of it or nothing."""
+        self._pending[id(call)] = call
 
     def failed(self, call: JournaledCall) -> None:
         """Note a failure, before anybody can see it in a future."""
@@ -102,11 +105,20 @@ class Journal:
             if self._pending.pop(id(call), None) is None:
                 return
             if call.failure is None:
-                (self._held if self._keep else self._alive)[id(call)] = call
+                self._note_end(call)
             if not self._pending:
                 for waiter in self._waiting:
                     waiter.put(None)
                 self._waiting = []
+
+    def _note_end(self, call: JournaledCall) -> None:
+        if self._keep:
+            self._held.append(call)
+            return
+        self._ended.append(weakref.ref(call))
+        if len(self._ended) >= self._clear_up_at:
+            self._ended = [ref for ref in self._ended if ref() is not None]
+            self._clear_up_at = 2 * len(self._ended) + _FEW
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no call is pending or running; false if that took longer than `timeout` seconds."""
@@ -125,13 +137,16 @@ class Journal:
     def pending(self) -> list[JournaledCall]:
         """Return the calls that are not done."""
         with self._lock:
-            return list(self._pending.values())
+            return self._pending_now()
+
+    def _pending_now(self) -> list[JournaledCall]:
+        return list(self._pending.copy().values())  # a copy, in one step, for calls are added without the lock
 
     def calls(self) -> list[JournaledCall]:
         """Return the calls that are pending, running or failed, and those whose results somebody holds."""
         with self._lock:
-            alive = list(self._alive.values())
-            found = [*self._pending.values(), *self._failed, *self._held.values(), *alive]
+            alive = [call for ref in self._ended if (call := ref()) is not None]
+            found = [*self._pending_now(), *self._failed, *self._held, *alive]
         return sorted({id(call): call for call in found}.values(), key=lambda call: call.closure.number)
 
     def failures(self, all_of_them: bool = True) -> list[Failure]:

@@ -79,6 +79,8 @@ class Promise(DispatchedFuture[Any]):
         The annotation of this leaf; `typing.Any` if nothing is known.
     """
 
+    __slots__ = ("_awaited", "_frozen", "_needed", "_origin", "_told", "declared")
+
     def __init__(self, origin: Origin, declared: object = Any) -> None:
         super().__init__(origin.dispatcher)
         self._origin = origin
@@ -392,6 +394,8 @@ del _use, _names, _name
 
 class _Item(Promise):
     """The future of an item of another future's value; it belongs to the same call."""
+
+    __slots__ = ("_key", "_parent")
 
     def __init__(self, parent: Promise, key: Any) -> None:
         super().__init__(parent._origin, item_type(parent.declared, key))

@@ -26,7 +26,7 @@ from .annotations import (
     item_type,
 )
 from .binding import Binder, call_arguments
-from .checkers import Visit
+from .checkers import Checker, Visit
 from .checks import checker_for
 from .errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
 from .fits import can_fit
@@ -40,6 +40,8 @@ from .trees import futures_in
 
 __all__ = ["Keys", "Length", "Schema", "Structure", "Whole", "item_type"]
 
+_MANY = 1000
+_NOTHING = object()
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _ANYTHING = inspect.Signature([Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)])
 
@@ -62,6 +64,8 @@ class Schema:
         The name for messages.
     signature
         As of `inspect.signature`; of builtins that have none, `(*args, **kwargs)`.
+    fixed
+        The structure of the results of all calls, as soon as one call has shown that there is such a thing.
     """
 
     def __init__(
@@ -76,7 +80,9 @@ class Schema:
         self._binder = Binder(self.name, self.signature)
         self._names = _names_of(function)
         self._annotations: dict[str, Any] = {}
-        self._fixed: Structure | None = None
+        self._checkers: dict[str, Checker] = {}
+        self._fitting: dict[tuple[str, int], Any] = {}
+        self.fixed: Structure | None = None
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by the names of the parameters, in their order.
@@ -93,6 +99,8 @@ class Schema:
 
     def call_arguments(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and the keyword arguments that bind to these arguments."""
+        if self._binder.simple and len(arguments) == len(self._binder.positional):
+            return tuple(arguments.values()), {}
         return call_arguments(self.signature, arguments)
 
     def annotation(self, name: str) -> Any:
@@ -147,12 +155,28 @@ class Schema:
                     found.extend(self._problems_of(name, value))
         return found
 
+    def surely_fits(self, name: str, cls: type) -> bool:
+        """Tell whether every instance of exactly this class is known to fit a parameter, as `problems` has found."""
+        checker = self._checkers.get(name)
+        return checker is not None and checker.known.get(cls, False)
+
+    def is_known_to_fit(self, name: str, declared: Any) -> bool:
+        """Tell whether a future of this annotation is known to fit a parameter as a whole, as `problems` has found."""
+        return self._fitting.get((name, id(declared)), _NOTHING) is declared
+
+    def _checker_of(self, name: str) -> Checker:
+        checker = self._checkers.get(name)
+        if checker is None:
+            checker = self._checkers[name] = checker_for(self.annotation(name))
+        return checker
+
     def _problems_of(self, name: str, value: Any) -> Iterable[ParmanError]:
         annotation = self.annotation(name)
-        if annotation is Any:
-            return
         visit = Visit()
-        mismatch = checker_for(annotation).find(value, visit)
+        mismatch = self._checker_of(name).find(value, visit)
+        if annotation is Any:
+            self._note_fitting(name, value)
+            return
         if mismatch is not None:
             wanted = describe(mismatch.annotation)
             yield ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
@@ -162,6 +186,13 @@ class Schema:
             declared, wanted = getattr(future, "declared", Any), annotation_at(annotation, path)
             if declared is not Any and not can_fit(declared, wanted):
                 yield self._future_error(format_path(name, path), future, declared, wanted)
+            elif future is value:
+                self._note_fitting(name, future)
+
+    def _note_fitting(self, name: str, value: Any) -> None:
+        if isinstance(value, Future) and len(self._fitting) < _MANY:
+            declared = getattr(value, "declared", Any)
+            self._fitting[name, id(declared)] = declared  # which is held, so that its identity stays its own
 
     def _future_error(self, place: str, future: Future[Any], declared: Any, wanted: Any) -> FutureTypeError:
         origin = getattr(future, "origin", None)
@@ -215,20 +246,16 @@ class Schema:
         StructureError
             If a `Length` or `Keys` makes no sense for these arguments, or if the mock fails.
         """
-        if self._fixed is not None:
-            return self._fixed
+        if self.fixed is not None:
+            return self.fixed
         if self.mock is not None:
             return Structure(self._mocked_form(arguments), self.name)
         call = Call(self.name, tuple(self._parameters), self._defaults | {k: opened(v) for k, v in arguments.items()})
         form, fixed = form_of_annotation(self.annotation("return"), call)
         structure = Structure(form, self.name)
         if fixed:
-            self._fixed = structure
+            self.fixed = structure
         return structure
-
-    def is_fixed(self, structure: Structure) -> bool:
-        """Tell whether this structure is that of all calls."""
-        return structure is self._fixed
 
     def _mocked_form(self, arguments: Mapping[str, Any]) -> Form:
         annotation = self.annotation("return")

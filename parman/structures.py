@@ -230,19 +230,18 @@ class Structure:
         The name of the function, for messages.
     size
         The number of leaves.
+    single
+        Whether there is one leaf and nothing around it.
     """
 
     form: Form
     name: str = "the task"
     size: int = field(init=False)
+    single: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "size", self.form.size())
-
-    @property
-    def single(self) -> bool:
-        """Whether there is one leaf and nothing around it."""
-        return isinstance(self.form, Leaf)
+        object.__setattr__(self, "single", isinstance(self.form, Leaf))
 
     def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
         """Make the tree.

@@ -97,6 +97,7 @@ def perform(
     """
     remarks: list[Remark] = []
     arguments: dict[str, Any] = {}
+    outcome: Outcome
     around = in_force.get()
     inside = InsideTask(runner, frozenset() if around is None else around.enclosing, stop)
     token = in_force.set(inside)

@@ -214,7 +214,7 @@ class Workflow:
                 "of the block along, as asyncio's tasks do; wait for it inside the block, or enter one of its own"
             )
         try:
-            closure = Closure(task, args, kwargs, rules=self._rules, site=call_site())
+            closure = Closure(task, args, kwargs, rules=self._rules, site=call_site(above=3))
         except Exception as error:
             if not runner.is_dry:
                 shorten(error)

@@ -34,7 +34,7 @@ RANKS = (
     ("annotations", "ledgers", "hidden", "markers", "places", "shares"),
     ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms"),
     ("schemas", "rules"),
-    ("definitions", "promises", "standins"),
+    ("definitions", "promises", "standins", "flat"),
     ("closures",),
     ("work", "journal", "resolving"),
     ("runners", "staging"),

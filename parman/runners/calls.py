@@ -51,6 +51,31 @@ class Call(Node):
         Asks a running call to end, where that is possible.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_cancelled",
+        "_captured",
+        "_cause",
+        "_counted",
+        "_root",
+        "_uncancelled",
+        "_values",
+        "cancels_causes",
+        "closure",
+        "context",
+        "failure",
+        "inner",
+        "is_root",
+        "journal",
+        "launching",
+        "leaves",
+        "luggage",
+        "retrieved",
+        "runner",
+        "state",
+        "stop",
+    )
+
     def __init__(self, runner: CallRunner, closure: Closure, journal: Journal) -> None:
         super().__init__(runner.dispatcher)
         self.runner = runner

@@ -165,7 +165,7 @@ class Courier:
 def _is_known_elsewhere(closure: Closure) -> bool:
     """Tell whether a worker that has the task finds the structure of this call by itself."""
     definition = closure.definition
-    return definition.schema.is_fixed(closure.structure) and definition.result_is_known_elsewhere()
+    return closure.structure is definition.schema.fixed and definition.result_is_known_elsewhere()
 
 
 def _pack_value(value: Any) -> Any:
