@@ -1,9 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The dispatcher: one thread that handles events one after another, and the futures that it finishes.
+"""The dispatcher: events that are handled one after another, and the futures that it finishes.
 
 A callback only posts an event, and posting is one call in C, so that callbacks can't raise, can't nest, and can't be
-torn apart by a Ctrl-C in the main thread. Everything else is done by the one thread.
+torn apart by a Ctrl-C in the main thread. Everything else is done in the *role* of the dispatcher, which one thread
+has at a time: the dispatcher's own, which handles what was posted, or a worker that has an outcome in hands, which would
+otherwise have to wake the first. Never the main thread, where Ctrl-C strikes.
+
+Nobody waits for the role. Who has something to be done in it appends that to a deque, and tries to get the role; if
+somebody else has it, that one will look into the deque again, after it has given the role up at the latest. To block
+would be slow: threads that take a lock in turns wake each other for each event.
 
 The thread knows the queue and nothing else. Whoever can still post (the owner, the nodes that wait, the futures that
 are not done) refers to the `Dispatcher`; when nobody is left, it is garbage, and posts the event that ends the thread.
@@ -15,6 +21,7 @@ import logging
 import os
 import weakref
 from _thread import RLock, get_ident
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, LOGGER, PENDING, RUNNING
@@ -32,7 +39,7 @@ logger = logging.getLogger("parman")
 
 
 class Dispatcher:
-    """One queue of events and one daemon thread that handles them, one after another.
+    """One queue of events, one daemon thread that handles them, and the role in which that is done.
 
     An event is a callable without parameters. One that raises is logged, and the next one is handled.
 
@@ -44,19 +51,25 @@ class Dispatcher:
     post
         Puts an event into the queue. It is a single call in C, which never blocks and never fails, and is either done
         or not done when Ctrl-C arrives; safe in callbacks and finalizers.
+    is_idle
+        Tells whether no event waits in the queue; as safe as `post`.
     is_current
-        Whether the caller runs on the dispatcher's thread. Like `post`, it may be kept without keeping the dispatcher.
+        Whether the caller has the role. Like `post`, it may be kept without keeping the dispatcher.
     """
 
-    __slots__ = ("__weakref__", "_pid", "_queue", "_role", "_thread", "is_current", "post")
+    __slots__ = ("__weakref__", "_elected", "_later", "_pid", "_queue", "_role", "_thread", "is_current", "is_idle", "post")
 
     def __init__(self) -> None:
         queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._queue = queue
         self.post: Callable[[Callable[[], object]], None] = queue.put
-        # Several threads may be started by a race or by a Ctrl-C in `start`; the one that gets this lock serves.
+        self.is_idle: Callable[[], bool] = queue.empty
         self._role = RLock()
         self.is_current: Callable[[], bool] = self._role._is_owned  # type: ignore[attr-defined]
+        # Several threads may be started by a race or by a Ctrl-C in `start`; the one that gets this lock serves.
+        self._elected = RLock()
+        # What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
+        self._later: deque[Callable[[], object]] = deque()
         self._thread: Thread | None = None
         self._pid = os.getpid()
         weakref.finalize(self, queue.put, None).atexit = False
@@ -75,20 +88,47 @@ class Dispatcher:
                 "process: make a new one in the child"
             )
         if self._thread is None:
-            thread = Thread(target=_serve, args=(self._queue, self._role), name="parman-dispatcher", daemon=True)
+            args = (self._queue, self._elected, self._role, self._later)
+            thread = Thread(target=_serve, args=args, name="parman-dispatcher", daemon=True)
             thread.start()
             self._thread = thread
 
+    def do_later(self, event: Callable[[], object]) -> None:
+        """Handle an event after what is being done now; only for who has the role."""
+        self._later.append(event)
 
-def _serve(queue: SimpleQueue[Callable[[], object] | None], role: RLock) -> None:
-    if not role.acquire(blocking=False):
+    def handle(self, event: Callable[[], object]) -> None:
+        """Handle an event here and now, or leave it to who has the role. Not in the main thread."""
+        self._later.append(event)
+        if not self.is_current():
+            _handle_all(self._later, self._role)
+
+
+def _serve(
+    queue: SimpleQueue[Callable[[], object] | None],
+    elected: RLock,
+    role: RLock,
+    later: deque[Callable[[], object]],
+) -> None:
+    if not elected.acquire(blocking=False):
         return
     for event in iter(queue.get, None):
+        later.append(event)
+        del event  # or the last one would be kept alive while the queue is empty
+        _handle_all(later, role)
+
+
+def _handle_all(later: deque[Callable[[], object]], role: RLock) -> None:
+    # What is appended before the look at the deque that follows the release is seen by that look. Who appends later
+    # finds the role free.
+    while later and role.acquire(blocking=False):
         try:
-            event()
+            while later:
+                later.popleft()()
         except BaseException:
             logger.exception("an event of the dispatcher failed; this is a mistake in Parman or in a runner")
-        del event  # or the last one would be kept alive while the queue is empty
+        finally:
+            role.release()
 
 
 class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for CPython

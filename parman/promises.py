@@ -36,6 +36,13 @@ __all__ = ["Origin", "Promise"]
 logger = logging.getLogger("parman")
 
 
+class Dependent(Protocol):
+    """A call that waits for promises of its own runner."""
+
+    def dependency_done(self) -> None:
+        """Count one of them less; in the role of the dispatcher."""
+
+
 class Origin(Protocol):
     """The call that a promise belongs to, as far as the promise needs it."""
 
@@ -79,7 +86,7 @@ class Promise(DispatchedFuture[Any]):
         The annotation of this leaf; `typing.Any` if nothing is known.
     """
 
-    __slots__ = ("_awaited", "_frozen", "_needed", "_origin", "_told", "declared")
+    __slots__ = ("_awaited", "_dependents", "_frozen", "_needed", "_origin", "_told", "declared")
 
     def __init__(self, origin: Origin, declared: object = Any) -> None:
         super().__init__(origin.dispatcher)
@@ -89,6 +96,8 @@ class Promise(DispatchedFuture[Any]):
         self._told = False
         self._needed = 0
         self._frozen: Frozen | None = None
+        # None when they have been told. Changed in the role of the dispatcher only.
+        self._dependents: list[Dependent] | tuple[()] | None = ()
 
     # --- what tasks are given ---
 
@@ -115,6 +124,30 @@ class Promise(DispatchedFuture[Any]):
                 return True
             self._awaited = True
             return False
+
+    def expect(self) -> bool:
+        """Count a call that needs this future, and do as `await_frozen`."""
+        with self._condition:
+            self._needed += 1
+            if self._state == FINISHED:
+                return True
+            self._awaited = True
+            return False
+
+    def serves(self, dispatcher: Dispatcher) -> bool:
+        """Tell whether `add_dependent` is for calls with this dispatcher: a future of others may end at any time."""
+        return self._dependents is None or self._dispatcher is dispatcher
+
+    def add_dependent(self, call: Dependent) -> bool:
+        """Tell a call, of the same runner, when this is done; false if it is. In the role of the dispatcher."""
+        dependents = self._dependents
+        if dependents is None:
+            return False
+        if isinstance(dependents, list):
+            dependents.append(call)
+        else:
+            self._dependents = [call]
+        return True
 
     @property
     def awaited(self) -> bool:
@@ -175,6 +208,12 @@ class Promise(DispatchedFuture[Any]):
     def is_open(self) -> bool:
         """Return whether it is neither done nor cancelled, at a glance, without the condition."""
         return self._state in (PENDING, RUNNING)
+
+    def _invoke_callbacks(self) -> None:
+        super()._invoke_callbacks()
+        dependents, self._dependents = self._dependents, None
+        for call in dependents or ():
+            call.dependency_done()
 
     def _finish(self, value: Any, frozen: Frozen | None, exception: BaseException | None) -> None:
         self._result, self._frozen, self._exception = value, frozen, exception
@@ -415,6 +454,10 @@ class _Item(Promise):
         if parent is not None:
             parent.await_frozen()  # for the user may change its value before the item is taken from it
         return super().await_frozen()
+
+    def expect(self) -> bool:
+        self.source.need(+1)
+        return self.await_frozen()
 
     def _release(self) -> None:
         super()._release()

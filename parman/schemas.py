@@ -100,7 +100,7 @@ class Schema:
     def call_arguments(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and the keyword arguments that bind to these arguments."""
         if self._binder.simple and len(arguments) == len(self._binder.positional):
-            return tuple(arguments.values()), {}
+            return tuple([arguments[name] for name in self._binder.positional]), {}
         return call_arguments(self.signature, arguments)
 
     def annotation(self, name: str) -> Any:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
 from typing import Any, Protocol
@@ -17,9 +18,13 @@ from ..promises import Promise
 from ..snapshots import Carrier, Frozen, freeze, in_process
 from ..stopping import Stop
 from ..waiting import Node
-from ..work import Remark
+from ..work import Outcome, Remark
 
 __all__ = ["Call", "CallRunner"]
+
+
+_changing = threading.RLock()
+"""Held for the few steps in which a call, in a worker's thread, turns from pending to running, and while it ends."""
 
 
 class CallRunner(Protocol):
@@ -57,6 +62,7 @@ class Call(Node):
         "_captured",
         "_cause",
         "_counted",
+        "_missing",
         "_root",
         "_uncancelled",
         "_values",
@@ -94,7 +100,8 @@ class Call(Node):
         self.context: contextvars.Context | None = contextvars.copy_context()
         self._uncancelled = 0
         self._counted = 0
-        self._captured: list[Any] | None = None
+        self._missing = 0
+        self._captured: Sequence[Any] | None = None
         self._values: list[Any] = []
         self._cause: tuple[BaseException, Call | None] | None = None
         self._cancelled = False
@@ -172,16 +179,16 @@ class Call(Node):
 
     def capture(self) -> None:
         """Take the values of dependencies that are done already, as they are at the call; in the caller's thread."""
-        captured = [None] * len(self.closure.dependencies)
-        for i, dependency in enumerate(self.closure.dependencies):
-            captured[i] = self._capture_one(dependency)
-        self._captured = captured
+        self._captured = captured = []
+        for dependency in self.closure.dependencies:
+            captured.append(self._capture_one(dependency))
+        if not any(value is not None for value in captured):
+            self._captured = ()
 
     def _capture_one(self, dependency: Future[Any]) -> Any:
         self._counted += 1
         if isinstance(dependency, Promise):
-            dependency.source.need(+1)
-            if dependency.await_frozen() and dependency.failure is None:
+            if dependency.expect() and dependency.failure is None:
                 return self._fit(dependency.current(self.freeze_value))
             return None
         if type(dependency).done is Future.done and dependency._state != FINISHED:
@@ -197,9 +204,34 @@ class Call(Node):
         return self.freeze_value(frozen.thaw())
 
     def enter(self) -> None:
-        """Start to wait for the dependencies."""
-        if self.state == "pending":
-            self.watch(list(self.closure.dependencies))
+        """Start to wait for the dependencies; in the role of the dispatcher."""
+        if self.state != "pending":
+            return
+        dependencies, dispatcher = self.closure.dependencies, self.dispatcher
+        # Those of the same runner end in the same role, so that they can be counted.
+        if not all([isinstance(d, Promise) and d.serves(dispatcher) for d in dependencies]):
+            self.watch(list(dependencies))
+            return
+        for dependency in dependencies:
+            self._missing += dependency.add_dependent(self)  # type: ignore[attr-defined]
+        if not self._missing:
+            self._go_on()
+
+    def dependency_done(self) -> None:
+        """Count a dependency less."""
+        self._missing -= 1
+        if not self._missing:
+            self.dispatcher.do_later(self._go_on)
+
+    def _go_on(self) -> None:
+        if self.state != "pending":
+            return
+        try:
+            for dependency in self.closure.dependencies:
+                self.collect(dependency)
+            self.ready()
+        except BaseException as exception:  # of user code that pickles a value
+            self.failed(exception)
 
     def collect(self, dependency: Future[Any]) -> None:
         if self.state != "pending":
@@ -246,12 +278,13 @@ class Call(Node):
 
     def claim(self) -> bool:
         """Rule out that the call is cancelled from now on; false if it was."""
-        if self.state != "pending":
-            return False
-        claimed = [leaf._claim() for leaf in self.leaves]  # all of them, also after the first
-        if any(claimed):
-            self.state = "running"
-        return self.state == "running"
+        with _changing:
+            if self.state != "pending":
+                return False
+            claimed = [leaf._claim() for leaf in self.leaves]  # all of them, also after the first
+            if any(claimed):
+                self.state = "running"
+            return self.state == "running"
 
     def mark_launching(self) -> bool:
         """Let `cancel()` ask the executor's future from now on; false if the call was cancelled."""
@@ -271,6 +304,18 @@ class Call(Node):
             self.journal.tell_once(key, f"{self.closure.site}: {remark.text}")
 
     # --- ending; each call ends by exactly one of these, on the dispatcher's thread ---
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Finish with an outcome; what can't be settled makes it a failure."""
+        try:
+            self.tell(outcome.remarks)
+            if outcome.failure is not None:
+                self.fail(outcome.failure, None)
+            else:
+                assert outcome.values is not None
+                self.succeed(outcome.values)
+        except BaseException as exception:
+            self.fail(exception, None)
 
     def succeed(self, values: list[Any]) -> None:
         """Finish with a value, plain or frozen, for each leaf."""
@@ -343,7 +388,8 @@ class Call(Node):
         return self.state not in ("pending", "running")
 
     def _end(self, state: str) -> None:
-        self.state = state
+        with _changing:
+            self.state = state
         self.unwatch()
         self._values, self._captured, self._cause, self.inner, self.luggage = [], None, None, None, None
 

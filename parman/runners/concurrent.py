@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -20,7 +20,7 @@ from ..work import Outcome, perform
 from .aside import Aside
 from .calls import Call
 from .courier import Courier
-from .futures import FuturesRunner
+from .drains import DrainRunner
 from .pools import ThreadPool, available_cpus
 from .processes import ProcessPool
 from .remote import Missing
@@ -28,13 +28,14 @@ from .traits import PLACES, Traits, Where, tells_of_death, traits_of
 
 __all__ = ["ConcurrentRunner"]
 
+_PLAIN_THREADS = (ThreadPool, ThreadPoolExecutor)
 _PATIENCE = 1.5
 """How long leaving a block after Ctrl-C waits for the scripts of jobs to end [s]; they are killed before."""
 
 InnerThreads = int | Literal["auto"] | None
 
 
-class ConcurrentRunner(FuturesRunner):
+class ConcurrentRunner(DrainRunner):
     """Runs calls on an executor.
 
     Parameters
@@ -179,6 +180,24 @@ class ConcurrentRunner(FuturesRunner):
         if self._courier is not None:
             self._courier.begin(journal)
 
+    @property
+    def has_drains(self) -> bool:
+        if self._courier is not None:
+            return False
+        # Not a subclass, which may want to see each call.
+        return self._queue.bounded and (self._factory is not None or type(self._executor) in _PLAIN_THREADS)
+
+    @property
+    def is_open(self) -> bool:
+        return not getattr(self._executor, "_shutdown", False)  # of the standard library
+
+    def submit_drain(self, drain: Callable[[], None]) -> Future[Any]:
+        with self._lock:
+            return self.executor.submit(drain)
+
+    def perform(self, call: Call) -> Outcome:
+        return _perform_here(call)
+
     def slots_aside(self, at_once: int | None) -> float:
         slots = super().slots_aside(at_once)
         return slots if slots != math.inf or self._aside is None else available_cpus()
@@ -223,7 +242,8 @@ def _perform_boxed(box: list[Call]) -> Outcome:
 
 def _perform_here(call: Call) -> Outcome:
     context = call.context
-    assert context is not None
+    if context is None:
+        return Outcome(None, None)  # it was given up meanwhile
     return context.run(_perform, call)
 
 

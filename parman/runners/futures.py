@@ -31,6 +31,7 @@ Invariants
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from functools import partial
@@ -48,7 +49,7 @@ from .base import Runner
 from .calls import Call
 from .queues import ReadyQueue
 
-__all__ = ["FuturesRunner"]
+__all__ = ["FuturesRunner", "check_future"]
 
 
 class FuturesRunner(Runner):
@@ -66,6 +67,10 @@ class FuturesRunner(Runner):
         self.dispatcher = Dispatcher()
         self._schedule = schedule
         self._queue = self.make_queue(slots)
+        # Calls that were made, for `admit`, which is posted once for all that come until it begins: it takes the flag
+        # back first, so that who finds it set can rely on being seen.
+        self._arrivals: deque[Call] = deque()
+        self._is_summoned = False
         self._queues_aside: dict[tuple[Hashable, int | None], ReadyQueue] = {}
         self._journal = Journal()
 
@@ -85,14 +90,24 @@ class FuturesRunner(Runner):
             journal.added(call)
             if journal.closed_to_calls:
                 call.cancel()
-            self.dispatcher.post(call.enter)
+            self._arrivals.append(call)
+            if not self._is_summoned:
+                self._is_summoned = True
+                self.dispatcher.post(self.admit)
         except BaseException:  # Ctrl-C at any point leaves no call, or a cancelled one
+            self.dispatcher.post(self.admit)  # it may have struck between the flag and the post
             call.cancel()
             self.dispatcher.post(call.drop)
             raise
         return tree
 
-    # --- on the dispatcher's thread ---
+    # --- in the role of the dispatcher ---
+
+    def admit(self) -> None:
+        """Let the calls that were made begin to wait for their dependencies."""
+        self._is_summoned = False
+        while self._arrivals:
+            self._arrivals.popleft().enter()
 
     def enqueue(self, call: Call) -> None:
         """Take a call whose dependencies are done: those that use results go first, so that results don't pile up."""
@@ -123,9 +138,7 @@ class FuturesRunner(Runner):
         queue = self._queue_of(call)
         queue.start(call)
         try:
-            inner = submit()
-            if not callable(getattr(inner, "add_done_callback", None)):
-                raise TypeError(f"submit() of an executor has to return a future, not a {type(inner).__name__}")
+            inner = check_future(submit())
             if not queue.bounded:
                 call.inner = inner
             # In a box, which is emptied: some futures live on in a cycle, with their callbacks.
@@ -163,14 +176,9 @@ class FuturesRunner(Runner):
     def conclude(self, call: Call, answer: Any) -> bool:
         """End a call with the answer of its executor; false if it was sent again instead."""
         outcome: Outcome = answer
-        call.tell(outcome.remarks)
-        if outcome.failure is not None:
-            call.fail(outcome.failure, None)
-            return True
-        if not any(leaf.awaited for leaf in call.leaves):
+        if outcome.failure is None and not any(leaf.awaited for leaf in call.leaves):
             self._free_slot(call)  # at once: no call can come of this one that would have to go before others
-        assert outcome.values is not None
-        call.succeed(outcome.values)
+        call.conclude(outcome)
         return True
 
     def _interrupt(self, calls: list[Call]) -> None:
@@ -210,3 +218,17 @@ class FuturesRunner(Runner):
 
     def stop_running(self) -> None:
         """End what is running, as far as that is ours to end."""
+
+
+def check_future(inner: Any) -> Future[Any]:
+    """Return what `submit` of an executor has returned, if that looks like a future.
+
+    Raises
+    ------
+    TypeError
+        If it does not.
+    """
+    if not callable(getattr(inner, "add_done_callback", None)):
+        raise TypeError(f"submit() of an executor has to return a future, not a {type(inner).__name__}")
+    future: Future[Any] = inner
+    return future

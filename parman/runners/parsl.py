@@ -197,6 +197,10 @@ class ParslRunner(ConcurrentRunner):
         assert isinstance(kernel, _Kernel)
         return kernel
 
+    @property
+    def has_drains(self) -> bool:
+        return False  # resources are those of a call, so that each call has to be submitted
+
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
         labels = _labels_of(call)
         with self._lock:

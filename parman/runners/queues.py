@@ -22,7 +22,7 @@ _NEVER_MIND = 0.0, True
 
 
 class ReadyQueue:
-    """Calls that are ready to run; on the dispatcher's thread only.
+    """Calls that are ready to run; in the role of the dispatcher only, but for `take`.
 
     Calls that use results go before those that start from nothing, so that results don't pile up; among equals, first
     come, first served.
@@ -56,6 +56,10 @@ class ReadyQueue:
         self._slow = 0
         self._quick_in_a_row: weakref.WeakKeyDictionary[Definition, int] = weakref.WeakKeyDictionary()
 
+    def __len__(self) -> int:
+        """Return the number of calls."""
+        return len(self._with_results) + len(self._from_nothing)
+
     def push(self, call: Call) -> None:
         """Add a call whose dependencies are done."""
         (self._with_results if call.closure.dependencies else self._from_nothing).append(call)
@@ -64,6 +68,15 @@ class ReadyQueue:
         """Take the next call out, if there is one and a slot for it."""
         waiting = self._with_results or self._from_nothing
         return waiting.popleft() if waiting and self._has_slot(waiting[0]) else None
+
+    def take(self) -> Call | None:
+        """Take the next call out, whatever slots there are; in any thread."""
+        for waiting in (self._with_results, self._from_nothing):
+            try:
+                return waiting.popleft()
+            except IndexError:
+                continue
+        return None
 
     def _has_slot(self, call: Call) -> bool:
         if len(self._running) < self.slots:
