@@ -187,6 +187,11 @@ class Closure:
         self.late = tuple(late)
         self._admitted = admitted
 
+    @property
+    def may_admit(self) -> bool:
+        """Whether there is any exception that `admits` would let pass."""
+        return bool(self._admitted)
+
     def admits(self, number: int, exception: BaseException) -> bool:
         """Tell whether the task wants this exception in all places of a dependency, which is given by its number."""
         schema, places = self.definition.schema, self._admitted.get(number, ())

@@ -20,7 +20,7 @@ callbacks, the dependents) runs on the dispatcher's thread, where no Ctrl-C can 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from typing import Any, NoReturn, Protocol
@@ -148,6 +148,11 @@ class Promise(DispatchedFuture[Any]):
         else:
             self._dependents = [call]
         return True
+
+    @property
+    def dependents(self) -> Sequence[Dependent]:
+        """The calls that `add_dependent` has added and that have not been told. In the role of the dispatcher."""
+        return self._dependents or ()
 
     @property
     def awaited(self) -> bool:

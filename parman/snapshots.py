@@ -30,7 +30,7 @@ from .picklers import Hook, Record, Writer, write_in_process, writer_pickled
 from .places import Place
 from .trees import ATOMS, children, is_leaf
 
-__all__ = ["AsIs", "Carrier", "Frozen", "Ledger", "freeze", "in_process", "pickled", "pickled_with"]
+__all__ = ["AsIs", "Carrier", "Frozen", "Ledger", "freeze", "in_process", "is_plain", "pickled", "pickled_with"]
 
 AsIs: TypeAlias = Callable[[str, object], None]
 """Told of what is passed as it is: the place, such as `x[0].lock`, and the object."""
@@ -125,6 +125,11 @@ def freeze(
         frozen, record = _freeze_the_rest(place, ledger, as_is)
     _check(place, record)
     return frozen
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is a number, a short string or the like: nobody can change it, so it is its own snapshot."""
+    return type(value) in _ATOMS and not _is_big(value)
 
 
 def _is_atomic(value: object, carrier: Carrier) -> bool:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
+from functools import partial
 from typing import Any, Protocol
 
 from ..closures import Closure
@@ -19,6 +20,7 @@ from ..snapshots import Carrier, Frozen, freeze, in_process
 from ..stopping import Stop
 from ..waiting import Node
 from ..work import Outcome, Remark
+from .flights import Flight
 
 __all__ = ["Call", "CallRunner"]
 
@@ -35,6 +37,9 @@ class CallRunner(Protocol):
 
     def enqueue(self, call: Call) -> None:
         """Take a call whose dependencies succeeded."""
+
+    def recover(self, flight: Flight) -> None:
+        """Take back the calls of a flight that have not begun and never will."""
 
 
 class Call(Node):
@@ -54,12 +59,15 @@ class Call(Node):
         Whether somebody asked for its failure, or for one that it caused.
     stop
         Asks a running call to end, where that is possible.
+    flight, seat
+        What takes it to a worker, and its place among the calls there.
     """
 
     __slots__ = (
         "__weakref__",
         "_cancelled",
         "_captured",
+        "_collected",
         "_cause",
         "_counted",
         "_missing",
@@ -70,6 +78,7 @@ class Call(Node):
         "closure",
         "context",
         "failure",
+        "flight",
         "inner",
         "is_root",
         "journal",
@@ -78,6 +87,7 @@ class Call(Node):
         "luggage",
         "retrieved",
         "runner",
+        "seat",
         "state",
         "stop",
     )
@@ -97,10 +107,13 @@ class Call(Node):
         self.launching = False
         self.cancels_causes = False
         self.luggage: Any = None
+        self.flight: Flight | None = None
+        self.seat = 0
         self.context: contextvars.Context | None = contextvars.copy_context()
         self._uncancelled = 0
         self._counted = 0
         self._missing = 0
+        self._collected = False
         self._captured: Sequence[Any] | None = None
         self._values: list[Any] = []
         self._cause: tuple[BaseException, Call | None] | None = None
@@ -132,7 +145,11 @@ class Call(Node):
         return self if self.is_root else self._root  # it does not hold itself, which would be a cycle
 
     def may_cancel(self, promise: Promise) -> bool:
-        inner = self.inner
+        flight, inner = self.flight, self.inner
+        if flight is not None:
+            is_back = flight.has_taken_back(self)
+            self.dispatcher.post(partial(self.runner.recover, flight))
+            return is_back
         if inner is None:
             return not self.launching
         # A look without its lock at each of the other leaves, one of which may be here for its own sake.
@@ -147,8 +164,8 @@ class Call(Node):
             self.stop.ask()
 
     def is_running(self) -> bool:
-        inner = self.inner
-        return inner is not None and inner.running()
+        inner, flight = self.inner, self.flight
+        return (inner is not None and inner.running()) or (flight is not None and flight.has_begun(self))
 
     def retrieve(self) -> None:
         root = self.root
@@ -224,9 +241,10 @@ class Call(Node):
             self.dispatcher.do_later(self._go_on)
 
     def _go_on(self) -> None:
-        if self.state != "pending":
+        if self.state != "pending" or self.flight is not None or self._collected:
             return
         try:
+            self._collected = True
             for dependency in self.closure.dependencies:
                 self.collect(dependency)
             self.ready()
@@ -291,6 +309,51 @@ class Call(Node):
         self.launching = True
         # `cancelled()` takes the condition under which a `cancel()` that came before is still at work
         return self.state == "pending" and not all(leaf.cancelled() for leaf in self.leaves)
+
+    def is_wanted(self) -> bool:
+        """Tell whether it is to be run, not having been cancelled; with a look that waits for a `cancel()` at work."""
+        return self.state == "running" or (self.state == "pending" and not all([l.cancelled() for l in self.leaves]))
+
+    def come_back(self) -> bool:
+        """Be as before the flight; true if it is ready to run."""
+        self.flight = None
+        if self.is_over:
+            return False
+        if not self._collected and not self._missing:
+            self.dispatcher.do_later(self._go_on)  # its dependencies have ended meanwhile
+        return self._collected
+
+    @property
+    def known_values(self) -> Sequence[Any]:
+        """The values of dependencies that are known by now, as they are kept here."""
+        return self._values or [value for value in self._captured or () if value is not None]
+
+    @property
+    def waits_for(self) -> int:
+        """How many dependencies have not ended."""
+        return self._missing
+
+    def values_with(self, known: Mapping[int, Any]) -> list[Any]:
+        """Return the values of the dependencies, of which some are known by their numbers; they are kept here.
+
+        Raises
+        ------
+        Exception
+            Of user code that pickles a value.
+        """
+        if self._collected:
+            return list(self._values)
+        values = []
+        for i, dependency in enumerate(self.closure.dependencies):
+            captured = self._captured[i] if self._captured else None
+            value = known[i] if i in known else captured if captured is not None else self._value_of(i, dependency)
+            values.append(value)
+        return values
+
+    @property
+    def has_cause(self) -> bool:
+        """Whether a dependency that has ended has failed or was cancelled."""
+        return self._cause is not None or self._cancelled
 
     def take_values(self) -> list[Any]:
         """Hand over the values of the dependencies, which are not kept here."""
@@ -392,6 +455,7 @@ class Call(Node):
             self.state = state
         self.unwatch()
         self._values, self._captured, self._cause, self.inner, self.luggage = [], None, None, None, None
+        self.flight = None
 
     def _leave(self) -> None:
         self.leaves = []

@@ -19,6 +19,7 @@ files that the process may open; the buffers beyond that travel as bytes.
 
 from __future__ import annotations
 
+import array
 import errno
 import io
 import os
@@ -28,6 +29,7 @@ import select
 import socket
 import struct
 import weakref
+from collections import deque
 from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -41,6 +43,8 @@ __all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "open_pidfd",
 _HEADER = struct.Struct("!BIQ")
 _CHUNK = 200
 _SMALL = 1 << 16
+_AHEAD = 1 << 18
+_ROOM = socket.CMSG_SPACE(_CHUNK * array.array("i").itemsize)
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _TRUNCATED = getattr(socket, "MSG_CTRUNC", 0)
 
@@ -58,6 +62,14 @@ class Kind(IntEnum):
     """The result of the call."""
     FAILURE = 5
     """The exception of the call."""
+    BUNDLE = 6
+    """The driver sends calls of tasks; see `bundles`."""
+    OUTCOME = 7
+    """How the next call of the bundle ended."""
+    MISSING = 8
+    """The worker lacks something that the bundle needs, and has begun nothing of it."""
+    OVER = 9
+    """The driver took back the rest of the bundle."""
 
 
 class Message(NamedTuple):
@@ -109,7 +121,7 @@ def _received(index: int, size: int) -> Buffer:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, body: bytearray, descriptors: list[int]) -> None:
+    def __init__(self, body: memoryview | bytearray, descriptors: list[int]) -> None:
         super().__init__(io.BytesIO(body))
         self._descriptors = descriptors
 
@@ -136,7 +148,7 @@ class Parcel:
 
     __slots__ = ("_body", "_complete", "_descriptors", "kind")
 
-    def __init__(self, kind: Kind, body: bytearray | None, descriptors: list[int], *, complete: bool) -> None:
+    def __init__(self, kind: Kind, body: memoryview | bytearray | None, descriptors: list[int], *, complete: bool) -> None:
         self.kind = kind
         self._body = body
         self._descriptors = descriptors
@@ -206,11 +218,16 @@ class Channel:
         self._sock = sock
         self._peer = peer
         self._polls: dict[int, select.poll] = {}
+        # What was read ahead of the message that is wanted. The descriptors come in groups, each with a byte of its own.
+        self._ahead = memoryview(b"")
+        self._groups: deque[tuple[list[int], int]] = deque()
         _channels.add(self)
 
     def close(self) -> None:
         """Let go of the connection; the other side sees that."""
         self._sock.close()
+        while self._groups:
+            _close_all(self._groups.popleft()[0])
         peer, self._peer = self._peer, None
         if peer is not None:
             os.close(peer)
@@ -255,16 +272,51 @@ class Channel:
 
     def receive(self) -> Parcel:
         """Wait for a message and read it as a whole."""
-        header = self._read(_HEADER.size)
-        assert header is not None
-        kind, count, size = _HEADER.unpack(header)
+        kind, count, size = _HEADER.unpack(self._read_small(_HEADER.size))
         descriptors: list[int] = []
         try:
             complete = self._read_descriptors(count, descriptors)
-            return Parcel(Kind(kind), self._read(size), descriptors, complete=complete)
+            body = self._read_small(size) if size < _SMALL else self._read(size)
+            return Parcel(Kind(kind), body, descriptors, complete=complete)
         except EOFError:
             _close_all(descriptors)
             raise
+
+    @property
+    def has_ahead(self) -> bool:
+        """Whether a message has begun to come, without a look into the socket."""
+        return len(self._ahead) > 0
+
+    def has_something(self, timeout: float | None) -> bool:
+        """Wait until a message begins to come, or the other side is gone; false if that takes longer [s]."""
+        return len(self._ahead) > 0 or bool(self._poll(select.POLLIN, timeout))
+
+    def _read_small(self, size: int) -> memoryview:
+        while len(self._ahead) < size:
+            self._read_ahead()
+        content, self._ahead = self._ahead[:size], self._ahead[size:]
+        return content
+
+    def _read_ahead(self) -> None:
+        """Read what is there; the system stops after a byte that carries descriptors."""
+        while True:
+            try:
+                data, ancillary, flags, _ = self._sock.recvmsg(_AHEAD, _ROOM, _CLOEXEC)
+            except BlockingIOError:
+                self._wait(select.POLLIN)
+                continue
+            except OSError as error:
+                raise EOFError from error
+            break
+        fds = _descriptors_in(ancillary)
+        if not data:
+            _close_all(fds)
+            raise EOFError
+        if ancillary or flags & _TRUNCATED:
+            for fd in [] if _CLOEXEC else fds:
+                os.set_inheritable(fd, False)
+            self._groups.append((fds, flags))
+        self._ahead = memoryview(bytes(self._ahead) + data if self._ahead else data)
 
     def _read(self, size: int) -> bytearray | None:
         try:
@@ -282,6 +334,9 @@ class Channel:
             size -= min(size, _SMALL)
 
     def _fill(self, view: memoryview) -> None:
+        known = min(len(view), len(self._ahead))
+        view[:known], self._ahead = self._ahead[:known], self._ahead[known:]
+        view = view[known:]
         while view:
             try:
                 count = self._sock.recv_into(view)
@@ -299,26 +354,11 @@ class Channel:
         complete = True
         for start in range(0, count, _CHUNK):
             expected = min(_CHUNK, count - start)
-            fds, flags = self._read_some_descriptors(expected)
+            self._read_small(1)
+            fds, flags = self._groups.popleft() if self._groups else ([], _TRUNCATED)
             received += fds
             complete = complete and len(fds) == expected and not flags & _TRUNCATED
         return complete
-
-    def _read_some_descriptors(self, count: int) -> tuple[list[int], int]:
-        while True:
-            try:
-                data, fds, flags, _ = socket.recv_fds(self._sock, 1, count, _CLOEXEC)
-            except BlockingIOError:
-                self._wait(select.POLLIN)
-                continue
-            except OSError as error:
-                raise EOFError from error
-            if not data:
-                _close_all(fds)
-                raise EOFError
-            for fd in [] if _CLOEXEC else fds:
-                os.set_inheritable(fd, False)
-            return fds, flags
 
     def _wait(self, event: int) -> None:
         """Wait until the socket is ready; what a dead process has sent is still read."""
@@ -336,6 +376,14 @@ class Channel:
                 poll.register(self._peer, select.POLLIN)
             self._polls[event] = poll
         return {fd for fd, _ in poll.poll(milliseconds(timeout))}
+
+
+def _descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return list(found)
 
 
 def milliseconds(seconds: float | None) -> int | None:

@@ -18,9 +18,11 @@ from ..paths import short_repr
 from ..snapshots import in_process, pickled
 from ..work import Outcome, perform
 from .aside import Aside
+from .bundles import Bundler
 from .calls import Call
 from .courier import Courier
-from .drains import DrainRunner
+from .drains import Drain, DrainRunner
+from .feeding import Feeder
 from .pools import ThreadPool, available_cpus
 from .processes import ProcessPool
 from .remote import Missing
@@ -121,6 +123,9 @@ class ConcurrentRunner(DrainRunner):
         within = traits.where == "inside"
         self.carrier = in_process if within else pickled
         self._courier = None if within else Courier(traits.where, isinstance(executor, ProcessPool), traits.workers)
+        self._feeder = None
+        if self._courier is not None and type(executor) is ProcessPool and self._queue.bounded:
+            self._feeder = Feeder(Bundler(self._queue, self._courier.needs_of))
         # On machines of their own, workers run jobs as well: there, such a call takes a worker.
         self._aside = Aside() if traits.where in ("inside", "machine") else None
 
@@ -182,6 +187,8 @@ class ConcurrentRunner(DrainRunner):
 
     @property
     def has_drains(self) -> bool:
+        if self._feeder is not None:
+            return True
         if self._courier is not None:
             return False
         # Not a subclass, which may want to see each call.
@@ -191,9 +198,13 @@ class ConcurrentRunner(DrainRunner):
     def is_open(self) -> bool:
         return not getattr(self._executor, "_shutdown", False)  # of the standard library
 
-    def submit_drain(self, drain: Callable[[], None]) -> Future[Any]:
+    def submit_drain(self, drain: Drain) -> Future[Any]:
         with self._lock:
-            return self.executor.submit(drain)
+            executor = self.executor
+            if self._feeder is not None:
+                assert isinstance(executor, ProcessPool)
+                return executor.attend(partial(self._feeder.feed, self, drain))
+            return executor.submit(self.run_drain, drain)
 
     def perform(self, call: Call) -> Outcome:
         return _perform_here(call)

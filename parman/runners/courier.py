@@ -8,7 +8,7 @@ import itertools
 import pickle
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import cloudpickle
@@ -23,7 +23,7 @@ from .calls import Call
 from .remote import BlockState, Missing, Payload, Reply, read_reply, run_beside_buffers, run_bytes
 from .traits import Where
 
-__all__ = ["Courier"]
+__all__ = ["Courier", "Needs"]
 
 Errand = tuple[Callable[[Any], Any], Any]
 """What an executor is to call, and with what."""
@@ -66,6 +66,27 @@ class _Spread:
         self._ahead = min(2**self._misses, self._most)
 
 
+class Needs(NamedTuple):
+    """What a worker has to know for a call: the state of the block, the task, and shares by their tokens."""
+
+    state: Asset | None
+    task: Asset
+    shares: dict[str, Frozen]
+
+    def by_token(self) -> dict[str, Frozen]:
+        """Return all of it."""
+        assets = [self.task] if self.state is None else [self.state, self.task]
+        return {asset.token: asset.frozen for asset in assets} | self.shares
+
+    def is_known(self, tokens: set[str]) -> bool:
+        """Tell whether all of it is among these tokens."""
+        return (
+            self.task.token in tokens
+            and (self.state is None or self.state.token in tokens)
+            and (not self.shares or all([token in tokens for token in self.shares]))
+        )
+
+
 @attrs.define
 class _Luggage:
     """What is kept of a call while it is away."""
@@ -101,6 +122,18 @@ class Courier:
         """Note the state of the process at the beginning of a block."""
         state = BlockState.current(self._where)
         self._states[journal] = new_asset(state, pickled, Ledger(), "the state of the process")
+
+    def needs_of(self, call: Call) -> Needs:
+        """Return what a worker has to know for a call."""
+        closure = call.closure
+        task = closure.rules.asset_of(closure.task, closure.definition, closure.site)
+        shares = {
+            share.token: share.frozen
+            for frozen in (closure.frozen, *call.known_values)
+            if isinstance(frozen, Frozen)
+            for share in frozen.shares
+        }
+        return Needs(self._states.get(call.journal), task, shares)
 
     def pack(self, call: Call) -> Errand:
         """Pack the call."""

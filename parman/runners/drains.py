@@ -28,16 +28,17 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections import deque
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from ..work import Outcome
 from .calls import Call
+from .flights import Flight
 from .futures import FuturesRunner, check_future
 
-__all__ = ["DrainRunner"]
+__all__ = ["Drain", "DrainRunner"]
 
 _PAUSES = (*[0.0] * 10, *[1e-4] * 20)
 """How a drain waits for another thread to settle what it has in hands [s]."""
@@ -45,7 +46,7 @@ _SLICE = 0.01
 """After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
 
 
-class _Drain:
+class Drain:
     """One of them.
 
     Attributes
@@ -54,12 +55,15 @@ class _Drain:
         What it runs.
     is_looking
         Whether it is about to take a call.
+    flight
+        What it has sent to a worker process.
     """
 
-    __slots__ = ("call", "is_looking")
+    __slots__ = ("call", "flight", "is_looking")
 
     def __init__(self, call: Call) -> None:
         self.call: Call | None = call
+        self.flight: Flight | None = None
         self.is_looking = False
 
 
@@ -86,7 +90,9 @@ class DrainRunner(FuturesRunner):
 
     def __init__(self, slots: float, schedule: bool = True) -> None:
         super().__init__(slots, schedule)
-        self._drains: set[_Drain] = set()
+        self._drains: set[Drain] = set()
+        # Calls that were claimed, for a worker that did not begin them.
+        self._claimed: deque[Call] = deque()
         self._is_pump_due = False
 
     # --- in the role ---
@@ -96,38 +102,70 @@ class DrainRunner(FuturesRunner):
             super().enqueue(call)
             return
         self._queue.push(call)
+        self._pump_later()
+
+    def _pump_later(self) -> None:
         if not self._is_pump_due:
             self._is_pump_due = True
             self.dispatcher.do_later(self._pump_drains)
+
+    def recover(self, flight: Flight) -> None:
+        """Make those calls of a flight ready again that have not begun and never will."""
+        back = flight.take_back()
+        for call in reversed(flight.calls[len(flight.calls) - back :] if back else []):
+            if call.flight is not flight or not call.come_back():
+                continue
+            if call.state == "running":
+                self._claimed.appendleft(call)
+            else:
+                self._queue.push_first(call)
+        self._pump_later()
+
+    def next_call(self, drain: Drain) -> Call | None:
+        """Give a drain its next call; none if it is over. For drains that ask in the role."""
+        drain.is_looking = False
+        drain.flight = None
+        if drain not in self._drains:
+            return None
+        call, drain.call = drain.call or self._take(), None
+        if call is None:
+            self._end_drain(drain)
+        return call
 
     def _pump_drains(self) -> None:
         """Submit drains for the calls that are ready."""
         self._is_pump_due = False
         looking = sum([drain.is_looking for drain in self._drains])
-        while len(self._queue) > looking and len(self._drains) < self._queue.slots:
+        while len(self._queue) + len(self._claimed) > looking and len(self._drains) < self._queue.slots:
             call = self._take()
             if call is not None:
-                self._start(_Drain(call))
+                self._start(Drain(call))
 
-    def _start(self, drain: _Drain) -> None:
+    def _start(self, drain: Drain) -> None:
         self._drains.add(drain)
         try:
-            future = check_future(self.submit_drain(partial(self._run_drain, drain)))
+            future = check_future(self.submit_drain(drain))
             future.add_done_callback(partial(self._post_end, drain))
         except BaseException as exception:  # the executor is broken or shut down
             self._end_drain(drain, exception)
 
-    def _post_end(self, drain: _Drain, future: Future[Any]) -> None:
+    def _post_end(self, drain: Drain, future: Future[Any]) -> None:
         self.dispatcher.post(partial(self._end_drain, drain, future))
 
-    def _end_drain(self, drain: _Drain, how: Future[Any] | BaseException | None = None) -> None:
+    def _end_drain(self, drain: Drain, how: Future[Any] | BaseException | None = None) -> None:
         """Take notice of the end of a drain: if not by itself, what it ran, or would have run, ends as well."""
         if drain not in self._drains:
             return
         self._drains.discard(drain)
         self.dispatcher.do_later(self._pump_drains)
-        if how is not None and drain.call is not None:
-            self._give_up(drain.call, how)
+        if how is None:
+            return
+        calls = [drain.call] if drain.call is not None else []
+        if drain.flight is not None:
+            drain.flight.land()
+            calls += [call for call in drain.flight.calls if call.flight is drain.flight]
+        for call in calls:
+            self._give_up(call, how)
 
     def _give_up(self, call: Call, how: Future[Any] | BaseException) -> None:
         if isinstance(how, BaseException):
@@ -144,7 +182,8 @@ class DrainRunner(FuturesRunner):
 
     # --- on a thread of the executor ---
 
-    def _run_drain(self, drain: _Drain) -> None:
+    def run_drain(self, drain: Drain) -> None:
+        """Be a drain that runs calls in this thread."""
         end = time.perf_counter() + _SLICE
         handle = self.dispatcher.handle
         call = drain.call
@@ -161,6 +200,8 @@ class DrainRunner(FuturesRunner):
         handle(partial(self._end_drain, drain))
 
     def _take(self) -> Call | None:
+        if self._claimed:
+            return self._claimed.popleft()  # in the role: there are some on processes only
         while (call := self._queue.take()) is not None:
             if call.claim():
                 return call
@@ -171,7 +212,7 @@ class DrainRunner(FuturesRunner):
     @property
     @abstractmethod
     def has_drains(self) -> bool:
-        """Whether the executor runs calls on a known number of threads of this process."""
+        """Whether the executor takes drains."""
 
     @property
     @abstractmethod
@@ -179,7 +220,7 @@ class DrainRunner(FuturesRunner):
         """Whether the executor would take another drain, as far as can be told."""
 
     @abstractmethod
-    def submit_drain(self, drain: Callable[[], None]) -> Future[Any]:
+    def submit_drain(self, drain: Drain) -> Future[Any]:
         """Submit a drain to the executor."""
 
     @abstractmethod

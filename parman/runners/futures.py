@@ -47,6 +47,7 @@ from ..waiting import wait_for
 from ..work import Outcome
 from .base import Runner
 from .calls import Call
+from .flights import Flight
 from .queues import ReadyQueue
 
 __all__ = ["FuturesRunner", "check_future"]
@@ -191,6 +192,9 @@ class FuturesRunner(Runner):
     def make_queue(self, slots: float) -> ReadyQueue:
         """Make the queue of calls for the executor's workers."""
         return ReadyQueue(slots)
+
+    def recover(self, flight: Flight) -> None:
+        """Make those calls of a flight ready again that have not begun and never will; there are none here."""
 
     # --- in any thread ---
 

@@ -35,25 +35,27 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import ArgumentError, WorkerDied
 from .channel import Channel, Kind, Message, Parcel, milliseconds, open_pidfd, pack
 from .pools import Call, Lane, Outcome, Pool, available_cpus
+from .tokens import Tokens
 from .worker import name_of
 
-__all__ = ["ProcessPool"]
+__all__ = ["ProcessLane", "ProcessPool"]
 
 InnerThreads = int | Literal["auto"] | None
 
 _BOOT = """\
 import sys
-fd, driver, *sys.path = sys.argv[1:]
+fd, tokens, driver, *sys.path = sys.argv[1:]
 del sys.argv[1:]
 from parman.runners.worker import main
-main(int(fd), int(driver))
+main(int(fd), int(tokens), int(driver))
 """
 
 _THREAD_VARIABLES = (
@@ -74,15 +76,28 @@ _PATIENCE = 5.0
 
 
 class _Process:
-    """One worker process, seen from the driver."""
+    """One worker process, seen from the driver.
+
+    Attributes
+    ----------
+    channel
+        The connection to it.
+    tokens
+        The tokens of the calls in the bundle that it has.
+    known
+        The tokens of tasks and the like that were sent to it.
+    """
 
     def __init__(self, environ: dict[str, str]) -> None:
+        self.tokens = Tokens()
+        self.known: set[str] = set()
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                self._popen = _spawn(theirs.fileno(), environ)
+                self._popen = _spawn(theirs.fileno(), self.tokens.theirs, environ)
         except BaseException:
             ours.close()
+            self.tokens.close()
             raise
         self._lock = threading.Lock()
         self._pidfd = open_pidfd(self._popen.pid)
@@ -136,6 +151,7 @@ class _Process:
         with self._lock:
             self._popen.wait()
         self.channel.close()
+        self.tokens.close()
         pidfd, self._pidfd = self._pidfd, None
         if pidfd is not None:
             os.close(pidfd)
@@ -162,13 +178,13 @@ def _disown_in_child() -> None:
 os.register_at_fork(after_in_child=_disown_in_child)
 
 
-def _spawn(fd: int, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(fd: int, tokens: int, environ: dict[str, str]) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     path = [entry for entry in sys.path if isinstance(entry, str)]
     return subprocess.Popen(
-        [sys.executable, *flags, "-c", _BOOT, str(fd), str(os.getpid()), *path],
+        [sys.executable, *flags, "-c", _BOOT, str(fd), str(tokens), str(os.getpid()), *path],
         stdin=subprocess.DEVNULL,
-        pass_fds=[fd],
+        pass_fds=[fd, tokens],
         process_group=0,
         env=environ,
     )
@@ -212,7 +228,13 @@ class _Starter:
         )
 
 
-class _ProcessLane(Lane):
+class Attendant(NamedTuple):
+    """A function that is run on the thread of a lane, to use its worker by itself."""
+
+    function: Callable[[ProcessLane], None]
+
+
+class ProcessLane(Lane):
     """Runs the calls of one thread in a worker process, which is replaced when it is dead."""
 
     killable = True
@@ -226,7 +248,7 @@ class _ProcessLane(Lane):
     def prepare(self) -> WorkerDied | None:
         """Have a living worker."""
         if self._process is not None and not self._process.alive():
-            self._bury()
+            self.bury()
         while self._process is None:
             if self._killed or self._starter.hopeless:
                 return self._starter.error()
@@ -247,11 +269,12 @@ class _ProcessLane(Lane):
         try:
             process.channel.receive()
         except EOFError:
-            self._starter.failed(self._bury())
+            self._starter.failed(self.bury())
         else:
             self._starter.succeeded()
 
-    def _bury(self) -> str:
+    def bury(self) -> str:
+        """See the worker off, which has died, and tell how it ended."""
         with self._lock:
             process, self._process = self._process, None
         assert process is not None
@@ -260,6 +283,8 @@ class _ProcessLane(Lane):
     def run(self, call: Call) -> Outcome:
         """Send a call to the worker and wait for its answer."""
         content = call.unload()
+        if isinstance(content[0], Attendant):
+            return self._attend(content[0])
         name = name_of(content[0])
         try:
             message = pack(Kind.CALL, content)
@@ -269,6 +294,18 @@ class _ProcessLane(Lane):
         trouble = self._deliver(message)
         del message
         return (None, trouble) if trouble else self._fetch(name)
+
+    def _attend(self, attendant: Attendant) -> Outcome:
+        try:
+            return attendant.function(self), None
+        except BaseException as exception:
+            return None, exception
+
+    @property
+    def process(self) -> _Process:
+        """The worker, which `prepare` has started."""
+        assert self._process is not None
+        return self._process
 
     def _deliver(self, message: Message) -> WorkerDied | None:
         """Send the call until a worker has it; one that dies before has not run it."""
@@ -283,7 +320,7 @@ class _ProcessLane(Lane):
                 self._process.channel.receive()
                 return None
             except EOFError:
-                how = self._bury()
+                how = self.bury()
         return WorkerDied(f"{how} while the call was sent to it, as did another one; the call was not run")
 
     def _fetch(self, name: str) -> Outcome:
@@ -291,7 +328,7 @@ class _ProcessLane(Lane):
         try:
             answer = self._process.channel.receive()
         except EOFError:
-            return None, WorkerDied(f"{self._bury()} while it ran {name}")
+            return None, WorkerDied(f"{self.bury()} while it ran {name}")
         return _open(answer, name)
 
     def kill(self) -> None:
@@ -362,7 +399,11 @@ class ProcessPool(Pool):
 
     def _lanes(self, workers: int) -> Callable[[], Lane]:
         starter = _Starter(workers, self._inner_threads)
-        return lambda: _ProcessLane(starter)
+        return lambda: ProcessLane(starter)
+
+    def attend(self, function: Callable[[ProcessLane], None]) -> Future[Any]:
+        """Run a function on the thread of a lane, when one is free; it has the worker of the lane for itself."""
+        return self.submit(Attendant(function))  # type: ignore[arg-type]
 
     def kill(self) -> None:
         """Kill all workers, with the processes that tasks started in them, and take no more calls.

@@ -69,6 +69,15 @@ class ReadyQueue:
         waiting = self._with_results or self._from_nothing
         return waiting.popleft() if waiting and self._has_slot(waiting[0]) else None
 
+    def first(self) -> Call | None:
+        """Return the next call, if there is one."""
+        waiting = self._with_results or self._from_nothing
+        return waiting[0] if waiting else None
+
+    def push_first(self, call: Call) -> None:
+        """Put a call back in front of its equals."""
+        (self._with_results if call.closure.dependencies else self._from_nothing).appendleft(call)
+
     def take(self) -> Call | None:
         """Take the next call out, whatever slots there are; in any thread."""
         for waiting in (self._with_results, self._from_nothing):

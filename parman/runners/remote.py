@@ -22,7 +22,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import attrs
 
@@ -30,10 +30,11 @@ from ..errors import ResultError
 from ..failures import PackedException, annotate, traceback_text
 from ..schemas import Structure
 from ..shares import forget_share, install_share
-from ..snapshots import Frozen, Ledger, freeze, pickled
+from ..snapshots import Frozen, Ledger, freeze, is_plain, pickled
 from ..work import Outcome, Remark, perform
 
 if TYPE_CHECKING:
+    from ..definitions import Definition
     from .traits import Where
 
 __all__ = ["BlockState", "Missing", "Payload", "Reply", "read_reply", "run_beside_buffers", "run_bytes"]
@@ -117,15 +118,41 @@ class Payload(NamedTuple):
     assets: dict[str, Frozen] | None = None
 
     @property
-    def tokens(self) -> list[str]:
-        """All that the worker has to know, in the order in which it is loaded."""
-        return [*([self.state] if self.state else []), self.task, *self.shares]
+    def tasks(self) -> tuple[str, ...]:
+        """The token of the task."""
+        return (self.task,)
 
     @property
     def has_buffers(self) -> bool:
         """Whether there are big pieces of memory in it."""
         candidates = [self.arguments, *self.values, *(self.assets or {}).values()]
         return any(isinstance(one, Frozen) and one.buffers for one in candidates)
+
+
+class Needs(Protocol):
+    """What has to be known to a worker before it begins.
+
+    Attributes
+    ----------
+    state, tasks, shares
+        Tokens.
+    assets
+        What may be unknown to it, by token.
+    """
+
+    @property
+    def state(self) -> str | None: ...  # noqa: D102
+    @property
+    def tasks(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def shares(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def assets(self) -> Mapping[str, Frozen] | None: ...  # noqa: D102
+
+
+def tokens_of(needs: Needs) -> list[str]:
+    """Return all that a worker has to know, in the order in which it is loaded."""
+    return [*([needs.state] if needs.state else []), *needs.tasks, *needs.shares]
 
 
 class Missing(NamedTuple):
@@ -137,7 +164,8 @@ class Missing(NamedTuple):
 class Reply(NamedTuple):
     """The answer of a worker: an outcome in bytes."""
 
-    values: list[Frozen] | None
+    values: list[Any] | None
+    """Snapshots, or plain numbers and the like."""
     failure: PackedException | None
     remarks: tuple[Remark, ...]
 
@@ -170,29 +198,30 @@ class _Worker:
         self.seeded = os.getpid()
         self.own_environment: dict[str, str] | None = None
 
-    def learn(self, payload: Payload) -> list[str]:
-        """Load what the payload brings; return the tokens that are still missing."""
-        for token in payload.tokens:
+    def learn(self, needs: Needs) -> list[str]:
+        """Load what is brought along; return the tokens that are still missing."""
+        tokens = tokens_of(needs)
+        for token in tokens:
             if token in self.assets:
                 self.assets.move_to_end(token)
                 continue
-            if payload.assets is None or token not in payload.assets:
-                return [t for t in payload.tokens if t not in self.assets]
-            self._load(token, payload)
-        if payload.state is not None and payload.state != self.state:
-            self._enter(payload.state)
-        while len(self.assets) > max(_KNOWN, len(payload.tokens)):
+            if needs.assets is None or token not in needs.assets:
+                return [t for t in tokens if t not in self.assets]
+            self._load(token, needs)
+        if needs.state is not None and needs.state != self.state:
+            self._enter(needs.state)
+        while len(self.assets) > max(_KNOWN, len(tokens)):
             self._forget(next(iter(self.assets)))
         return []
 
-    def _load(self, token: str, payload: Payload) -> None:
-        if token == payload.task and payload.state is not None:
-            self._enter(payload.state)  # the task may have to be imported from the block's sys.path
-        assert payload.assets is not None
-        frozen = payload.assets[token]
-        if token == payload.state:
+    def _load(self, token: str, needs: Needs) -> None:
+        if token in needs.tasks and needs.state is not None:
+            self._enter(needs.state)  # the task may have to be imported from the block's sys.path
+        assert needs.assets is not None
+        frozen = needs.assets[token]
+        if token == needs.state:
             self._forget_other_blocks()
-        if token in payload.shares:
+        if token in needs.shares:
             install_share(token, frozen)
             self.assets[token] = None
         else:
@@ -229,6 +258,20 @@ class _Worker:
 _worker = _Worker()
 
 
+def definitions_for(needs: Needs) -> list[Definition] | Missing:
+    """Get ready in this worker for what is to come; return what is known of the tasks, or what is missing.
+
+    Raises
+    ------
+    Exception
+        Whatever the user's modules and classes raise while a task is loaded.
+    """
+    with _worker.lock:
+        _worker.seed()
+        missing = _worker.learn(needs)
+        return Missing(missing) if missing else [_worker.assets[token].__parman_task__ for token in needs.tasks]
+
+
 def run_bytes(content: bytes) -> bytes:
     """Run a payload that came, and answers, as bytes: the same through any executor, and pickled in C."""
     return pickle.dumps(run_payload(pickle.loads(content)), protocol=5)
@@ -237,7 +280,7 @@ def run_bytes(content: bytes) -> bytes:
 def run_beside_buffers(content: bytes | Payload) -> bytes | Reply | Missing:
     """Do as `run_bytes`, but let a payload or answer with big pieces of memory be sent as it is, by our own pool."""
     reply = run_payload(pickle.loads(content) if isinstance(content, bytes) else content)
-    if isinstance(reply, Reply) and any(value.buffers for value in reply.values or ()):
+    if isinstance(reply, Reply) and any(isinstance(value, Frozen) and value.buffers for value in reply.values or ()):
         return reply
     return pickle.dumps(reply, protocol=5)
 
@@ -245,15 +288,12 @@ def run_beside_buffers(content: bytes | Payload) -> bytes | Reply | Missing:
 def run_payload(payload: Payload) -> Reply | Missing:
     """Run a call and answer; never raises."""
     try:
-        with _worker.lock:
-            _worker.seed()
-            missing = _worker.learn(payload)
-            if missing:
-                return Missing(missing)
-            definition = _worker.assets[payload.task].__parman_task__
+        definitions = definitions_for(payload)
+        if isinstance(definitions, Missing):
+            return definitions
+        (definition,) = definitions
     except BaseException as exception:
-        annotate(exception, f"The task could not be loaded in the worker for the call at {payload.where}.")
-        return Reply(None, PackedException(exception, traceback_text(exception)), ())
+        return not_loaded(exception, payload.where)
     outcome = perform(
         definition,
         lambda: _take_arguments(payload),
@@ -262,7 +302,13 @@ def run_payload(payload: Payload) -> Reply | Missing:
         late=payload.late,
         check=payload.check,
     )
-    return _reply(outcome, definition.name)
+    return reply_of(outcome, definition.name)
+
+
+def not_loaded(exception: BaseException, where: str) -> Reply:
+    """Answer that a task can't be loaded here."""
+    annotate(exception, f"The task could not be loaded in the worker for the call at {where}.")
+    return Reply(None, PackedException(exception, traceback_text(exception)), ())
 
 
 def _take_arguments(payload: Payload) -> dict[str, Any]:
@@ -272,7 +318,8 @@ def _take_arguments(payload: Payload) -> dict[str, Any]:
     return arguments
 
 
-def _reply(outcome: Outcome, name: str) -> Reply:
+def reply_of(outcome: Outcome, name: str) -> Reply:
+    """Bring an outcome into a form that can travel."""
     if outcome.failure is not None:
         return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
     assert outcome.values is not None
@@ -280,7 +327,8 @@ def _reply(outcome: Outcome, name: str) -> Reply:
     try:
         values = []
         while outcome.values:
-            values.append(freeze(outcome.values.pop(), pickled, ledger=ledger, label=f"what {name} returned"))
+            value = outcome.values.pop()
+            values.append(value if is_plain(value) else freeze(value, pickled, ledger=ledger, label=f"what {name} returned"))
     except BaseException as error:
         failure = ResultError(f"the result of {name}() can't be sent back: {error}")
         return Reply(None, PackedException(failure, str(failure)), outcome.remarks)

@@ -18,6 +18,7 @@ from ..waiting import wait_for
 from ..work import Outcome, Remark, perform
 from .base import Runner
 from .calls import Call
+from .flights import Flight
 
 __all__ = ["SerialRunner"]
 
@@ -54,6 +55,9 @@ class SerialRunner(Runner):
 
     def enqueue(self, call: Call) -> None:
         call.state = "running"
+
+    def recover(self, flight: Flight) -> None:
+        pass
 
     def _run(self, call: Call, tree: Any) -> Any:
         outcome = contextvars.copy_context().run(self._perform, call)

@@ -15,10 +15,12 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from pickle import PicklingError, UnpicklingError
 
 from ..failures import PackedException, annotate, traceback_text
 from .channel import Channel, Kind, Message, Parcel, open_pidfd, pack
+from .tokens import take_token
 
 __all__ = ["main", "name_of"]
 
@@ -26,14 +28,15 @@ _PATIENCE = 3.0
 """How long an idle worker may take to end, with the threads and exit hooks that tasks left behind [s]."""
 
 
-def main(fd: int, driver: int) -> None:
-    """Serve the driver, whose process id is `driver`, over the socket `fd`."""
+def main(fd: int, tokens: int, driver: int) -> None:
+    """Serve the driver, whose process id is `driver`, over the socket `fd`; `tokens` is a pipe with tokens for calls."""
     # A handler rather than SIG_IGN: what a task starts inherits that something is ignored, but no handlers.
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     os.set_inheritable(fd, False)
+    os.set_inheritable(tokens, False)
     # Where the interpreter is started by a wrapper, the parent is not the driver, and only the socket is watched.
     peer = open_pidfd(driver) if os.getppid() == driver else None
-    worker = _Worker(Channel(socket.socket(fileno=fd), peer))
+    worker = _Worker(Channel(socket.socket(fileno=fd), peer), tokens)
     threading.Thread(target=worker.watch, name="parman-watch", daemon=True).start()
     try:
         worker.serve()
@@ -42,8 +45,9 @@ def main(fd: int, driver: int) -> None:
 
 
 class _Worker:
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, tokens: int) -> None:
         self._channel = channel
+        self._tokens = tokens
         self._busy = False
 
     def serve(self) -> None:
@@ -53,13 +57,38 @@ class _Worker:
         while True:
             parcel = self._channel.receive()
             self._busy = True
-            self._channel.send(begun)
-            answer = _answer(parcel)
-            _flush()
-            # The driver may end this worker as soon as it has the answer; that must not look like its sudden end.
-            self._busy = False
-            self._channel.send(answer)
-            del parcel, answer
+            if parcel.kind == Kind.BUNDLE:
+                self._run_bundle(parcel)
+            else:
+                self._channel.send(begun)
+                answer = _answer(parcel)
+                self._send_last(answer)
+                del answer
+            del parcel
+
+    def _send_last(self, answer: Message) -> None:
+        """Send what the driver waits for. As soon as it has that it may end this worker, which is not a sudden end."""
+        _flush()
+        self._busy = False
+        self._channel.send(answer)
+
+    def _run_bundle(self, parcel: Parcel) -> None:
+        # For tasks alone, and loaded with what they need; most programs that use a pool have none.
+        from .bundled import run_bundle
+
+        bundle = parcel.load()
+        left = len(bundle.items)
+
+        def send(message: Message) -> None:
+            nonlocal left
+            left -= 1
+            if message.kind == Kind.OUTCOME and left:
+                _flush()
+                self._channel.send(message)
+            else:
+                self._send_last(message)
+
+        run_bundle(bundle, partial(take_token, self._tokens), send)
 
     def watch(self) -> None:
         """Wait for the end of the driver, and see to it that this process ends too."""

@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which calls go to a worker in one message, and what the message says.
+
+A message to another process, and the answer, cost a hundred times what a short call does. So short calls travel
+together: those that are ready, and those that wait for nothing but calls of the same bundle, whose results then need
+not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take a
+millisecond, and no more than this worker's share of what is ready. What is not known to be short travels alone: the
+first calls of a task, big arguments, what the worker has to be told first.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import cloudpickle
+
+from ..definitions import Definition
+from ..failures import PackedException, traceback_text
+from ..frozen import Frozen, FrozenAtoms
+from .bundled import Bundle, Item, Result, item_arguments
+from .calls import Call
+from .channel import Kind, Message, pack
+from .courier import Needs
+from .flights import Flight
+from .queues import ReadyQueue
+
+__all__ = ["Bundler", "Cargo", "message_of"]
+
+_BUDGET = 1e-3
+"""What the calls of a bundle may be expected to take [s]."""
+_COST = 1e-5
+"""What a call takes besides [s]."""
+_MOST = 200
+"""Calls in a bundle."""
+_LIGHT = 1 << 16
+"""What the arguments, or the results, of a call in company may take [bytes]."""
+_TEXTS = (str, bytes)
+
+@attrs.define
+class Cargo:
+    """What a bundle is made of.
+
+    Attributes
+    ----------
+    calls
+        The calls, each with the values of its dependencies.
+    needs
+        For each call what its worker has to know.
+    """
+
+    calls: list[tuple[Call, list[Any]]]
+    needs: list[Needs]
+
+    def tokens(self) -> set[str]:
+        """Return the tokens of all that the worker has to know."""
+        return {token for needs in self.needs for token in needs.by_token()}
+
+
+class Bundler:
+    """Chooses the calls of a bundle; in the role of the dispatcher.
+
+    Parameters
+    ----------
+    queue
+        The calls that are ready.
+    needs_of
+        Says what a worker has to know for a call.
+    """
+
+    def __init__(self, queue: ReadyQueue, needs_of: Callable[[Call], Needs]) -> None:
+        self._queue = queue
+        self._needs_of = needs_of
+        self._durations: weakref.WeakKeyDictionary[Definition, float] = weakref.WeakKeyDictionary()
+
+    def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
+        """Learn from a call how long such calls take [s]. What was long once is expected to be so for some calls."""
+        if values is None or not all(map(_is_light, values)):
+            duration = math.inf
+        before = self._durations.get(call.closure.definition, duration)
+        self._durations[call.closure.definition] = max(duration, min(before, 1.0) / 2)
+
+    def fill(self, flight: Flight, first: Call, known: set[str]) -> Cargo:
+        """Board a call, and what can go with it.
+
+        Parameters
+        ----------
+        flight
+            What is boarded.
+        first
+            The call that goes in any case; it is claimed.
+        known
+            The tokens that the worker knows.
+        """
+        return _Choice(self, flight, known, self._queue).fill(first)
+
+    def expected(self, call: Call) -> float:
+        """Return how long a call is expected to take [s]; infinity if it is to travel alone."""
+        closure = call.closure
+        duration = self._durations.get(closure.definition, math.inf)
+        return duration + _COST if duration < _BUDGET and _is_light(closure.frozen) else math.inf
+
+
+class _Choice:
+    """The making of one bundle."""
+
+    def __init__(self, bundler: Bundler, flight: Flight, known: set[str], queue: ReadyQueue) -> None:
+        self._bundler = bundler
+        self._flight = flight
+        self._known = known
+        self._queue = queue
+        self._share = math.ceil(len(queue) / queue.slots)
+        self._left = _BUDGET
+        self._cargo = Cargo([], [])
+        # Calls that wait for calls of the bundle: which of their dependencies are results of which call.
+        self._waiting: dict[Call, dict[int, Result]] = {}
+        self._heirs: list[tuple[Call, dict[int, Result]]] = []
+
+    def fill(self, first: Call) -> Cargo:
+        needs = self._bundler._needs_of(first)
+        self._flight.board(first)
+        self._add(first, first.values_with({}), needs)
+        self._left -= self._bundler.expected(first)
+        if self._left > 0 and needs.is_known(self._known):
+            self._find_heirs(first)
+            while len(self._flight.calls) < _MOST and self._add_next(first):
+                pass
+        return self._cargo
+
+    def _add(self, call: Call, values: list[Any], needs: Needs) -> None:
+        self._cargo.calls.append((call, values))
+        self._cargo.needs.append(needs)
+
+    def _add_next(self, first: Call) -> bool:
+        """Add an heir, or else what is ready; false if there is nothing more that suits."""
+        if self._heirs:
+            call, results = self._heirs.pop()
+            self._try(first, call, results)
+            return True
+        call_or_none = self._queue.first() if self._share > 0 else None
+        if call_or_none is None or not self._suits(first, call_or_none):
+            return False
+        self._share -= 1
+        taken = self._queue.take()
+        assert taken is call_or_none
+        if not self._try(first, taken, {}) and taken.flight is None and taken.is_wanted():
+            self._queue.push_first(taken)
+            return False
+        return True
+
+    def _suits(self, first: Call, call: Call) -> bool:
+        closure = call.closure
+        return (
+            call.journal is first.journal
+            and not closure.definition.waits
+            and not closure.may_admit
+            and self._bundler.expected(call) <= self._left
+        )
+
+    def _try(self, first: Call, call: Call, results: dict[int, Result]) -> bool:
+        if call.state != "pending" or call.flight is not None or not self._suits(first, call):
+            return False
+        values = call.values_with(results)
+        needs = self._bundler._needs_of(call)
+        if call.has_cause or not all(map(_is_light, values)) or not needs.is_known(self._known):
+            return False
+        if not self._flight.board(call):
+            return False
+        self._add(call, values, needs)
+        self._left -= self._bundler.expected(call)
+        self._find_heirs(call)
+        return True
+
+    def _find_heirs(self, call: Call) -> None:
+        """Look for calls that wait for nothing but what is in the bundle by now."""
+        for leaf_number, leaf in enumerate(call.leaves):
+            for heir in leaf.dependents:
+                if not isinstance(heir, Call) or heir.waits_for > _MOST:
+                    continue
+                results = self._waiting.setdefault(heir, {})
+                for i, dependency in enumerate(heir.closure.dependencies):
+                    if dependency is leaf:
+                        results[i] = Result(call.seat, leaf_number)
+                if len(results) == heir.waits_for:
+                    self._heirs.append((heir, results))
+
+
+def _is_light(value: Any) -> bool:
+    if isinstance(value, FrozenAtoms):
+        value = value.value
+        if type(value) is dict:
+            return all([type(item) not in _TEXTS or len(item) < _LIGHT for item in value.values()])
+    if isinstance(value, Frozen):
+        return len(value.stream) < _LIGHT and not value.beside
+    return type(value) not in _TEXTS or len(value) < _LIGHT
+
+
+def message_of(cargo: Cargo, lacking: set[str]) -> Message:
+    """Write the message for a bundle; it brings along what the worker lacks."""
+    sites: dict[str, int] = {}
+    tasks: dict[str, int] = {}
+    shares: dict[str, None] = {}
+    assets: dict[str, Frozen] = {}
+    state: str | None = None
+    items = []
+    for (call, values), needs in zip(cargo.calls, cargo.needs, strict=True):
+        closure = call.closure
+        state = None if needs.state is None else needs.state.token
+        if needs.shares:
+            shares.update(dict.fromkeys(needs.shares))
+        if lacking:
+            assets.update((token, frozen) for token, frozen in needs.by_token().items() if token in lacking)
+        definition = closure.definition
+        is_known = closure.structure is definition.schema.fixed and definition.result_is_known_elsewhere()
+        items.append(
+            Item(
+                tasks.setdefault(needs.task.token, len(tasks)),
+                sites.setdefault(str(closure.site), len(sites)),
+                item_arguments(closure.frozen),
+                [_packed(value) for value in values] if values else values,
+                None if is_known else closure.structure,
+                closure.late,
+                closure.check,
+            )
+        )
+    bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None)
+    if len(items) == 1 and _has_buffers(items[0], assets):
+        return pack(Kind.BUNDLE, bundle)
+    dumps = pickle.dumps if all([item.structure is None for item in items]) else cloudpickle.dumps
+    return Message(Kind.BUNDLE, dumps(bundle, protocol=5), [])
+
+
+def _packed(value: Any) -> Any:
+    return PackedException(value, traceback_text(value)) if isinstance(value, BaseException) else value
+
+
+def _has_buffers(item: Item, assets: dict[str, Frozen]) -> bool:
+    candidates = [item.arguments, *item.values, *assets.values()]
+    return any(isinstance(one, Frozen) and one.buffers for one in candidates)

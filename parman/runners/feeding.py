@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Feeding: drains whose calls are run by a worker process, bundle by bundle.
+
+    drain, on the thread of a lane                        in the role of the dispatcher
+    ------------------------------                        -----------------------------
+    ask for a bundle ─────────────────────────────────▶   choose calls, board them
+    send it          ◀─────────────────────────────────
+    outcomes, as they come ───────────────────────────▶   settle promises, wake what waited for them
+    nothing for a while: take back the rest ──────────▶   ready again
+    the worker died: take back the rest ──────────────▶   the call that it ran fails, the others are ready again
+
+The invariants of `drains` and `flights` hold.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import ArgumentError, WorkerDied
+from ..failures import PackedException
+from ..work import Outcome
+from .bundles import Bundler, Cargo, message_of
+from .calls import Call
+from .channel import Kind, Message, Parcel
+from .flights import Flight
+
+if TYPE_CHECKING:
+    from .drains import Drain, DrainRunner
+    from .processes import ProcessLane
+
+__all__ = ["Feeder"]
+
+_OVERDUE = 2e-3
+"""After which time without an outcome other calls do not wait for the one that runs [s]."""
+
+
+class _Arrival(NamedTuple):
+    """How a call ended in a worker; without a content it was skipped, since one before it failed."""
+
+    call: Call
+    content: tuple[float, list[Any] | None, PackedException | None, tuple[Any, ...]] | None
+
+
+class Feeder:
+    """What the drains of one runner have in common.
+
+    Parameters
+    ----------
+    runner
+        The runner.
+    bundler
+        Chooses the calls.
+    """
+
+    def __init__(self, bundler: Bundler) -> None:
+        self._bundler = bundler
+
+    def feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
+        """Be a drain, on the thread of a lane, whose worker is ready."""
+        deaths = 0
+        while True:
+            trouble = lane.prepare()
+            boarded = self._ask(runner, drain, lane, trouble)
+            if boarded is None:
+                return
+            trip = _Trip(self, runner, drain, lane, *boarded)
+            deaths = 0 if trip.make() else deaths + 1
+            if deaths > 1:
+                runner.dispatcher.handle(partial(trip.give_first_up, runner))
+                deaths = 0
+
+    def _ask(
+        self, runner: DrainRunner, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
+    ) -> tuple[Flight, Cargo] | None:
+        """Have calls boarded for a worker; none if the drain is over."""
+        box: SimpleQueue[tuple[Flight, Cargo] | None] = SimpleQueue()
+
+        def board() -> None:
+            found = None
+            try:
+                call = runner.next_call(drain)
+                while trouble is not None and call is not None:
+                    call.fail(runner.explain(call, trouble, in_flight=False), None)
+                    call = runner.next_call(drain)
+                if call is not None:
+                    drain.flight = flight = Flight(lane.process.tokens)
+                    found = flight, self._bundler.fill(flight, call, lane.process.known)
+            finally:
+                box.put(found)
+
+        runner.dispatcher.handle(board)
+        return box.get()
+
+
+class _Trip:
+    """One bundle, from being sent until the worker is done with it."""
+
+    def __init__(
+        self, feeder: Feeder, runner: DrainRunner, drain: Drain, lane: ProcessLane, flight: Flight, cargo: Cargo
+    ) -> None:
+        self._bundler = feeder._bundler
+        self._runner = runner
+        self._drain = drain
+        self._lane = lane
+        self._flight = flight
+        self._cargo = cargo
+        self._how = ""
+
+    def make(self) -> bool:
+        """See it through; false if the worker died before it began anything."""
+        try:
+            message = self._message(self._lacking())
+        except BaseException as error:
+            self._flight.land()
+            self._runner.dispatcher.handle(partial(self._cannot_be_sent, error))
+            return True
+        try:
+            if self._flight.launch():
+                self._lane.process.channel.send(message)
+                del message
+                while not self._receive():
+                    pass
+            else:
+                self._arrive([], True)
+        except EOFError:
+            return self._crash()
+        return True
+
+    # --- what is sent ---
+
+    def _lacking(self) -> set[str]:
+        return self._cargo.tokens() - self._lane.process.known
+
+    def _message(self, lacking: set[str]) -> Message:
+        message = message_of(self._cargo, lacking)
+        self._lane.process.known.update(lacking)
+        return message
+
+    def _cannot_be_sent(self, error: BaseException) -> None:
+        """Fail the only call, or let all of them come one by one."""
+        calls = self._flight.calls
+        if len(calls) > 1:
+            for call in calls:
+                self._bundler.note(call, 0.0, None)
+            self._runner.recover(self._flight)
+            return
+        wrapped = ArgumentError(f"{calls[0]} can't be sent to a worker process: {type(error).__qualname__}: {error}")
+        wrapped.__cause__ = error.with_traceback(None)
+        calls[0].fail(wrapped, None)
+
+    # --- what comes back ---
+
+    def _receive(self) -> bool:
+        """Take what comes next; true if the worker is done."""
+        flight, channel = self._flight, self._lane.process.channel
+        if flight.may_be_stuck and not channel.has_something(_OVERDUE):
+            flight.take_back()
+            self._runner.dispatcher.handle(partial(self._runner.recover, flight))
+        arrivals: list[_Arrival] = []
+        is_over = False
+        while True:
+            parcel = channel.receive()
+            if parcel.kind == Kind.OUTCOME:
+                arrivals.append(_Arrival(flight.calls[flight.ended], _content_of(parcel)))
+                flight.ended += 1
+            elif parcel.kind == Kind.MISSING:
+                lacking = set(parcel.load())
+                flight.relaunch()
+                channel.send(self._message(lacking))
+            else:
+                is_over = True
+            is_over |= flight.is_complete
+            if is_over or not channel.has_ahead:
+                break
+        self._arrive(arrivals, is_over)
+        return is_over
+
+    def _arrive(self, arrivals: list[_Arrival], is_over: bool) -> None:
+        if is_over:
+            self._flight.land()
+            self._drain.is_looking = True
+        self._runner.dispatcher.handle(partial(self._settle, arrivals, is_over))
+
+    def _settle(self, arrivals: list[_Arrival], is_over: bool) -> None:
+        for call, content in arrivals:
+            if content is None:
+                call.come_back()
+                continue
+            duration, values, packed, remarks = content
+            failure = None if packed is None else packed.load()
+            self._bundler.note(call, duration, values)
+            call.conclude(Outcome(values, failure, None, remarks))
+        if is_over:
+            self._runner.recover(self._flight)
+        self._runner.admit()
+
+    # --- what goes wrong ---
+
+    def _crash(self) -> bool:
+        """Deal with the death of the worker; false if it had begun nothing."""
+        flight = self._flight
+        calls = flight.calls[: len(flight.calls) - flight.take_back()][flight.ended :]
+        flight.land()
+        self._how = self._lane.bury()
+        self._runner.dispatcher.handle(partial(self._settle_crash, calls))
+        return bool(calls) or flight.ended > 0
+
+    def _settle_crash(self, calls: list[Call]) -> None:
+        for call in calls:
+            call.fail(self._runner.explain(call, WorkerDied(self._how)), None)
+        self._runner.recover(self._flight)
+
+    def give_first_up(self, runner: DrainRunner) -> None:
+        """Fail the first call, which two workers in a row did not live to begin."""
+        call = self._flight.calls[0]
+        how = f"{self._how} while the call was sent to it, as did another one; the call was not run"
+        call.fail(runner.explain(call, WorkerDied(how), in_flight=False), None)
+
+
+def _content_of(parcel: Parcel) -> Any:
+    try:
+        return parcel.load()
+    except BaseException as error:  # no room for the descriptors of the message, or for itself
+        return 0.0, None, PackedException(error, str(error)), ()

@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Flights: the calls of one bundle between the driver and a worker, and how those are taken back that have not begun.
+
+    board ──▶ launch: a token for each ──▶ sent ──▶ worker: takes a token, runs, answers, one call after another
+      │               │                                  │
+      │               └─ take_back: the tokens that are left are the driver's, and with them the last calls
+      └─ take_back before launch: all of them
+
+Who takes back: `cancel()`, in any thread; the lane, when a call takes longer than expected; and the lane when the worker
+has died, for what nobody has begun goes to another one.
+
+Invariants, under the lock
+
+* Tokens are put in once, before the calls are sent. Those of one flight are gone before the next one of the same worker
+  is launched: all were taken, by the worker or by the driver.
+* Calls are begun in their order. So those that were taken back are the last ones, as many as there were tokens.
+* A call is boarded in the role of the dispatcher, first by its `flight`, then by a look whether it was cancelled before.
+  So a `cancel()` that comes later finds the flight.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from .calls import Call
+
+__all__ = ["Flight"]
+
+
+class Flight:
+    """Calls that go to a worker together.
+
+    Parameters
+    ----------
+    tokens
+        Those of the worker.
+
+    Attributes
+    ----------
+    calls
+        In the order in which they are run.
+    ended
+        How many of them have been answered.
+    """
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.calls: list[Call] = []
+        self.ended = 0
+        self._tokens = tokens
+        self._lock = threading.RLock()
+        self._state = "boarding"
+        self._back = 0
+
+    def board(self, call: Call) -> bool:
+        """Take a call along, unless it was cancelled."""
+        call.flight = self
+        call.seat = len(self.calls)
+        if not call.is_wanted():
+            call.flight = None
+            return False
+        self.calls.append(call)
+        return True
+
+    def launch(self) -> bool:
+        """Let the calls go; false if they were taken back before."""
+        with self._lock:
+            if self._state != "boarding":
+                return False
+            self._state = "launched"
+            self._tokens.put(len(self.calls))
+            return True
+
+    def relaunch(self) -> None:
+        """Let the first call begin once more, for which the worker lacked something."""
+        with self._lock:
+            self._tokens.put(1)
+
+    def take_back(self) -> int:
+        """Take back what has not begun, and return how many of the calls, the last ones, are the driver's again."""
+        with self._lock:
+            if self._state == "boarding":
+                self._state = "landed"
+                self._back = len(self.calls)
+            elif self._state == "launched":
+                self._back += self._tokens.take_back()
+            return self._back
+
+    def land(self) -> int:
+        """Note that the worker is done with it; return how many calls, the last ones, it has not run."""
+        with self._lock:
+            self._back = len(self.calls) - self.ended
+            self._state = "landed"
+            return self._back
+
+    def has_taken_back(self, call: Call) -> bool:
+        """Take back what has not begun, and tell whether a call is among that."""
+        return call.seat >= len(self.calls) - self.take_back()
+
+    def has_begun(self, call: Call) -> bool:
+        """Tell whether a call has begun."""
+        with self._lock:
+            return self._state == "launched" and call.seat < len(self.calls) - self._back - self._tokens.left()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all calls have been answered."""
+        return self.ended == len(self.calls)
+
+    @property
+    def may_be_stuck(self) -> bool:
+        """Whether calls may wait behind the one that runs."""
+        return self.ended + 1 + self._back < len(self.calls)
