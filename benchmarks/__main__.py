@@ -1,115 +1,51 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a call costs: Parman beside hand-written `concurrent.futures` code that does the same, in the same run.
+"""What a call costs: Parman and its peers beside hand-written code that does the same, in the same run.
 
-Tasks do nothing, so that all time is overhead. The two run in turn; the ratio is the median over the repeats.
-`python -m benchmarks [CALLS [REPEATS]]`
+`python -m benchmarks --help`; `README.md` says what is measured, and how.
 """
 
 from __future__ import annotations
 
-import statistics
-import subprocess
+import argparse
+import json
 import sys
-import time
-import timeit
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from threading import Event
-from typing import Any
+from datetime import datetime
+from pathlib import Path
 
-from parman import resolve, task, workflow
-from parman.runners.pools import available_cpus
+from .compare import CHOICES, Settings, compare
+from .peers import PEERS
+from .report import add_summaries, tables
 
-
-def plain_step(x: int) -> int:
-    """Do nothing worth mentioning."""
-    return x + 1
+RESULTS = Path(__file__).parent / "results"
 
 
-def plain_total(*xs: int) -> int:
-    """Collect."""
-    return sum(xs)
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--workload", nargs="+", choices=CHOICES, metavar="W", help=f"of {', '.join(CHOICES)}")
+    parser.add_argument("--calls", type=int, default=2000, help="of a workload; slow peers make fewer (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="of each measurement (%(default)s)")
+    parser.add_argument("--limit", type=float, default=120, help="of a workload of a peer [s] (%(default)s)")
+    parser.add_argument("--json", type=Path, help="where results go, tables as .md beside (results/DATE.json)")
+    return parser.parse_args()
 
 
-step = task(plain_step)
-total = task(plain_total)
-
-
-def fan_by_hand(executor: Executor, n: int) -> int:
-    """Submit n calls, then collect."""
-    futures = [executor.submit(plain_step, i) for i in range(n)]
-    return plain_total(*[future.result() for future in futures])
-
-
-def fan(n: int) -> int:
-    """Do the same with tasks."""
-    return resolve(total(*[step(i) for i in range(n)]))
-
-
-def chain_by_hand(executor: Executor, n: int) -> int:
-    """Submit each call from the callback of the one before."""
-    done, last = Event(), [0]
-
-    def follow(future: Future[int], left: int) -> None:
-        last[0] = future.result()
-        if left:
-            executor.submit(plain_step, last[0]).add_done_callback(lambda f: follow(f, left - 1))
-        else:
-            done.set()
-
-    executor.submit(plain_step, 0).add_done_callback(lambda f: follow(f, n - 1))
-    done.wait()
-    return last[0]
-
-
-def chain(n: int) -> int:
-    """Do the same with tasks."""
-    x = 0
-    for _ in range(n):
-        x = step(x)
-    return resolve(x)
-
-
-def seconds(function: Callable[..., int], *args: Any) -> float:
-    """Time one run [s]."""
-    start = time.perf_counter()
-    function(*args)
-    return time.perf_counter() - start
-
-
-def compare(runner: str, pool: type[Any], n: int, repeats: int) -> None:
-    """Print a row for each workload."""
-    workers = available_cpus()
-    with workflow(f"{runner}:{workers}"), pool(workers) as executor:
-        for name, ours, by_hand in (("fan-out and fan-in", fan, fan_by_hand), ("chain", chain, chain_by_hand)):
-            ours(50), by_hand(executor, 50)  # start the workers
-            pairs = [(seconds(ours, n), seconds(by_hand, executor, n)) for _ in range(repeats)]
-            ratio = statistics.median(a / b for a, b in pairs)
-            a, b = (statistics.median(column) / n * 1e6 for column in zip(*pairs, strict=True))
-            print(f"| {runner} | {name} | {a:.0f} | {b:.0f} | {ratio:.1f} |")
-
-
-def fresh(code: str) -> float:
-    """Time some code in a new interpreter, without its start [s]."""
-    script = f"import time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
-    return float(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout)
-
-
-def main(n: int = 2000, repeats: int = 5) -> None:
-    """Print all tables."""
-    print("| runner | workload | Parman [us/call] | by hand [us/call] | ratio |\n| --- | --- | --- | --- | --- |")
-    compare("threads", ThreadPoolExecutor, n, repeats)
-    compare("processes", ProcessPoolExecutor, n, repeats)
-    loops = 100_000
-    cost = min(timeit.repeat(lambda: step(1), number=loops)) - min(timeit.repeat(lambda: plain_step(1), number=loops))
-    print(f"\nA call outside a block: {cost / loops * 1e6:.2f} us over the bare function")
-    pairs = [(fresh("import parman"), fresh("import attrs, wrapt, cloudpickle")) for _ in range(repeats)]
-    print(f"import parman: {statistics.median(a / b for a, b in pairs):.2f} of import attrs, wrapt, cloudpickle")
-    names = "from parman import task, workflow, resolve"
-    pairs = [(fresh(names), fresh("import attrs, wrapt, cloudpickle")) for _ in range(repeats)]
-    print(f"{names}: {statistics.median(a / b for a, b in pairs):.2f} of the same")
+def main() -> None:
+    """Measure, write the tables, keep everything."""
+    wanted = _arguments()
+    settings = Settings(
+        wanted.only or list(PEERS), wanted.workload or CHOICES, wanted.calls, wanted.repeats, wanted.limit
+    )
+    found = compare(settings)
+    add_summaries(found)
+    text = tables(found)
+    path = wanted.json or RESULTS / f"{datetime.now():%Y-%m-%dT%H%M%S}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.with_suffix(".md").write_text(text)
+    sys.stdout.write(f"{text}\nAll samples are in {path}\n")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

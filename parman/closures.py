@@ -21,6 +21,7 @@ from .errors import WorkflowError
 from .flat import freeze_flat
 from .promises import Promise
 from .rules import Rules
+from .schemas import Structure
 from .snapshots import Carrier, Frozen, freeze, in_process
 from .trees import ATOMS, Path, futures_in, map_futures
 
@@ -79,6 +80,14 @@ class Closure:
         "task",
     )
 
+    structure: Structure
+    dependencies: tuple[Future[Any], ...]
+    late: tuple[str, ...]
+    originals: Mapping[str, Any]
+    _frozen: Frozen | None
+    _given: Mapping[str, Any]
+    _admitted: Mapping[int, list[tuple[str, Path]]]
+
     def __init__(
         self,
         task: Any,
@@ -102,7 +111,7 @@ class Closure:
             return
         self._check(arguments)
         self.structure = schema.structure(arguments)
-        self.originals: Mapping[str, Any] = dict(arguments) if self.rules.keep_originals else _NOTHING
+        self.originals = dict(arguments) if self.rules.keep_originals else _NOTHING
         self._freeze(arguments)
 
     def __str__(self) -> str:
@@ -125,9 +134,9 @@ class Closure:
         frozen = freeze_flat(arguments, definition.schema, self.check != "off")
         if frozen is None:
             return False
-        self._frozen: Frozen | None = frozen
+        self._frozen = frozen
         self.structure = structure
-        self.dependencies: tuple[Future[Any], ...] = frozen.futures
+        self.dependencies = frozen.futures
         self.late = tuple([name for name, _ in frozen.places]) if frozen.places else ()
         self.originals = self._given = self._admitted = _NOTHING
         return True
@@ -144,7 +153,7 @@ class Closure:
     def _freeze(self, arguments: dict[str, Any]) -> None:
         carrier = self.rules.carrier
         names = self.definition.as_they_are if carrier is in_process else frozenset()
-        self._given: Mapping[str, Any] = {name: arguments.pop(name) for name in names if name in arguments}
+        self._given = {name: arguments.pop(name) for name in names if name in arguments}
         self._frozen = freeze(
             arguments,
             carrier,
@@ -157,7 +166,7 @@ class Closure:
             futures = (*futures, *(f for _, f in futures_in(self._given) if not any(f is g for g in futures)))
         self.dependencies = futures
         self.late = ()
-        self._admitted: Mapping[int, list[tuple[str, Path]]] = _NOTHING
+        self._admitted = _NOTHING
         if futures:
             self._place_futures({**arguments, **self._given})
 

@@ -4,7 +4,7 @@
 
 A callback only posts an event, and posting is one call in C, so that callbacks can't raise, can't nest, and can't be
 torn apart by a Ctrl-C in the main thread. Everything else is done in the *role* of the dispatcher, which one thread
-has at a time: the dispatcher's own, which handles what was posted, or a worker that has an outcome in hands, which would
+has at a time: the dispatcher's own, which handles what was posted, or a worker that has an outcome in hands, and would
 otherwise have to wake the first. Never the main thread, where Ctrl-C strikes.
 
 Nobody waits for the role. Who has something to be done in it appends that to a deque, and tries to get the role; if
@@ -51,19 +51,26 @@ class Dispatcher:
     post
         Puts an event into the queue. It is a single call in C, which never blocks and never fails, and is either done
         or not done when Ctrl-C arrives; safe in callbacks and finalizers.
-    is_idle
-        Tells whether no event waits in the queue; as safe as `post`.
     is_current
         Whether the caller has the role. Like `post`, it may be kept without keeping the dispatcher.
     """
 
-    __slots__ = ("__weakref__", "_elected", "_later", "_pid", "_queue", "_role", "_thread", "is_current", "is_idle", "post")
+    __slots__ = (
+        "__weakref__",
+        "_elected",
+        "_later",
+        "_pid",
+        "_queue",
+        "_role",
+        "_thread",
+        "is_current",
+        "post",
+    )
 
     def __init__(self) -> None:
         queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._queue = queue
         self.post: Callable[[Callable[[], object]], None] = queue.put
-        self.is_idle: Callable[[], bool] = queue.empty
         self._role = RLock()
         self.is_current: Callable[[], bool] = self._role._is_owned  # type: ignore[attr-defined]
         # Several threads may be started by a race or by a Ctrl-C in `start`; the one that gets this lock serves.
@@ -180,7 +187,7 @@ class DispatchedFuture(Future[T]):
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         # All that the base class would set (tests hold it against that), without the `Condition` that it would make.
-        self._condition = SlimCondition()
+        self._condition = SlimCondition()  # type: ignore[assignment]
         self._state = PENDING
         self._result: Any = None
         self._exception: BaseException | None = None

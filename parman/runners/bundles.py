@@ -42,6 +42,7 @@ _LIGHT = 1 << 16
 """What the arguments, or the results, of a call in company may take [bytes]."""
 _TEXTS = (str, bytes)
 
+
 @attrs.define
 class Cargo:
     """What a bundle is made of.
@@ -80,7 +81,7 @@ class Bundler:
 
     def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
         """Learn from a call how long such calls take [s]. What was long once is expected to be so for some calls."""
-        if values is None or not all(map(_is_light, values)):
+        if values is not None and not all(map(_is_light, values)):
             duration = math.inf
         before = self._durations.get(call.closure.definition, duration)
         self._durations[call.closure.definition] = max(duration, min(before, 1.0) / 2)
@@ -177,7 +178,8 @@ class _Choice:
         return True
 
     def _find_heirs(self, call: Call) -> None:
-        """Look for calls that wait for nothing but what is in the bundle by now."""
+        """Look for calls that wait for nothing but what is in the bundle by now; the first of them goes first."""
+        found = []
         for leaf_number, leaf in enumerate(call.leaves):
             for heir in leaf.dependents:
                 if not isinstance(heir, Call) or heir.waits_for > _MOST:
@@ -187,14 +189,15 @@ class _Choice:
                     if dependency is leaf:
                         results[i] = Result(call.seat, leaf_number)
                 if len(results) == heir.waits_for:
-                    self._heirs.append((heir, results))
+                    found.append((heir, results))
+        self._heirs += reversed(found)
 
 
 def _is_light(value: Any) -> bool:
     if isinstance(value, FrozenAtoms):
         value = value.value
         if type(value) is dict:
-            return all([type(item) not in _TEXTS or len(item) < _LIGHT for item in value.values()])
+            return all(type(item) not in _TEXTS or len(item) < _LIGHT for item in value.values())
     if isinstance(value, Frozen):
         return len(value.stream) < _LIGHT and not value.beside
     return type(value) not in _TEXTS or len(value) < _LIGHT
@@ -231,7 +234,7 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
     bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None)
     if len(items) == 1 and _has_buffers(items[0], assets):
         return pack(Kind.BUNDLE, bundle)
-    dumps = pickle.dumps if all([item.structure is None for item in items]) else cloudpickle.dumps
+    dumps = pickle.dumps if all(item.structure is None for item in items) else cloudpickle.dumps
     return Message(Kind.BUNDLE, dumps(bundle, protocol=5), [])
 
 

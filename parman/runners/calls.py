@@ -67,8 +67,8 @@ class Call(Node):
         "__weakref__",
         "_cancelled",
         "_captured",
-        "_collected",
         "_cause",
+        "_collected",
         "_counted",
         "_missing",
         "_root",
@@ -196,11 +196,8 @@ class Call(Node):
 
     def capture(self) -> None:
         """Take the values of dependencies that are done already, as they are at the call; in the caller's thread."""
-        self._captured = captured = []
-        for dependency in self.closure.dependencies:
-            captured.append(self._capture_one(dependency))
-        if not any(value is not None for value in captured):
-            self._captured = ()
+        captured = [self._capture_one(dependency) for dependency in self.closure.dependencies]
+        self._captured = captured if any(value is not None for value in captured) else ()
 
     def _capture_one(self, dependency: Future[Any]) -> Any:
         self._counted += 1
@@ -226,7 +223,7 @@ class Call(Node):
             return
         dependencies, dispatcher = self.closure.dependencies, self.dispatcher
         # Those of the same runner end in the same role, so that they can be counted.
-        if not all([isinstance(d, Promise) and d.serves(dispatcher) for d in dependencies]):
+        if not all(isinstance(d, Promise) and d.serves(dispatcher) for d in dependencies):
             self.watch(list(dependencies))
             return
         for dependency in dependencies:
@@ -312,7 +309,7 @@ class Call(Node):
 
     def is_wanted(self) -> bool:
         """Tell whether it is to be run, not having been cancelled; with a look that waits for a `cancel()` at work."""
-        return self.state == "running" or (self.state == "pending" and not all([l.cancelled() for l in self.leaves]))
+        return self.state == "running" or (self.state == "pending" and not all(leaf.cancelled() for leaf in self.leaves))
 
     def come_back(self) -> bool:
         """Be as before the flight; true if it is ready to run."""

@@ -148,7 +148,9 @@ class Parcel:
 
     __slots__ = ("_body", "_complete", "_descriptors", "kind")
 
-    def __init__(self, kind: Kind, body: memoryview | bytearray | None, descriptors: list[int], *, complete: bool) -> None:
+    def __init__(
+        self, kind: Kind, body: memoryview | bytearray | None, descriptors: list[int], *, complete: bool
+    ) -> None:
         self.kind = kind
         self._body = body
         self._descriptors = descriptors
@@ -218,7 +220,7 @@ class Channel:
         self._sock = sock
         self._peer = peer
         self._polls: dict[int, select.poll] = {}
-        # What was read ahead of the message that is wanted. The descriptors come in groups, each with a byte of its own.
+        # What was read ahead of the message that is wanted. Descriptors come in groups, each with a byte of its own.
         self._ahead = memoryview(b"")
         self._groups: deque[tuple[list[int], int]] = deque()
         _channels.add(self)

@@ -83,7 +83,7 @@ class Needs(NamedTuple):
         return (
             self.task.token in tokens
             and (self.state is None or self.state.token in tokens)
-            and (not self.shares or all([token in tokens for token in self.shares]))
+            and (not self.shares or all(token in tokens for token in self.shares))
         )
 
 

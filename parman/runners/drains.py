@@ -19,8 +19,8 @@ Invariants
   submitted until it has said that it is over, or its future has.
 * A drain is *looking* from when it has an outcome in hands until just before it takes a call. So whatever became ready
   while it was looking is there when it takes one.
-* Wherever calls become ready, `_pump_drains` follows in the role: there is a looking drain for each ready call, or there are
-  as many drains as workers.
+* Wherever calls become ready, `_pump_drains` follows in the role: there is a looking drain for each ready call, or
+  there are as many drains as workers.
 * A drain that was given up, since its pool was stopped, is not in `_drains`, and takes nothing more.
 """
 
@@ -35,6 +35,7 @@ from typing import Any
 
 from ..work import Outcome
 from .calls import Call
+from .feeding import SLICE
 from .flights import Flight
 from .futures import FuturesRunner, check_future
 
@@ -42,8 +43,6 @@ __all__ = ["Drain", "DrainRunner"]
 
 _PAUSES = (*[0.0] * 10, *[1e-4] * 20)
 """How a drain waits for another thread to settle what it has in hands [s]."""
-_SLICE = 0.01
-"""After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
 
 
 class Drain:
@@ -129,7 +128,7 @@ class DrainRunner(FuturesRunner):
             return None
         call, drain.call = drain.call or self._take(), None
         if call is None:
-            self._end_drain(drain)
+            self.end_drain(drain)
         return call
 
     def _pump_drains(self) -> None:
@@ -147,12 +146,12 @@ class DrainRunner(FuturesRunner):
             future = check_future(self.submit_drain(drain))
             future.add_done_callback(partial(self._post_end, drain))
         except BaseException as exception:  # the executor is broken or shut down
-            self._end_drain(drain, exception)
+            self.end_drain(drain, exception)
 
     def _post_end(self, drain: Drain, future: Future[Any]) -> None:
-        self.dispatcher.post(partial(self._end_drain, drain, future))
+        self.dispatcher.post(partial(self.end_drain, drain, future))
 
-    def _end_drain(self, drain: Drain, how: Future[Any] | BaseException | None = None) -> None:
+    def end_drain(self, drain: Drain, how: Future[Any] | BaseException | None = None) -> None:
         """Take notice of the end of a drain: if not by itself, what it ran, or would have run, ends as well."""
         if drain not in self._drains:
             return
@@ -184,7 +183,7 @@ class DrainRunner(FuturesRunner):
 
     def run_drain(self, drain: Drain) -> None:
         """Be a drain that runs calls in this thread."""
-        end = time.perf_counter() + _SLICE
+        end = time.perf_counter() + SLICE
         handle = self.dispatcher.handle
         call = drain.call
         while call is not None and drain in self._drains:
@@ -197,7 +196,7 @@ class DrainRunner(FuturesRunner):
                 _give_way(call)
             drain.is_looking = False
             drain.call = call = self._take() if self.is_open and time.perf_counter() < end else None
-        handle(partial(self._end_drain, drain))
+        handle(partial(self.end_drain, drain))
 
     def _take(self) -> Call | None:
         if self._claimed:

@@ -15,6 +15,8 @@ The invariants of `drains` and `flights` hold.
 
 from __future__ import annotations
 
+import math
+import time
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
     from .drains import Drain, DrainRunner
     from .processes import ProcessLane
 
-__all__ = ["Feeder"]
+__all__ = ["SLICE", "Feeder"]
 
+SLICE = 0.01
+"""After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
 _OVERDUE = 2e-3
 """After which time without an outcome other calls do not wait for the one that runs [s]."""
 
@@ -61,7 +65,11 @@ class Feeder:
     def feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
         """Be a drain, on the thread of a lane, whose worker is ready."""
         deaths = 0
+        end = time.perf_counter() + SLICE
         while True:
+            if time.perf_counter() > end and lane.is_wanted:
+                runner.dispatcher.handle(partial(runner.end_drain, drain))
+                return
             trouble = lane.prepare()
             boarded = self._ask(runner, drain, lane, trouble)
             if boarded is None:
@@ -144,7 +152,7 @@ class _Trip:
         calls = self._flight.calls
         if len(calls) > 1:
             for call in calls:
-                self._bundler.note(call, 0.0, None)
+                self._bundler.note(call, math.inf, None)
             self._runner.recover(self._flight)
             return
         wrapped = ArgumentError(f"{calls[0]} can't be sent to a worker process: {type(error).__qualname__}: {error}")

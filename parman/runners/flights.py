@@ -7,16 +7,16 @@
       │               └─ take_back: the tokens that are left are the driver's, and with them the last calls
       └─ take_back before launch: all of them
 
-Who takes back: `cancel()`, in any thread; the lane, when a call takes longer than expected; and the lane when the worker
-has died, for what nobody has begun goes to another one.
+Who takes back: `cancel()`, in any thread; the lane, when a call takes longer than expected; and the lane when the
+worker has died, for what nobody has begun goes to another one.
 
 Invariants, under the lock
 
 * Tokens are put in once, before the calls are sent. Those of one flight are gone before the next one of the same worker
   is launched: all were taken, by the worker or by the driver.
 * Calls are begun in their order. So those that were taken back are the last ones, as many as there were tokens.
-* A call is boarded in the role of the dispatcher, first by its `flight`, then by a look whether it was cancelled before.
-  So a `cancel()` that comes later finds the flight.
+* A call is boarded in the role of the dispatcher: first its `flight` is set, then it is looked whether the call was
+  cancelled before. So a `cancel()` that comes later finds the flight.
 """
 
 from __future__ import annotations

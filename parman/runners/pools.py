@@ -158,9 +158,21 @@ class Call:
 
 
 class Lane:
-    """How one thread of a crew runs its calls: here in place."""
+    """How one thread of a crew runs its calls: here in place.
+
+    Attributes
+    ----------
+    queue
+        The calls of the crew that have no lane.
+    """
 
     killable = False
+    queue: SimpleQueue[Call | None] = SimpleQueue()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a call waits for a lane."""
+        return not self.queue.empty()
 
     def prepare(self) -> BaseException | None:
         """Get ready for a call that can still be cancelled; return why it can't be run."""
@@ -227,6 +239,7 @@ class Crew:
 
     def _hire(self) -> None:
         lane = self._make_lane()
+        lane.queue = self.queue
         name = f"{self._name}-{len(self._threads) + 1}"
         thread = threading.Thread(target=_serve, args=(self, lane), name=name, daemon=True)
         try:

@@ -141,13 +141,13 @@ class Needs(Protocol):
     """
 
     @property
-    def state(self) -> str | None: ...  # noqa: D102
+    def state(self) -> str | None: ...
     @property
-    def tasks(self) -> tuple[str, ...]: ...  # noqa: D102
+    def tasks(self) -> tuple[str, ...]: ...
     @property
-    def shares(self) -> tuple[str, ...]: ...  # noqa: D102
+    def shares(self) -> tuple[str, ...]: ...
     @property
-    def assets(self) -> Mapping[str, Frozen] | None: ...  # noqa: D102
+    def assets(self) -> Mapping[str, Frozen] | None: ...
 
 
 def tokens_of(needs: Needs) -> list[str]:
@@ -328,7 +328,9 @@ def reply_of(outcome: Outcome, name: str) -> Reply:
         values = []
         while outcome.values:
             value = outcome.values.pop()
-            values.append(value if is_plain(value) else freeze(value, pickled, ledger=ledger, label=f"what {name} returned"))
+            if not is_plain(value):
+                value = freeze(value, pickled, ledger=ledger, label=f"what {name} returned")
+            values.append(value)
     except BaseException as error:
         failure = ResultError(f"the result of {name}() can't be sent back: {error}")
         return Reply(None, PackedException(failure, str(failure)), outcome.remarks)

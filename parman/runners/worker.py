@@ -29,7 +29,7 @@ _PATIENCE = 3.0
 
 
 def main(fd: int, tokens: int, driver: int) -> None:
-    """Serve the driver, whose process id is `driver`, over the socket `fd`; `tokens` is a pipe with tokens for calls."""
+    """Serve the driver, whose process id is `driver`, over the socket `fd`, with `tokens` for calls from a pipe."""
     # A handler rather than SIG_IGN: what a task starts inherits that something is ignored, but no handlers.
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     os.set_inheritable(fd, False)
