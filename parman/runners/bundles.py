@@ -124,7 +124,8 @@ class _Choice:
 
     def fill(self, first: Call) -> Cargo:
         needs = self._bundler._needs_of(first)
-        self._flight.board(first)
+        if not self._flight.board(first):
+            return self._cargo
         self._add(first, first.values_with({}), needs)
         self._left -= self._bundler.expected(first)
         if self._left > 0 and needs.is_known(self._known):
@@ -143,14 +144,15 @@ class _Choice:
             call, results = self._heirs.pop()
             self._try(first, call, results)
             return True
-        call_or_none = self._queue.first() if self._share > 0 else None
-        if call_or_none is None or not self._suits(first, call_or_none):
+        ready = self._queue.first() if self._share > 0 else None
+        if ready is None:
             return False
+        self._queue.take()
+        if not ready.is_wanted():  # it was cancelled
+            return True
         self._share -= 1
-        taken = self._queue.take()
-        assert taken is call_or_none
-        if not self._try(first, taken, {}) and taken.flight is None and taken.is_wanted():
-            self._queue.push_first(taken)
+        if not self._try(first, ready, {}):
+            self._queue.push_first(ready)  # for a bundle of its own, where it is looked whether it is wanted
             return False
         return True
 
@@ -166,7 +168,10 @@ class _Choice:
     def _try(self, first: Call, call: Call, results: dict[int, Result]) -> bool:
         if call.state != "pending" or call.flight is not None or not self._suits(first, call):
             return False
-        values = call.values_with(results)
+        try:
+            values = call.values_with(results)
+        except BaseException:  # from user code that pickles a value: it will raise again for the call's own sake
+            return False
         needs = self._bundler._needs_of(call)
         if call.has_cause or not all(map(_is_light, values)) or not needs.is_known(self._known):
             return False

@@ -89,18 +89,30 @@ class Feeder:
         def board() -> None:
             found = None
             try:
-                call = runner.next_call(drain)
-                while trouble is not None and call is not None:
-                    call.fail(runner.explain(call, trouble, in_flight=False), None)
-                    call = runner.next_call(drain)
-                if call is not None:
-                    drain.flight = flight = Flight(lane.process.tokens)
-                    found = flight, self._bundler.fill(flight, call, lane.process.known)
+                while found is None and (call := runner.next_call(drain)) is not None:
+                    if trouble is not None:
+                        call.fail(runner.explain(call, trouble, in_flight=False), None)
+                    else:
+                        found = self._board(runner, drain, call, lane)
             finally:
                 box.put(found)
 
         runner.dispatcher.handle(board)
         return box.get()
+
+
+    def _board(
+        self, runner: DrainRunner, drain: Drain, call: Call, lane: ProcessLane
+    ) -> tuple[Flight, Cargo] | None:
+        drain.flight = flight = Flight(lane.process.tokens)
+        try:
+            cargo = self._bundler.fill(flight, call, lane.process.known)
+        except BaseException as exception:  # a mistake of ours must leave no call behind
+            call.fail(exception, None)
+            flight.land()
+            runner.recover(flight)
+            return None
+        return (flight, cargo) if flight.calls else None  # it may have been given up since it was claimed
 
 
 class _Trip:
@@ -193,17 +205,23 @@ class _Trip:
         self._runner.dispatcher.handle(partial(self._settle, arrivals, is_over))
 
     def _settle(self, arrivals: list[_Arrival], is_over: bool) -> None:
-        for call, content in arrivals:
-            if content is None:
-                call.come_back()
-                continue
-            duration, values, packed, remarks = content
-            failure = None if packed is None else packed.load()
-            self._bundler.note(call, duration, values)
-            call.conclude(Outcome(values, failure, None, remarks))
+        for arrival in arrivals:
+            try:
+                self._settle_one(arrival)
+            except BaseException as exception:  # a mistake of ours must leave no call behind
+                arrival.call.fail(exception, None)
         if is_over:
             self._runner.recover(self._flight)
         self._runner.admit()
+
+    def _settle_one(self, arrival: _Arrival) -> None:
+        call, content = arrival
+        if content is None:
+            call.come_back()
+            return
+        duration, values, packed, remarks = content
+        self._bundler.note(call, duration, values)
+        call.conclude(Outcome(values, None if packed is None else packed.load(), None, remarks))
 
     # --- what goes wrong ---
 
