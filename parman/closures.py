@@ -23,7 +23,7 @@ from .promises import Promise
 from .rules import Rules
 from .schemas import Structure
 from .snapshots import Carrier, Frozen, freeze, in_process
-from .trees import ATOMS, Path, futures_in, map_futures
+from .trees import ATOMS, Path, all_futures, futures_in, map_futures
 
 __all__ = ["Closure"]
 
@@ -163,7 +163,7 @@ class Closure:
         )
         futures = self._frozen.futures
         if self._given:
-            futures = (*futures, *(f for _, f in futures_in(self._given) if not any(f is g for g in futures)))
+            futures = (*futures, *(f for f in all_futures(self._given) if not any(f is g for g in futures)))
         self.dependencies = futures
         self.late = ()
         self._admitted = _NOTHING
@@ -187,11 +187,10 @@ class Closure:
         for name, value in arguments.items():
             if type(value) in ATOMS:
                 continue
-            places = [((), value)] if isinstance(value, Future) else futures_in(value)
-            if places:
+            if isinstance(value, Future) or all_futures(value):
                 late.append(name)
             if schema.admitting:
-                for path, future in places:
+                for path, future in [((), value)] if isinstance(value, Future) else futures_in(value):
                     admitted.setdefault(index[id(future)], []).append((name, path))
         self.late = tuple(late)
         self._admitted = admitted

@@ -38,6 +38,11 @@ T = TypeVar("T")
 logger = logging.getLogger("parman")
 
 
+_forks: list[object] = [object()]
+"""One for each fork that led to this process: whether there was another one is known without a system call."""
+os.register_at_fork(after_in_child=lambda: _forks.append(object()))
+
+
 class Dispatcher:
     """One queue of events, one daemon thread that handles them, and the role in which that is done.
 
@@ -58,8 +63,8 @@ class Dispatcher:
     __slots__ = (
         "__weakref__",
         "_elected",
+        "_forks",
         "_later",
-        "_pid",
         "_queue",
         "_role",
         "_thread",
@@ -78,7 +83,7 @@ class Dispatcher:
         # What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
         self._later: deque[Callable[[], object]] = deque()
         self._thread: Thread | None = None
-        self._pid = os.getpid()
+        self._forks = _forks[-1]
         weakref.finalize(self, queue.put, None).atexit = False
 
     def start(self) -> None:
@@ -89,7 +94,7 @@ class Dispatcher:
         RuntimeError
             In a forked child, which does not have the thread of its parent.
         """
-        if self._pid != os.getpid():
+        if self._forks is not _forks[-1]:
             raise RuntimeError(
                 "this WaitGraph, Scheduler or runner was made before os.fork(), and its thread stayed in the parent "
                 "process: make a new one in the child"

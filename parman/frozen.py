@@ -18,14 +18,14 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .buffers import Buffer
 
 if TYPE_CHECKING:
     from .shares import Share
 
-__all__ = ["Frozen", "FrozenAtoms", "Held", "HeldArray", "decoded", "given", "with_fields"]
+__all__ = ["Frozen", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "decoded", "given", "with_fields"]
 
 
 def given(x: Any) -> Any:
@@ -225,3 +225,50 @@ class FrozenAtoms(Frozen):
 
     def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
         return FrozenAtoms, (self.value, (), self.places) if self.places else (self.value,)
+
+
+Row: TypeAlias = "tuple[str, type, tuple[Any, ...], tuple[tuple[int, int], ...]]"
+"""The key of a list or tuple, its class, its items (None for a future), and the futures' positions and numbers."""
+
+
+class FrozenRows(FrozenAtoms):
+    """A snapshot of a dict in which there are, besides atoms and futures, lists and tuples of those.
+
+    Parameters
+    ----------
+    value, futures, places
+        As for `FrozenAtoms`; None stands where a list or tuple is to be.
+    rows
+        The lists and tuples.
+    """
+
+    __slots__ = ("rows",)
+
+    def __init__(
+        self,
+        value: dict[Any, Any],
+        futures: tuple[Future[Any], ...],
+        places: tuple[tuple[str, int], ...],
+        rows: tuple[Row, ...],
+    ) -> None:
+        super().__init__(value, futures, places)
+        self.rows = rows
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the snapshot refers to [bytes]."""
+        return super().nbytes + sum(sum(map(sys.getsizeof, items)) for _, _, items, _ in self.rows)
+
+    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+        """Return a new dict with new lists."""
+        values = _thawed(slots)
+        thawed = super().thaw(values)
+        for name, cls, template, places in self.rows:
+            items = list(template)
+            for position, number in places:
+                items[position] = values[number]
+            thawed[name] = items if cls is list else tuple(items)
+        return thawed
+
+    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
+        return FrozenRows, (self.value, (), self.places, self.rows)

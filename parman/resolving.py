@@ -20,7 +20,7 @@ from .frozen import with_fields
 from .promises import Promise
 from .shares import any_shared, opened
 from .signals import take
-from .trees import StandIn, futures_in, map_leaves
+from .trees import StandIn, all_futures, futures_in_row, map_leaves
 from .waiting import WaitFuture, WaitGraph
 
 __all__ = ["as_future", "as_resolved", "cancel", "resolve"]
@@ -51,7 +51,7 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     Exception
         That of the first failed future in the tree, from left to right.
     """
-    futures = futures_in(tree)
+    futures = all_futures(tree)
     if not futures:
         return map_leaves(opened, tree) if any_shared() else tree
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -66,12 +66,18 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
 
     try:
         if len(futures) > 1:
-            _Countdown(return_exceptions).wait([future for _, future in futures], timeout)
-        resolved: T = map_leaves(value_of, tree)
+            _Countdown(return_exceptions).wait(futures, timeout)
+        resolved: T = _map_row(value_of, tree) if futures_in_row(tree) else map_leaves(value_of, tree)
     except Exception as error:
         shorten(error)
         raise
     return resolved
+
+
+def _map_row(value_of: Callable[[Any], Any], tree: Any) -> Any:
+    """Do as `map_leaves` for a list or tuple of futures, numbers and the like."""
+    items = [value_of(item) if isinstance(item, Future) else item for item in tree]
+    return items if type(tree) is list else tuple(items)
 
 
 class _Countdown:
@@ -198,7 +204,7 @@ def _as_they_finish(
     finished: SimpleQueue[int] = SimpleQueue()
     waiting = set()
     for number, (_, tree) in enumerate(items):
-        futures = [future for _, future in futures_in(tree)]
+        futures = all_futures(tree)
         if all(future.done() for future in futures):
             finished.put(number)
         else:
@@ -233,7 +239,7 @@ def as_future(tree: Any) -> Future[Any]:
     """
     if isinstance(tree, Future):
         return tree
-    futures = [future for _, future in futures_in(tree)]
+    futures = all_futures(tree)
     if isinstance(tree, StandIn) and len(futures) == 1:
         return futures[0]
     future = _TreeFuture(tree, futures)
@@ -292,7 +298,7 @@ def cancel(tree: Any) -> bool:
     bool
         Whether all futures in the tree are cancelled. Calls that have started go on; the scripts of jobs are ended.
     """
-    futures = [future for _, future in futures_in(tree)]
+    futures = all_futures(tree)
     cancelled = [f.cancel_with_causes(end=False) if isinstance(f, Promise) else f.cancel() for f in futures]
     for future, is_cancelled in zip(futures, cancelled, strict=True):
         if not is_cancelled and isinstance(future, Promise):  # after the others, lest one of them starts in its place

@@ -22,6 +22,7 @@ from .annotations import (
     describe,
     evaluate,
     field_annotations,
+    has_one_item_type,
     is_unpacked,
     item_type,
 )
@@ -33,10 +34,10 @@ from .fits import can_fit
 from .forms import Call, form_of_annotation, form_of_example
 from .markers import Keys, Length, Whole, call_with
 from .nodes import ATOMS
-from .paths import Path, format_path
+from .paths import Index, Path, format_path
 from .shares import opened
 from .structures import Form, Leaf, Structure
-from .trees import futures_in
+from .trees import futures_in, futures_in_row
 
 __all__ = ["Keys", "Length", "Schema", "Structure", "Whole", "item_type"]
 
@@ -182,12 +183,21 @@ class Schema:
             yield ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
         if type(value) in ATOMS:
             return
+        row = futures_in_row(value) if has_one_item_type(annotation) else None
+        if row is not None and self._row_fits(row, annotation):
+            return
         for path, future in [((), value)] if isinstance(value, Future) else futures_in(value, visit):
             declared, wanted = getattr(future, "declared", Any), annotation_at(annotation, path)
             if declared is not Any and not can_fit(declared, wanted):
                 yield self._future_error(format_path(name, path), future, declared, wanted)
             elif future is value:
                 self._note_fitting(name, future)
+
+    def _row_fits(self, row: list[tuple[int, Future[Any]]], annotation: Any) -> bool:
+        """Tell whether all futures of a list fit; each type that they declare is looked at once."""
+        wanted = annotation_at(annotation, (Index(0),))
+        declared = {id(one): one for one in [getattr(future, "declared", Any) for _, future in row]}
+        return all(one is Any or can_fit(one, wanted) for one in declared.values())
 
     def _note_fitting(self, name: str, value: Any) -> None:
         if isinstance(value, Future) and len(self._fitting) < _MANY:

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from io import IOBase
 from typing import Any, TypeAlias
 
-from .frozen import Frozen, FrozenAtoms
+from .frozen import Frozen, FrozenAtoms, FrozenRows, Row
 from .hidden import Trail, inside
 from .ledgers import BIG, Ledger
 from .picklers import Hook, Record, Writer, write_in_process, writer_pickled
 from .places import Place
-from .trees import ATOMS, children, is_leaf
+from .trees import ATOMS, children, futures_in_row, is_leaf
 
 __all__ = ["AsIs", "Carrier", "Frozen", "Ledger", "freeze", "in_process", "is_plain", "pickled", "pickled_with"]
 
@@ -114,6 +114,8 @@ def freeze(
         return FrozenAtoms(value.copy() if type(value) is dict else value)
     if type(value) is dict and _is_flat(value, carrier):
         return _flat_with_futures(value)
+    if type(value) is dict and _is_flat(value, carrier, with_rows=True):
+        return _rows_with_futures(value)
     place = Place(value, label)
     ledger = ledger or Ledger()
     try:
@@ -140,8 +142,9 @@ def _is_atomic(value: object, carrier: Carrier) -> bool:
     return type(value) in _ATOMS and (carrier.within or not _is_big(value))
 
 
-def _is_flat(value: dict[Any, object], carrier: Carrier) -> bool:
-    """Tell whether a dict holds nothing but atoms and futures."""
+def _is_flat(value: dict[Any, object], carrier: Carrier, with_rows: bool = False) -> bool:
+    """Tell whether a dict holds nothing but atoms and futures, and, if allowed, lists and tuples of those."""
+    seen = set()
     if not _ATOMS.issuperset(map(type, value)):
         return False
     for item in value.values():
@@ -149,9 +152,48 @@ def _is_flat(value: dict[Any, object], carrier: Carrier) -> bool:
         if cls in _ATOMS:
             if not carrier.within and _is_big(item):
                 return False
+        elif with_rows and (cls is list or cls is tuple):
+            if id(item) in seen or not _is_row(item, carrier):  # the same list twice is one list for the task
+                return False
+            seen.add(id(item))
         elif not issubclass(cls, Future):
             return False
     return True
+
+
+def _is_row(items: Any, carrier: Carrier) -> bool:
+    """Tell whether there are futures in a list or tuple, and nothing else but atoms."""
+    if not futures_in_row(items) or slice in map(type, items):  # a slice may hold anything
+        return False
+    return carrier.within or not any(map(_is_big, items))
+
+
+def _rows_with_futures(value: dict[str, Any]) -> FrozenRows:
+    numbers: dict[int, int] = {}
+    futures: list[Future[Any]] = []
+
+    def number_of(future: Future[Any]) -> int:
+        number = numbers.setdefault(id(future), len(futures))
+        if number == len(futures):
+            futures.append(future)
+        return number
+
+    places: list[tuple[str, int]] = []
+    rows: list[Row] = []
+    plain = dict.fromkeys(value)
+    for name, item in value.items():
+        row = futures_in_row(item)
+        if row is not None:
+            template = list(item)
+            for position, _ in row:
+                template[position] = None
+            numbered = tuple([(position, number_of(future)) for position, future in row])
+            rows.append((name, type(item), tuple(template), numbered))
+        elif isinstance(item, Future):
+            places.append((name, number_of(item)))
+        else:
+            plain[name] = item
+    return FrozenRows(plain, tuple(futures), tuple(places), tuple(rows))
 
 
 def _flat_with_futures(value: dict[str, Any]) -> FrozenAtoms:

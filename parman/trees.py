@@ -30,9 +30,11 @@ __all__ = [
     "Path",
     "StandIn",
     "Step",
+    "all_futures",
     "children",
     "format_path",
     "futures_in",
+    "futures_in_row",
     "is_leaf",
     "map_futures",
     "map_leaves",
@@ -140,6 +142,9 @@ def futures_in(tree: object, types: ItemTypes | None = None) -> list[tuple[Path,
     """
     if type(tree) in ATOMS:
         return []
+    row = futures_in_row(tree)
+    if row is not None:
+        return [((Index(position),), future) for position, future in row]
     found: list[tuple[Path, Future[Any]]] = []
     for link, leaf in _leaves(tree, types or ItemTypes()):
         if isinstance(leaf, Future):
@@ -148,6 +153,27 @@ def futures_in(tree: object, types: ItemTypes | None = None) -> list[tuple[Path,
             above = _path(link)
             found.extend((above + path, future) for path, future in leaf.__parman_futures__())
     return found
+
+
+def futures_in_row(tree: object) -> list[tuple[int, Future[Any]]] | None:
+    """Return the futures in a list or tuple and their positions; None if it is no such thing, or holds containers.
+
+    Most trees with very many futures are of this kind.
+    """
+    if type(tree) not in _PLAIN:
+        return None
+    items = cast("Collection[object]", tree)
+    kinds = set(map(type, items))
+    futures = {kind for kind in kinds if issubclass(kind, Future)}
+    if not ATOMS.issuperset(kinds - futures):
+        return None
+    return [(i, item) for i, item in enumerate(items) if type(item) in futures]  # type: ignore[misc]
+
+
+def all_futures(tree: object) -> list[Future[Any]]:
+    """Return what `futures_in` does, without the paths."""
+    row = futures_in_row(tree)
+    return [future for _, future in (futures_in(tree) if row is None else row)]
 
 
 class _Entry:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,7 @@ import cloudpickle
 
 from ..definitions import Definition
 from ..failures import PackedException, traceback_text
-from ..frozen import Frozen, FrozenAtoms
+from ..frozen import Frozen, FrozenAtoms, FrozenRows
 from .bundled import Bundle, Item, Result, item_arguments
 from .calls import Call
 from .channel import Kind, Message, pack
@@ -40,6 +39,8 @@ _MOST = 200
 """Calls in a bundle."""
 _LIGHT = 1 << 16
 """What the arguments, or the results, of a call in company may take [bytes]."""
+_TASKS = 1000
+"""Tasks of which it is known how long their calls take."""
 _TEXTS = (str, bytes)
 
 
@@ -77,14 +78,17 @@ class Bundler:
     def __init__(self, queue: ReadyQueue, needs_of: Callable[[Call], Needs]) -> None:
         self._queue = queue
         self._needs_of = needs_of
-        self._durations: weakref.WeakKeyDictionary[Definition, float] = weakref.WeakKeyDictionary()
+        self._durations: dict[Definition, float] = {}
 
     def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
         """Learn from a call how long such calls take [s]. What was long once is expected to be so for some calls."""
         if values is not None and not all(map(_is_light, values)):
             duration = math.inf
-        before = self._durations.get(call.closure.definition, duration)
-        self._durations[call.closure.definition] = max(duration, min(before, 1.0) / 2)
+        definition, durations = call.closure.definition, self._durations
+        if len(durations) > _TASKS:
+            durations.clear()  # lest those that nobody else knows any more are kept
+        before = durations.get(definition, duration)
+        durations[definition] = max(duration, min(before, 1.0) / 2)
 
     def fill(self, flight: Flight, first: Call, known: set[str]) -> Cargo:
         """Board a call, and what can go with it.
@@ -199,6 +203,8 @@ class _Choice:
 
 
 def _is_light(value: Any) -> bool:
+    if isinstance(value, FrozenRows):
+        return len(value.futures) < _MOST and value.nbytes < _LIGHT
     if isinstance(value, FrozenAtoms):
         value = value.value
         if type(value) is dict:

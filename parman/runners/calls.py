@@ -309,7 +309,12 @@ class Call(Node):
 
     def is_wanted(self) -> bool:
         """Tell whether it is to be run, not having been cancelled; with a look that waits for a `cancel()` at work."""
-        return self.state == "running" or (self.state == "pending" and not all(leaf.cancelled() for leaf in self.leaves))
+        if self.state != "pending":
+            return self.state == "running"
+        for leaf in self.leaves:  # noqa: SIM110 (this is for each call)
+            if not leaf.cancelled():
+                return True
+        return False
 
     def come_back(self) -> bool:
         """Be as before the flight; true if it is ready to run."""

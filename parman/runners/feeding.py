@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .drains import Drain, DrainRunner
     from .processes import ProcessLane
 
-__all__ = ["SLICE", "Feeder"]
+__all__ = ["Feeder", "SLICE"]  # noqa: RUF022
 
 SLICE = 0.01
 """After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
@@ -100,10 +100,7 @@ class Feeder:
         runner.dispatcher.handle(board)
         return box.get()
 
-
-    def _board(
-        self, runner: DrainRunner, drain: Drain, call: Call, lane: ProcessLane
-    ) -> tuple[Flight, Cargo] | None:
+    def _board(self, runner: DrainRunner, drain: Drain, call: Call, lane: ProcessLane) -> tuple[Flight, Cargo] | None:
         drain.flight = flight = Flight(lane.process.tokens)
         try:
             cargo = self._bundler.fill(flight, call, lane.process.known)

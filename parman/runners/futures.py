@@ -85,7 +85,11 @@ class FuturesRunner(Runner):
             wait_for(closure.dependencies)
         call = Call(self, closure, journal)
         try:
-            tree = closure.structure.build(call.make_leaf, stand_in)
+            structure = closure.structure
+            if structure.single:
+                tree = call.make_leaf(structure.form.declared)  # type: ignore[attr-defined]
+            else:
+                tree = structure.build(call.make_leaf, stand_in)
             if closure.dependencies:
                 call.capture()
             journal.added(call)
