@@ -18,7 +18,7 @@ from typing import Any
 from .context import InsideTask, Site, call_site, in_force
 from .definitions import Definition
 from .errors import WorkflowError
-from .flat import freeze_flat
+from .flat import freeze_flat, names_in
 from .promises import Promise
 from .rules import Rules
 from .schemas import Structure
@@ -137,7 +137,7 @@ class Closure:
         self._frozen = frozen
         self.structure = structure
         self.dependencies = frozen.futures
-        self.late = tuple([name for name, _ in frozen.places]) if frozen.places else ()
+        self.late = names_in(frozen.places) if frozen.places else ()
         self.originals = self._given = self._admitted = _NOTHING
         return True
 
@@ -222,7 +222,8 @@ class Closure:
         values
             For each dependency its value, plain or frozen.
         """
-        arguments: dict[str, Any] = self.frozen.thaw(values)
+        frozen = self._frozen
+        arguments: dict[str, Any] = (self.frozen if frozen is None else frozen).thaw(values)
         if self._given:
             plain = {
                 id(future): value.thaw() if isinstance(value, Frozen) else value

@@ -149,16 +149,13 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
     Since it is the lock itself, `with` is entered and left in C, where Ctrl-C can't lose the lock.
     """
 
-    __slots__ = ("_sleepers",)
+    __slots__ = ("_sleepers",)  # not there before somebody sleeps: hardly anybody does
     _sleepers: list[SimpleQueue[None]] | None
-
-    def __init__(self) -> None:
-        self._sleepers = None
 
     def wait(self, timeout: float | None = None) -> bool:
         """Release the lock, sleep until `notify_all` [timeout in s], take the lock again."""
         bell: SimpleQueue[None] = SimpleQueue()
-        self._sleepers = [*(self._sleepers or ()), bell]
+        self._sleepers = [*(getattr(self, "_sleepers", None) or ()), bell]
         ours = (1, get_ident())
         try:
             # Ctrl-C is noticed after calls: in here the lock is released in any case.
@@ -175,9 +172,9 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
 
     def notify_all(self) -> None:
         """Wake all that sleep in `wait`."""
-        for bell in self._sleepers or ():
+        for bell in getattr(self, "_sleepers", None) or ():
             bell.put(None)
-        self._sleepers = None
+            self._sleepers = None
 
 
 class DispatchedFuture(Future[T]):
@@ -188,7 +185,7 @@ class DispatchedFuture(Future[T]):
     """
 
     # In slots, which take a third of the memory of a dict.
-    __slots__ = ("_condition", "_dispatcher", "_done_callbacks", "_exception", "_result", "_state", "_waiters")
+    __slots__ = ("_condition", "_dispatcher", "_exception", "_lists", "_result", "_state")
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         # All that the base class would set (tests hold it against that), without the `Condition` that it would make.
@@ -196,9 +193,27 @@ class DispatchedFuture(Future[T]):
         self._state = PENDING
         self._result: Any = None
         self._exception: BaseException | None = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Callable[[Future[T]], object]] = []
+        self._lists: list[list[Any]] | None = None
         self._dispatcher: Dispatcher | None = dispatcher
+
+    # The two lists of the base class are made when they are needed, which for most futures is never.
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        return self._both_lists()[0]
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Future[T]], object]]:
+        return self._both_lists()[1]
+
+    @_done_callbacks.setter
+    def _done_callbacks(self, callbacks: list[Callable[[Future[T]], object]]) -> None:
+        self._both_lists()[1] = callbacks
+
+    def _both_lists(self) -> list[list[Any]]:
+        if self._lists is None:
+            self._lists = [[], []]
+        return self._lists
 
     def cancel(self) -> bool:
         """Cancel unless the future is done or can't be stopped any more; return whether it is cancelled."""
@@ -264,7 +279,9 @@ class DispatchedFuture(Future[T]):
     def _invoke_callbacks(self) -> None:
         # Unlike the inherited one it outlives SystemExit and the like, which would leave the dependents behind
         # pending, and forgets the callbacks, through which a future would keep its finished dependents alive.
-        callbacks, self._done_callbacks = self._done_callbacks, []
+        callbacks = []
+        if self._lists is not None:
+            callbacks, self._done_callbacks = self._done_callbacks, []
         for callback in callbacks:
             try:
                 callback(self)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from .frozen import FrozenAtoms
 from .ledgers import BIG
 from .schemas import Schema
 
-__all__ = ["freeze_flat"]
+__all__ = ["freeze_flat", "names_in"]
 
 _NUMBERS = frozenset({int, float, complex, bool, type(None), type(...), range, Decimal})
 _TEXTS = (str, bytes)
@@ -49,11 +50,23 @@ def freeze_flat(arguments: dict[str, Any], schema: Schema, checked: bool) -> Fro
     return _with_futures(arguments, found) if found else FrozenAtoms(arguments)
 
 
+@lru_cache(maxsize=1000)
+def _only_place(name: str) -> tuple[tuple[str, int]]:
+    """Return the place of the only future; the same object for all calls, of which there may be very many."""
+    return ((name, 0),)
+
+
+@lru_cache(maxsize=1000)
+def names_in(places: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Return the names in the places of futures; mostly the same object for the same ones."""
+    return tuple([name for name, _ in places])
+
+
 def _with_futures(arguments: dict[str, Any], found: list[tuple[str, Future[Any]]]) -> FrozenAtoms:
     if len(found) == 1:
         ((name, future),) = found
         arguments[name] = None
-        return FrozenAtoms(arguments, (future,), ((name, 0),))
+        return FrozenAtoms(arguments, (future,), _only_place(name))
     numbers: dict[int, int] = {}
     futures: list[Future[Any]] = []
     places = []

@@ -29,7 +29,7 @@ from .dispatching import DispatchedFuture, Dispatcher
 from .errors import FutureAttributeError, FutureUseError, WorkflowError
 from .failures import annotate
 from .schemas import item_type
-from .snapshots import Frozen
+from .snapshots import Frozen, is_plain
 
 __all__ = ["Origin", "Promise"]
 
@@ -159,10 +159,12 @@ class Promise(DispatchedFuture[Any]):
         """Whether calls wait for the frozen form."""
         return self._awaited
 
-    def current(self, freeze: Callable[[Any], Frozen]) -> Frozen:
-        """Return the frozen form of the value of this successful future, as it is now."""
+    def current(self, freeze: Callable[[Any], Frozen]) -> Any:
+        """Return the frozen form of the value of this successful future, as it is now; plain values as they are."""
         with self._condition:
             value, frozen = self._result, self._frozen
+        if is_plain(value) and (value is not None or frozen is None):
+            return value
         if frozen is not None and value is None:
             return frozen  # nobody had it in hands
         return freeze(value)
@@ -194,6 +196,14 @@ class Promise(DispatchedFuture[Any]):
         self._invoke_callbacks()
         return True
 
+    def settle_plain(self, value: Any) -> None:
+        """Finish with a value that nobody can change, which is its own frozen form."""
+        with self._condition:
+            if not self.is_open():
+                return
+            self._finish(value, None, None)
+        self._invoke_callbacks()
+
     def settle_frozen(self, frozen: Frozen) -> None:
         """Finish with a frozen value."""
         with self._condition:
@@ -215,7 +225,10 @@ class Promise(DispatchedFuture[Any]):
         return self._state in (PENDING, RUNNING)
 
     def _invoke_callbacks(self) -> None:
-        super()._invoke_callbacks()
+        if self._lists is not None:
+            super()._invoke_callbacks()
+        else:
+            self._release()
         dependents, self._dependents = self._dependents, None
         for call in dependents or ():
             call.dependency_done()
@@ -223,11 +236,12 @@ class Promise(DispatchedFuture[Any]):
     def _finish(self, value: Any, frozen: Frozen | None, exception: BaseException | None) -> None:
         self._result, self._frozen, self._exception = value, frozen, exception
         self._state = FINISHED
-        for waiter in self._waiters:
-            if exception is None:
-                waiter.add_result(self)
-            else:
-                waiter.add_exception(self)
+        if self._lists is not None:
+            for waiter in self._waiters:
+                if exception is None:
+                    waiter.add_result(self)
+                else:
+                    waiter.add_exception(self)
         self._condition.notify_all()
 
     # --- what the user asks ---

@@ -161,6 +161,13 @@ class Schema:
         checker = self._checkers.get(name)
         return checker is not None and checker.known.get(cls, False)
 
+    def all_fit_surely(self, arguments: Mapping[str, Any], names: Iterable[str]) -> bool:
+        """Tell whether arguments are of classes all instances of which are known to fit."""
+        for name in names:  # noqa: SIM110 (this is for each call)
+            if not self.surely_fits(name, type(arguments[name])):
+                return False
+        return True
+
     def is_known_to_fit(self, name: str, declared: Any) -> bool:
         """Tell whether a future of this annotation is known to fit a parameter as a whole, as `problems` has found."""
         return self._fitting.get((name, id(declared)), _NOTHING) is declared

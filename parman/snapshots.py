@@ -36,6 +36,8 @@ AsIs: TypeAlias = Callable[[str, object], None]
 """Told of what is passed as it is: the place, such as `x[0].lock`, and the object."""
 
 _ATOMS = ATOMS - {slice}
+_TEXTS = (str, bytes)
+_NUMBERS = _ATOMS.difference(_TEXTS)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def freeze(
 
 def is_plain(value: object) -> bool:
     """Tell whether a value is a number, a short string or the like: nobody can change it, so it is its own snapshot."""
-    return type(value) in _ATOMS and not _is_big(value)
+    cls = type(value)
+    return cls in _NUMBERS or (cls in _TEXTS and len(value) < BIG)  # type: ignore[arg-type]
 
 
 def _is_atomic(value: object, carrier: Carrier) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from attrs import field, frozen
 
 from .annotations import describe
+from .checkers import Checker
 from .checks import checker_for
 from .errors import StructureError
 from .paths import Attr, Index, Key, Path, Step, format_path, short_repr
@@ -238,10 +239,15 @@ class Structure:
     name: str = "the task"
     size: int = field(init=False)
     single: bool = field(init=False)
+    _checker: Checker = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_checker", checker_for(getattr(self.form, "declared", Any)))
         object.__setattr__(self, "size", self.form.size())
         object.__setattr__(self, "single", isinstance(self.form, Leaf))
+
+    def __reduce__(self) -> tuple[type[Structure], tuple[Form, str]]:
+        return Structure, (self.form, self.name)
 
     def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
         """Make the tree.
@@ -264,6 +270,8 @@ class Structure:
         StructureError
             If the result has another structure; the error holds it as `.result`.
         """
+        if self.single:
+            return [value]
         leaves: list[Any] = []
         try:
             self.form.split(value, (), leaves)
@@ -299,6 +307,8 @@ class Structure:
         leaf_values
             What `split` returned.
         """
+        if self.single and self._checker.sure(type(leaf_values[0])):
+            return []
         if self._all_sure(leaf_values):
             return []
         texts = []

@@ -63,7 +63,7 @@ def perform(
     definition: Definition,
     take_arguments: Callable[[], dict[str, Any]],
     structure: Structure,
-    where: str,
+    where: object,
     *,
     late: Sequence[str] = (),
     check: str = "error",
@@ -82,7 +82,7 @@ def perform(
     structure
         What was promised.
     where
-        The line in the user's file that made the call, for the notes of a failure.
+        The line in the user's file that made the call, as `str` writes it, for the notes of a failure.
     late
         Parameters whose values were not known at the call: they are checked now.
     check
@@ -103,11 +103,12 @@ def perform(
     token = in_force.set(inside)
     try:
         arguments = take_arguments()
-        if late and check != "off":
+        if late and check != "off" and not definition.schema.all_fit_surely(arguments, late):
             _check_late(definition, arguments, late, check, remarks)
         result = _call(definition, arguments)
         values = structure.split(result)
-        remarks += _mismatches(definition, structure, values, check)
+        if check != "off":
+            remarks += _mismatches(definition, structure, values)
     except BaseException as exception:  # SystemExit and KeyboardInterrupt too: they end the task, not the worker
         if in_place and isinstance(exception, KeyboardInterrupt):
             raise
@@ -136,11 +137,12 @@ def _check_late(
     remarks += [Remark("argument", str(problem)) for problem in problems]
 
 
-def _mismatches(definition: Definition, structure: Structure, values: list[Any], check: str) -> list[Remark]:
-    if check == "off":
+def _mismatches(definition: Definition, structure: Structure, values: list[Any]) -> list[Remark]:
+    texts = structure.mismatches(values)
+    if not texts:
         return []
     head = f"{definition.name}() returned what its annotation does not promise"
-    return [Remark("result", f"{head}: {text}") for text in structure.mismatches(values)]
+    return [Remark("result", f"{head}: {text}") for text in texts]
 
 
 def _nested(definition: Definition, called: set[str]) -> Remark:
@@ -153,7 +155,7 @@ def _nested(definition: Definition, called: set[str]) -> Remark:
 
 
 def _told(
-    exception: BaseException, definition: Definition, arguments: dict[str, Any], where: str, in_place: bool
+    exception: BaseException, definition: Definition, arguments: dict[str, Any], where: object, in_place: bool
 ) -> BaseException:
     """Return the exception as the future will have it.
 
@@ -171,7 +173,7 @@ def _told(
 
 
 def _add_notes(
-    exception: BaseException, trace: str, definition: Definition, arguments: dict[str, Any], where: str
+    exception: BaseException, trace: str, definition: Definition, arguments: dict[str, Any], where: object
 ) -> None:
     annotate(exception, f"In the task {describe_call(definition.name, arguments)}, called at {where}.")
     if not isinstance(exception, StructureError | ArgumentError | JobError):

@@ -22,6 +22,7 @@ import cloudpickle
 from ..definitions import Definition
 from ..failures import PackedException, traceback_text
 from ..frozen import Frozen, FrozenAtoms, FrozenRows
+from ..journal import Journal
 from .bundled import Bundle, Item, Result, item_arguments
 from .calls import Call
 from .channel import Kind, Message, pack
@@ -61,7 +62,8 @@ class Cargo:
 
     def tokens(self) -> set[str]:
         """Return the tokens of all that the worker has to know."""
-        return {token for needs in self.needs for token in needs.by_token()}
+        distinct = {id(needs): needs for needs in self.needs}
+        return {token for needs in distinct.values() for token in needs.by_token()}
 
 
 class Bundler:
@@ -78,6 +80,7 @@ class Bundler:
     def __init__(self, queue: ReadyQueue, needs_of: Callable[[Call], Needs]) -> None:
         self._queue = queue
         self._needs_of = needs_of
+        self._last_needs: tuple[Journal, Definition, Needs] | None = None
         self._durations: dict[Definition, float] = {}
 
     def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
@@ -104,6 +107,16 @@ class Bundler:
         """
         return _Choice(self, flight, known, self._queue).fill(first)
 
+    def needs_of(self, call: Call) -> Needs:
+        """Say what a worker has to know for a call; the same object for calls of one task without shares, mostly."""
+        journal, definition, last = call.journal, call.closure.definition, self._last_needs
+        if last is not None and last[0] is journal and last[1] is definition and not _has_shares(call):
+            return last[2]
+        needs = self._needs_of(call)
+        if not needs.shares:
+            self._last_needs = journal, definition, needs
+        return needs
+
     def expected(self, call: Call) -> float:
         """Return how long a call is expected to take [s]; infinity if it is to travel alone."""
         closure = call.closure
@@ -127,7 +140,7 @@ class _Choice:
         self._heirs: list[tuple[Call, dict[int, Result]]] = []
 
     def fill(self, first: Call) -> Cargo:
-        needs = self._bundler._needs_of(first)
+        needs = self._bundler.needs_of(first)
         if not self._flight.board(first):
             return self._cargo
         self._add(first, first.values_with({}), needs)
@@ -152,7 +165,7 @@ class _Choice:
         if ready is None:
             return False
         self._queue.take()
-        if not ready.is_wanted():  # it was cancelled
+        if ready.state != "pending":  # it was cancelled
             return True
         self._share -= 1
         if not self._try(first, ready, {}):
@@ -160,29 +173,25 @@ class _Choice:
             return False
         return True
 
-    def _suits(self, first: Call, call: Call) -> bool:
-        closure = call.closure
-        return (
-            call.journal is first.journal
-            and not closure.definition.waits
-            and not closure.may_admit
-            and self._bundler.expected(call) <= self._left
-        )
-
     def _try(self, first: Call, call: Call, results: dict[int, Result]) -> bool:
-        if call.state != "pending" or call.flight is not None or not self._suits(first, call):
+        """Board a call if it suits."""
+        closure = call.closure
+        if call.state != "pending" or call.flight is not None or call.journal is not first.journal:
+            return False
+        duration = self._bundler.expected(call)
+        if duration > self._left or closure.may_admit or closure.definition.waits:
             return False
         try:
             values = call.values_with(results)
         except BaseException:  # from user code that pickles a value: it will raise again for the call's own sake
             return False
-        needs = self._bundler._needs_of(call)
+        needs = self._bundler.needs_of(call)
         if call.has_cause or not all(map(_is_light, values)) or not needs.is_known(self._known):
             return False
         if not self._flight.board(call):
             return False
         self._add(call, values, needs)
-        self._left -= self._bundler.expected(call)
+        self._left -= duration
         self._find_heirs(call)
         return True
 
@@ -202,13 +211,23 @@ class _Choice:
         self._heirs += reversed(found)
 
 
+def _has_shares(call: Call) -> bool:
+    for frozen in (call.closure.frozen, *call.known_values):  # noqa: SIM110 (this is for each call)
+        if isinstance(frozen, Frozen) and frozen.shares:
+            return True
+    return False
+
+
 def _is_light(value: Any) -> bool:
     if isinstance(value, FrozenRows):
         return len(value.futures) < _MOST and value.nbytes < _LIGHT
     if isinstance(value, FrozenAtoms):
         value = value.value
         if type(value) is dict:
-            return all(type(item) not in _TEXTS or len(item) < _LIGHT for item in value.values())
+            for item in value.values():  # noqa: SIM110 (this is for each call)
+                if type(item) in _TEXTS and len(item) >= _LIGHT:
+                    return False
+            return True
     if isinstance(value, Frozen):
         return len(value.stream) < _LIGHT and not value.beside
     return type(value) not in _TEXTS or len(value) < _LIGHT
@@ -222,22 +241,28 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
     assets: dict[str, Frozen] = {}
     state: str | None = None
     items = []
+    last_needs = last_site = known = None
+    task = site = 0
     for (call, values), needs in zip(cargo.calls, cargo.needs, strict=True):
         closure = call.closure
-        state = None if needs.state is None else needs.state.token
-        if needs.shares:
+        if needs is not last_needs:
+            last_needs = needs
+            state = None if needs.state is None else needs.state.token
             shares.update(dict.fromkeys(needs.shares))
-        if lacking:
             assets.update((token, frozen) for token, frozen in needs.by_token().items() if token in lacking)
-        definition = closure.definition
-        is_known = closure.structure is definition.schema.fixed and definition.result_is_known_elsewhere()
+            task = tasks.setdefault(needs.task.token, len(tasks))
+            definition = closure.definition
+            known = definition.schema.fixed if definition.result_is_known_elsewhere() else None
+        if closure.site is not last_site:
+            last_site = closure.site
+            site = sites.setdefault(str(last_site), len(sites))
         items.append(
             Item(
-                tasks.setdefault(needs.task.token, len(tasks)),
-                sites.setdefault(str(closure.site), len(sites)),
+                task,
+                site,
                 item_arguments(closure.frozen),
                 [_packed(value) for value in values] if values else values,
-                None if is_known else closure.structure,
+                None if closure.structure is known else closure.structure,
                 closure.late,
                 closure.check,
             )
@@ -245,7 +270,7 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
     bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None)
     if len(items) == 1 and _has_buffers(items[0], assets):
         return pack(Kind.BUNDLE, bundle)
-    dumps = pickle.dumps if all(item.structure is None for item in items) else cloudpickle.dumps
+    dumps = cloudpickle.dumps if any([item.structure for item in items]) else pickle.dumps  # noqa: C419
     return Message(Kind.BUNDLE, dumps(bundle, protocol=5), [])
 
 

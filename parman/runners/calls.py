@@ -16,7 +16,7 @@ from ..closures import Closure
 from ..dispatching import Dispatcher, exception_of, result_of
 from ..journal import Journal
 from ..promises import Promise
-from ..snapshots import Carrier, Frozen, freeze, in_process
+from ..snapshots import Carrier, Frozen, freeze, in_process, is_plain
 from ..stopping import Stop
 from ..waiting import Node
 from ..work import Outcome, Remark
@@ -102,7 +102,7 @@ class Call(Node):
         self.is_root = False
         self.retrieved = False
         self.inner: Future[Any] | None = None
-        self.leaves: list[Promise] = []
+        self.leaves: Sequence[Promise] = ()
         self.stop = Stop() if closure.definition.waits else None
         self.launching = False
         self.cancels_causes = False
@@ -115,7 +115,7 @@ class Call(Node):
         self._missing = 0
         self._collected = False
         self._captured: Sequence[Any] | None = None
-        self._values: list[Any] = []
+        self._values: Sequence[Any] = ()
         self._cause: tuple[BaseException, Call | None] | None = None
         self._cancelled = False
         self._root: Call | None = None
@@ -135,7 +135,10 @@ class Call(Node):
 
     def make_leaf(self, declared: object) -> Promise:
         promise = Promise(self, declared)
-        self.leaves.append(promise)
+        if isinstance(self.leaves, list):
+            self.leaves.append(promise)
+        else:
+            self.leaves = [promise]
         self._uncancelled += 1
         return promise
 
@@ -197,7 +200,7 @@ class Call(Node):
     def capture(self) -> None:
         """Take the values of dependencies that are done already, as they are at the call; in the caller's thread."""
         captured = [self._capture_one(dependency) for dependency in self.closure.dependencies]
-        self._captured = captured if any(value is not None for value in captured) else ()
+        self._captured = () if captured.count(None) == len(captured) else captured
 
     def _capture_one(self, dependency: Future[Any]) -> Any:
         self._counted += 1
@@ -211,9 +214,9 @@ class Call(Node):
             return self.freeze_value(dependency.result())
         return None
 
-    def _fit(self, frozen: Frozen) -> Frozen:
+    def _fit(self, frozen: Any) -> Any:
         """Freeze anew what was frozen for another kind of runner."""
-        if self.runner.carrier is in_process or not frozen.references:
+        if not isinstance(frozen, Frozen) or self.runner.carrier is in_process or not frozen.references:
             return frozen
         return self.freeze_value(frozen.thaw())
 
@@ -223,9 +226,10 @@ class Call(Node):
             return
         dependencies, dispatcher = self.closure.dependencies, self.dispatcher
         # Those of the same runner end in the same role, so that they can be counted.
-        if not all(isinstance(d, Promise) and d.serves(dispatcher) for d in dependencies):
-            self.watch(list(dependencies))
-            return
+        for dependency in dependencies:
+            if not isinstance(dependency, Promise) or not dependency.serves(dispatcher):
+                self.watch(list(dependencies))
+                return
         for dependency in dependencies:
             self._missing += dependency.add_dependent(self)  # type: ignore[attr-defined]
         if not self._missing:
@@ -255,7 +259,10 @@ class Call(Node):
         value = self._captured[i] if self._captured else None
         if value is None:
             value = self._value_of(i, dependency)
-        self._values.append(value)
+        if isinstance(self._values, list):
+            self._values.append(value)
+        else:
+            self._values = [value]
 
     def _value_of(self, i: int, dependency: Future[Any]) -> Any:
         if dependency.cancelled():
@@ -359,8 +366,8 @@ class Call(Node):
 
     def take_values(self) -> list[Any]:
         """Hand over the values of the dependencies, which are not kept here."""
-        values, self._values = self._values, []
-        return values
+        values, self._values = self._values, ()
+        return list(values)
 
     def tell(self, remarks: Iterable[Remark]) -> None:
         """Tell the user what was noticed while the task ran, once for each task and kind."""
@@ -373,7 +380,8 @@ class Call(Node):
     def conclude(self, outcome: Outcome) -> None:
         """Finish with an outcome; what can't be settled makes it a failure."""
         try:
-            self.tell(outcome.remarks)
+            if outcome.remarks:
+                self.tell(outcome.remarks)
             if outcome.failure is not None:
                 self.fail(outcome.failure, None)
             else:
@@ -406,6 +414,8 @@ class Call(Node):
     def _settle(self, leaf: Promise, value: Any) -> None:
         if isinstance(value, Frozen):
             leaf.settle_frozen(value)
+        elif is_plain(value):
+            leaf.settle_plain(value)
         elif not leaf.settle_value(value):
             leaf.settle_frozen(self.freeze_value(value))
 
@@ -456,11 +466,11 @@ class Call(Node):
         with _changing:
             self.state = state
         self.unwatch()
-        self._values, self._captured, self._cause, self.inner, self.luggage = [], None, None, None, None
+        self._values, self._captured, self._cause, self.inner, self.luggage = (), None, None, None, None
         self.flight = None
 
     def _leave(self) -> None:
-        self.leaves = []
+        self.leaves = ()
         self.context = None
         self.journal.finished(self)
 

@@ -30,6 +30,7 @@ import socket
 import struct
 import weakref
 from collections import deque
+from collections.abc import Iterator
 from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -70,6 +71,9 @@ class Kind(IntEnum):
     """The worker lacks something that the bundle needs, and has begun nothing of it."""
     OVER = 9
     """The driver took back the rest of the bundle."""
+
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 
 class Message(NamedTuple):
@@ -277,9 +281,9 @@ class Channel:
         kind, count, size = _HEADER.unpack(self._read_small(_HEADER.size))
         descriptors: list[int] = []
         try:
-            complete = self._read_descriptors(count, descriptors)
+            complete = not count or self._read_descriptors(count, descriptors)
             body = self._read_small(size) if size < _SMALL else self._read(size)
-            return Parcel(Kind(kind), body, descriptors, complete=complete)
+            return Parcel(_KINDS[kind], body, descriptors, complete=complete)
         except EOFError:
             _close_all(descriptors)
             raise
@@ -288,6 +292,22 @@ class Channel:
     def has_ahead(self) -> bool:
         """Whether a message has begun to come, without a look into the socket."""
         return len(self._ahead) > 0
+
+    def take_ahead(self, wanted: Kind) -> Iterator[Any]:
+        """Yield what is in the messages of this kind that were read ahead as a whole, and have no descriptors.
+
+        Raises
+        ------
+        Exception
+            Whatever the classes of the user raise when their objects are rebuilt.
+        """
+        while len(self._ahead) >= _HEADER.size:
+            kind, count, size = _HEADER.unpack_from(self._ahead)
+            end = _HEADER.size + size
+            if kind != wanted or count or len(self._ahead) < end:
+                return
+            body, self._ahead = self._ahead[_HEADER.size : end], self._ahead[end:]
+            yield pickle.loads(body)
 
     def has_something(self, timeout: float | None) -> bool:
         """Wait until a message begins to come, or the other side is gone; false if that takes longer [s]."""

@@ -15,7 +15,7 @@ from ..errors import WorkerDied, WorkflowError
 from ..failures import safe_text
 from ..journal import Journal
 from ..paths import short_repr
-from ..snapshots import in_process, pickled
+from ..snapshots import in_process, is_plain, pickled
 from ..work import Outcome, perform
 from .aside import Aside
 from .bundles import Bundler
@@ -265,7 +265,7 @@ def _perform(call: Call) -> Outcome:
         closure.definition,
         lambda: closure.arguments(call.take_values()),
         closure.structure,
-        str(closure.site),
+        closure.site,
         late=closure.late,
         check=closure.check,
         runner=call.runner,
@@ -275,6 +275,6 @@ def _perform(call: Call) -> Outcome:
         closure.release()  # before results are copied, so that the arguments don't stand beside two copies of those
         values = outcome.values
         for i, leaf in enumerate(leaves):
-            if leaf.awaited:
+            if leaf.awaited and not is_plain(values[i]):
                 values[i] = call.freeze_value(values[i])
     return outcome

@@ -131,8 +131,7 @@ class _Trip:
         try:
             message = self._message(self._lacking())
         except BaseException as error:
-            self._flight.land()
-            self._runner.dispatcher.handle(partial(self._cannot_be_sent, error))
+            self._give_back(error)
             return True
         try:
             if self._flight.launch():
@@ -155,6 +154,13 @@ class _Trip:
         message = message_of(self._cargo, lacking)
         self._lane.process.known.update(lacking)
         return message
+
+    def _give_back(self, error: BaseException) -> None:
+        """Deal with a message that can't be written, or not be read: nothing of it has begun."""
+        self._flight.take_back()
+        self._flight.land()
+        self._drain.is_looking = True
+        self._runner.dispatcher.handle(partial(self._cannot_be_sent, error))
 
     def _cannot_be_sent(self, error: BaseException) -> None:
         """Fail the only call, or let all of them come one by one."""
@@ -179,6 +185,14 @@ class _Trip:
         arrivals: list[_Arrival] = []
         is_over = False
         while True:
+            for content in channel.take_ahead(Kind.OUTCOME):
+                arrivals.append(_Arrival(flight.calls[flight.ended], content))
+                flight.ended += 1
+            if flight.is_complete:
+                is_over = True
+                break
+            if arrivals and not channel.has_ahead:
+                break
             parcel = channel.receive()
             if parcel.kind == Kind.OUTCOME:
                 arrivals.append(_Arrival(flight.calls[flight.ended], _content_of(parcel)))
@@ -187,6 +201,9 @@ class _Trip:
                 lacking = set(parcel.load())
                 flight.relaunch()
                 channel.send(self._message(lacking))
+            elif parcel.kind == Kind.FAILURE:
+                self._give_back(parcel.load().load())
+                return True
             else:
                 is_over = True
             is_over |= flight.is_complete
@@ -218,6 +235,9 @@ class _Trip:
             return
         duration, values, packed, remarks = content
         self._bundler.note(call, duration, values)
+        if values is not None and not remarks:
+            call.succeed(values)
+            return
         call.conclude(Outcome(values, None if packed is None else packed.load(), None, remarks))
 
     # --- what goes wrong ---

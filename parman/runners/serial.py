@@ -81,7 +81,7 @@ class SerialRunner(Runner):
             closure.definition,
             watched.take_arguments,
             closure.structure,
-            str(closure.site),
+            closure.site,
             late=closure.late,
             check=closure.check,
             runner=self,

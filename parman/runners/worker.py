@@ -76,7 +76,12 @@ class _Worker:
         # For tasks alone, and loaded with what they need; most programs that use a pool have none.
         from .bundled import run_bundle
 
-        bundle = parcel.load()
+        try:
+            bundle = parcel.load()
+        except BaseException as error:
+            text = f"calls could not be rebuilt in the worker process: {type(error).__qualname__}: {error}"
+            self._send_last(_failure(UnpicklingError(text), traceback_text(error, 1)))
+            return
         left = len(bundle.items)
 
         def send(message: Message) -> None:
