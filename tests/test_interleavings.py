@@ -12,6 +12,7 @@ import pytest
 from helpers import TIMEOUT, hasty_switches, in_thread, run_script
 
 from parman import ConcurrentRunner, ProcessPool, WorkflowError, as_future, resolve, share, task, workflow
+from parman.runners.calls import Call
 
 
 @task
@@ -28,6 +29,11 @@ def copied(x: list) -> list:
 @task
 def wait_for(gate: threading.Event, number: int) -> int:
     assert gate.wait(TIMEOUT)
+    return number
+
+
+@task
+def numbered(number: int) -> int:
     return number
 
 
@@ -227,3 +233,54 @@ def test_a_block_on_a_runner_further_out_is_refused():
     one, other = ConcurrentRunner.threads(1), ConcurrentRunner.threads(1)
     with one, other, workflow(one), pytest.raises(WorkflowError, match="could wait for itself"):
         resolve(outer(one, other), timeout=TIMEOUT)
+
+
+FORKED_IN_THE_MIDDLE = """
+import os, signal, sys, threading
+from parman import resolve, task, workflow
+from parman.runners import calls
+
+@task
+def step(x: int) -> int:
+    return x + 1
+
+held, go = threading.Event(), threading.Event()
+
+def hold():
+    with calls._changing:
+        held.set()
+        go.wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    with workflow("threads:2"):
+        sys.exit(resolve(step(step(1))))
+status = os.waitpid(child, 0)[1]
+go.set()
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_fork_while_a_call_changes_its_state():
+    """A child that was forked just then can run calls of its own."""
+    assert run_script(FORKED_IN_THE_MIDDLE, "-W", "ignore").stdout == "3\n"
+
+
+def test_a_call_that_cannot_begin_to_wait_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch):
+    """Whatever goes wrong with one of several calls that were made, the others run."""
+    enter = Call.enter
+
+    def sometimes(call: Call) -> None:
+        if call.closure.frozen.value["number"] == 3:
+            raise RuntimeError("can't start new thread")
+        enter(call)
+
+    monkeypatch.setattr(Call, "enter", sometimes)
+    with workflow("threads:2"):
+        futures = [numbered(i) for i in range(10)]
+        ended = resolve(futures, TIMEOUT, return_exceptions=True)
+    assert isinstance(ended[3], RuntimeError)
+    assert ended[:3] + ended[4:] == [0, 1, 2, 4, 5, 6, 7, 8, 9]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import attrs
@@ -199,7 +200,7 @@ class _Choice:
         """Look for calls that wait for nothing but what is in the bundle by now; the first of them goes first."""
         found = []
         for leaf_number, leaf in enumerate(call.leaves):
-            for heir in leaf.dependents:
+            for heir in islice(leaf.dependents, _MOST):
                 if not isinstance(heir, Call) or heir.waits_for > _MOST:
                     continue
                 results = self._waiting.setdefault(heir, {})

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -27,6 +28,15 @@ __all__ = ["Call", "CallRunner"]
 
 _changing = threading.RLock()
 """Held for the few steps in which a call, in a worker's thread, turns from pending to running, and while it ends."""
+
+
+def _renew_in_child() -> None:
+    """Forget who held the lock in the process that was forked."""
+    global _changing
+    _changing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
 
 
 class CallRunner(Protocol):

@@ -112,7 +112,11 @@ class FuturesRunner(Runner):
         """Let the calls that were made begin to wait for their dependencies."""
         self._is_summoned = False
         while self._arrivals:
-            self._arrivals.popleft().enter()
+            call = self._arrivals.popleft()
+            try:
+                call.enter()
+            except BaseException as exception:  # no thread can be started any more, say: the others go on
+                call.fail(exception, None)
 
     def enqueue(self, call: Call) -> None:
         """Take a call whose dependencies are done: those that use results go first, so that results don't pile up."""
