@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-# ruff: noqa: D102 - what a method does is said once, in the base class
 """The floor: `concurrent.futures` with callbacks, written by hand for each workload.
 
 There is no snapshot here, no check, no structure, and a failed call would hang the script. It is what an experienced

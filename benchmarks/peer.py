@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-# ruff: noqa: D102 - what a method does is said once, in the base class
 """What a peer is: a library that can run the workloads, opened once in a process of its own.
 
 A workload is one method, so that each library does it in its best way. Most have futures, or handles that can be

@@ -1,6 +1,5 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-# ruff: noqa: D102 - what a method does is said once, in the base class
 """Ray on this machine."""
 
 from __future__ import annotations
