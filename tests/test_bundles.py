@@ -222,6 +222,25 @@ def test_a_failure_in_a_chain(field: Field) -> None:
 
 
 @task
+def hold(place: str) -> None:
+    pass_gate(place)
+
+
+def test_of_two_failures_the_first_counts(field: Field) -> None:
+    """In the order of the dependencies, although the other one was known when the call was chosen for a bundle."""
+    with processes(1):
+        field.make_quick()
+        second = field.act("fail", 2)
+        assert isinstance(second.exception(TIMEOUT), ValueError)
+        hold(field.gate.place)
+        field.gate.wait_for()
+        first = field.act("fail", 1)
+        after = field.act("go", 3, [first, second])
+        field.gate.open(1)
+        assert after.exception(TIMEOUT) is first.exception(TIMEOUT)
+
+
+@task
 def accept(outcome: int | Exception) -> str:
     return type(outcome).__name__
 

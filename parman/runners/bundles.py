@@ -144,7 +144,9 @@ class _Choice:
         needs = self._bundler.needs_of(first)
         if not self._flight.board(first):
             return self._cargo
-        self._add(first, first.values_with({}), needs)
+        values = first.values_with({})
+        assert values is not None  # it was ready
+        self._add(first, values, needs)
         self._left -= self._bundler.expected(first)
         if self._left > 0 and needs.is_known(self._known):
             self._find_heirs(first)
@@ -186,8 +188,10 @@ class _Choice:
             values = call.values_with(results)
         except BaseException:  # from user code that pickles a value: it will raise again for the call's own sake
             return False
+        if values is None or not all(map(_is_light, values)):
+            return False
         needs = self._bundler.needs_of(call)
-        if call.has_cause or not all(map(_is_light, values)) or not needs.is_known(self._known):
+        if not needs.is_known(self._known):
             return False
         if not self._flight.board(call):
             return False

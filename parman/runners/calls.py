@@ -352,8 +352,13 @@ class Call(Node):
         """How many dependencies have not ended."""
         return self._missing
 
-    def values_with(self, known: Mapping[int, Any]) -> list[Any]:
+    def values_with(self, known: Mapping[int, Any]) -> list[Any] | None:
         """Return the values of the dependencies, of which some are known by their numbers; they are kept here.
+
+        Returns
+        -------
+        None if a dependency has failed or was cancelled. That is for later: another one before it may fail as well,
+        and then the failure of that counts.
 
         Raises
         ------
@@ -367,12 +372,10 @@ class Call(Node):
             captured = self._captured[i] if self._captured else None
             value = known[i] if i in known else captured if captured is not None else self._value_of(i, dependency)
             values.append(value)
-        return values
-
-    @property
-    def has_cause(self) -> bool:
-        """Whether a dependency that has ended has failed or was cancelled."""
-        return self._cause is not None or self._cancelled
+        if self._cause is None and not self._cancelled:
+            return values
+        self._cause, self._cancelled = None, False
+        return None
 
     def take_values(self) -> list[Any]:
         """Hand over the values of the dependencies, which are not kept here."""
