@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conformance.gates import Gate, pass_gate
-from helpers import TIMEOUT, hasty_switches
+from helpers import TIMEOUT, handled, hasty_switches
 
 from parman import ArgumentError, ConcurrentRunner, WorkerDied, as_future, resolve, task, workflow
 from parman.buffers import Buffer
 from parman.runners.channel import Channel, Kind, pack
 from parman.runners.flights import Flight
+from parman.runners.processes import ProcessLane
 from parman.runners.tokens import Tokens
 
 PLENTY = 300
@@ -42,6 +43,11 @@ def act(how: str, place: str, number: int, before: Any = None) -> int:
     elif how == "fail":
         raise ValueError(number)
     return number
+
+
+@task
+def hold(place: str) -> None:
+    pass_gate(place)
 
 
 class Field:
@@ -103,7 +109,7 @@ def test_short_calls_travel_together(field: Field, bundles: list[int]) -> None:
         for i in range(1000):
             last = field.act("go", i, last)
         resolve(last)
-    assert sum(bundles) == 2000
+    assert sum(bundles) >= 2000  # more, if some were taken back on a busy machine
     assert wide < 200
     assert len(bundles) - wide < 200
 
@@ -188,6 +194,30 @@ def test_a_worker_that_dies_takes_along_the_call_that_it_ran(field: Field, numbe
     assert {i: count for i, count in field.ran().items() if i >= 0} == dict.fromkeys(range(20), 1)
 
 
+def test_a_call_that_is_lost_is_not_taken_back(field: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the death of a worker and the failure of its call nobody can cancel that, or run it again."""
+    futures: list[Any] = []
+    refused = []
+    bury = ProcessLane.bury
+
+    def bury_late(self: ProcessLane) -> str:
+        refused.append(not futures[1].cancel())
+        assert handled(futures[1].dispatcher.post)
+        return bury(self)
+
+    monkeypatch.setattr(ProcessLane, "bury", bury_late)
+    with processes(1):
+        field.make_quick()
+        hold(field.gate.place)
+        field.gate.wait_for()
+        futures += [field.act("die" if i == 1 else "go", i) for i in range(5)]
+        field.gate.open(1)
+        assert isinstance(futures[1].exception(TIMEOUT), WorkerDied)
+        assert resolve([futures[0], *futures[2:]]) == [0, 2, 3, 4]
+    assert refused == [True]
+    assert {i: count for i, count in field.ran().items() if i >= 0} == dict.fromkeys(range(5), 1)
+
+
 def test_a_worker_that_dies_in_a_chain(field: Field) -> None:
     """What needs the lost call fails with its failure, what does not goes on."""
     with processes(1):
@@ -219,11 +249,6 @@ def test_a_failure_in_a_chain(field: Field) -> None:
         assert resolve(others) == list(range(20, 40))
         assert len(w.failed) == 1
     assert sorted(field.ran()) == [-1, 0, 1, *range(20, 40)]
-
-
-@task
-def hold(place: str) -> None:
-    pass_gate(place)
 
 
 def test_of_two_failures_the_first_counts(field: Field) -> None:

@@ -255,7 +255,6 @@ class Call(Node):
         if self.state != "pending" or self.flight is not None or self._collected:
             return
         try:
-            self._collected = True
             for dependency in self.closure.dependencies:
                 self.collect(dependency)
             self.ready()
@@ -296,6 +295,7 @@ class Call(Node):
     def ready(self) -> None:
         if self.state != "pending":
             return
+        self._collected = True
         if self._cause is not None:
             self.fail(*self._cause)
         elif self._cancelled:

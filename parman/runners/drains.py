@@ -161,7 +161,7 @@ class DrainRunner(FuturesRunner):
             return
         calls = [drain.call] if drain.call is not None else []
         if drain.flight is not None:
-            drain.flight.land()
+            drain.flight.land(len(drain.flight.calls) - drain.flight.ended)
             calls += [call for call in drain.flight.calls if call.flight is drain.flight]
         for call in calls:
             self._give_up(call, how)

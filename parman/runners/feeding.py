@@ -183,16 +183,25 @@ class _Trip:
             flight.take_back()
             self._runner.dispatcher.handle(partial(self._runner.recover, flight))
         arrivals: list[_Arrival] = []
-        is_over = False
+        try:
+            is_over = self._collect(arrivals)
+        except BaseException:
+            self._arrive(arrivals, False)
+            raise
+        self._arrive(arrivals, is_over)
+        return is_over
+
+    def _collect(self, arrivals: list[_Arrival]) -> bool:
+        """Add what has come to the arrivals, waiting for the first; true if the worker is done."""
+        flight, channel = self._flight, self._lane.process.channel
         while True:
             for content in channel.take_ahead(Kind.OUTCOME):
                 arrivals.append(_Arrival(flight.calls[flight.ended], content))
                 flight.ended += 1
             if flight.is_complete:
-                is_over = True
-                break
+                return True
             if arrivals and not channel.has_ahead:
-                break
+                return False
             parcel = channel.receive()
             if parcel.kind == Kind.OUTCOME:
                 arrivals.append(_Arrival(flight.calls[flight.ended], _content_of(parcel)))
@@ -205,12 +214,7 @@ class _Trip:
                 self._give_back(parcel.load().load())
                 return True
             else:
-                is_over = True
-            is_over |= flight.is_complete
-            if is_over or not channel.has_ahead:
-                break
-        self._arrive(arrivals, is_over)
-        return is_over
+                return True
 
     def _arrive(self, arrivals: list[_Arrival], is_over: bool) -> None:
         if is_over:
@@ -246,7 +250,7 @@ class _Trip:
         """Deal with the death of the worker; false if it had begun nothing."""
         flight = self._flight
         calls = flight.calls[: len(flight.calls) - flight.take_back()][flight.ended :]
-        flight.land()
+        flight.land(len(calls))  # nobody may take these back, not even before they fail
         self._how = self._lane.bury()
         self._runner.dispatcher.handle(partial(self._settle_crash, calls))
         return bool(calls) or flight.ended > 0

@@ -90,12 +90,17 @@ class Flight:
                 self._back += self._tokens.take_back()
             return self._back
 
-    def land(self) -> int:
-        """Note that the worker is done with it; return how many calls, the last ones, it has not run."""
+    def land(self, begun: int = 0) -> None:
+        """Note that the worker is done with it.
+
+        Parameters
+        ----------
+        begun
+            How many calls it has begun without an answer; the others that were not answered are the driver's again.
+        """
         with self._lock:
-            self._back = len(self.calls) - self.ended
+            self._back = len(self.calls) - self.ended - begun
             self._state = "landed"
-            return self._back
 
     def has_taken_back(self, call: Call) -> bool:
         """Take back what has not begun, and tell whether a call is among that."""
