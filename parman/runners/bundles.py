@@ -133,7 +133,7 @@ class _Choice:
         self._flight = flight
         self._known = known
         self._queue = queue
-        self._share = math.ceil(len(queue) / queue.slots)
+        self._share = math.ceil((len(queue) + 1) / queue.slots) - 1  # besides the first call
         self._left = _BUDGET
         self._cargo = Cargo([], [])
         # Calls that wait for calls of the bundle: which of their dependencies are results of which call.
