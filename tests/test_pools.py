@@ -26,7 +26,8 @@ from helpers import children
 
 from parman.buffers import Buffer
 from parman.errors import ArgumentError, Interrupted, WorkerDied
-from parman.runners.pools import ThreadPool, available_cpus
+from parman.runners.cpus import available_cpus
+from parman.runners.pools import ThreadPool
 from parman.runners.processes import ProcessPool
 
 # Otherwise each worker would import this file, and with it pytest.

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..errors import WorkerDied, WorkflowError
 from ..failures import safe_text
@@ -18,15 +18,15 @@ from ..paths import short_repr
 from ..snapshots import in_process, is_plain, pickled
 from ..work import Outcome, perform
 from .aside import Aside
-from .bundles import Bundler
 from .calls import Call
-from .courier import Courier
+from .cpus import available_cpus
 from .drains import Drain, DrainRunner
-from .feeding import Feeder
-from .pools import ThreadPool, available_cpus
-from .processes import ProcessPool
-from .remote import Missing
-from .traits import PLACES, Traits, Where, tells_of_death, traits_of
+from .pools import ThreadPool
+from .traits import PLACES, Traits, Where, is_process_pool, tells_of_death, traits_of
+
+if TYPE_CHECKING:
+    from .courier import Courier
+    from .feeding import Feeder
 
 __all__ = ["ConcurrentRunner"]
 
@@ -97,6 +97,8 @@ class ConcurrentRunner(DrainRunner):
         inner_threads
             The number of threads of numerical libraries in each of them; see `ProcessPool`.
         """
+        from .processes import ProcessPool
+
         return cls._with_own(partial(ProcessPool, workers, inner_threads=inner_threads))
 
     @classmethod
@@ -120,14 +122,25 @@ class ConcurrentRunner(DrainRunner):
         self._lock = threading.RLock()
         self._executor = executor
         self._factory = factory
-        within = traits.where == "inside"
-        self.carrier = in_process if within else pickled
-        self._courier = None if within else Courier(traits.where, isinstance(executor, ProcessPool), traits.workers)
-        self._feeder = None
-        if self._courier is not None and type(executor) is ProcessPool and self._queue.bounded:
-            self._feeder = Feeder(Bundler(self._queue, self._courier.needs_of))
+        self.carrier = in_process
+        self._courier: Courier | None = None
+        self._feeder: Feeder | None = None
+        if traits.where != "inside":
+            self._set_up_couriers(traits, executor)
         # On machines of their own, workers run jobs as well: there, such a call takes a worker.
         self._aside = Aside() if traits.where in ("inside", "machine") else None
+
+    def _set_up_couriers(self, traits: Traits, executor: Executor | None) -> None:
+        # Much has to be imported for calls that leave the process: scripts on threads start sooner without.
+        from .bundles import Bundler
+        from .courier import Courier
+        from .feeding import Feeder
+        from .processes import ProcessPool
+
+        self.carrier = pickled
+        self._courier = Courier(traits.where, isinstance(executor, ProcessPool), traits.workers)
+        if type(executor) is ProcessPool and self._queue.bounded:
+            self._feeder = Feeder(Bundler(self._queue, self._courier.needs_of))
 
     # --- the executor ---
 
@@ -163,7 +176,7 @@ class ConcurrentRunner(DrainRunner):
 
     def _stop(self, executor: Executor) -> None:
         """End at once what an executor of the runner's own runs, which nobody else has in hands any more."""
-        if isinstance(executor, ProcessPool):
+        if is_process_pool(executor):
             executor.kill()
         elif isinstance(executor, ThreadPool):
             executor.abandon()
@@ -202,7 +215,7 @@ class ConcurrentRunner(DrainRunner):
         with self._lock:
             executor = self.executor
             if self._feeder is not None:
-                assert isinstance(executor, ProcessPool)
+                assert is_process_pool(executor)
                 return executor.attend(partial(self._feeder.feed, self, drain))
             return executor.submit(self.run_drain, drain)
 
@@ -229,9 +242,9 @@ class ConcurrentRunner(DrainRunner):
     def conclude(self, call: Call, answer: Any) -> bool:
         courier = self._courier
         if courier is not None:
-            answer = courier.read(answer)
-            if isinstance(answer, Missing):
-                self.launch(call, lambda: self._submit(call, *courier.supply(call, answer)))
+            answer, lacking = courier.read(answer)
+            if lacking is not None:
+                self.launch(call, lambda: self._submit(call, *courier.supply(call, lacking)))
                 return False
         return super().conclude(call, answer)
 

@@ -18,7 +18,6 @@ from ..failures import PackedException, traceback_text
 from ..journal import Journal
 from ..rules import Asset, new_asset
 from ..snapshots import Frozen, Ledger, pickled
-from ..work import Outcome
 from .calls import Call
 from .remote import BlockState, Missing, Payload, Reply, read_reply, run_beside_buffers, run_bytes
 from .traits import Where
@@ -158,11 +157,13 @@ class Courier:
         dumps = pickle.dumps if payload.structure is None else cloudpickle.dumps  # a structure may hold classes
         return run_beside_buffers if self._takes_buffers else run_bytes, dumps(payload, protocol=5)
 
-    def read(self, answer: Any) -> Missing | Outcome:
-        """Read the answer of a worker."""
+    def read(self, answer: Any) -> tuple[Any, Missing | None]:
+        """Read the answer of a worker: the outcome of the call, or what the worker lacks."""
         if isinstance(answer, bytes):
             answer = pickle.loads(answer)
-        return read_reply(answer) if isinstance(answer, Reply) else answer
+        if isinstance(answer, Missing):
+            return None, answer
+        return read_reply(answer) if isinstance(answer, Reply) else answer, None
 
     def _pack(self, call: Call) -> _Luggage:
         closure = call.closure

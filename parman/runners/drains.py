@@ -35,11 +35,13 @@ from typing import Any
 
 from ..work import Outcome
 from .calls import Call
-from .feeding import SLICE
 from .flights import Flight
 from .futures import FuturesRunner, check_future
 
-__all__ = ["Drain", "DrainRunner"]
+__all__ = ["SLICE", "Drain", "DrainRunner"]
+
+SLICE = 0.01
+"""After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
 
 _PAUSES = (*[0.0] * 10, *[1e-4] * 20)
 """How a drain waits for another thread to settle what it has in hands [s]."""

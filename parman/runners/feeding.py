@@ -27,16 +27,14 @@ from ..work import Outcome
 from .bundles import Bundler, Cargo, message_of
 from .calls import Call
 from .channel import Kind, Message, Parcel
+from .drains import SLICE, Drain, DrainRunner
 from .flights import Flight
 
 if TYPE_CHECKING:
-    from .drains import Drain, DrainRunner
     from .processes import ProcessLane
 
-__all__ = ["Feeder", "SLICE"]  # noqa: RUF022
+__all__ = ["Feeder"]
 
-SLICE = 0.01
-"""After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
 _OVERDUE = 2e-3
 """After which time without an outcome other calls do not wait for the one that runs [s]."""
 

@@ -9,9 +9,6 @@ from concurrent.futures import Executor
 from ..errors import WorkflowError
 from ..paths import short_repr
 from .base import Runner
-from .concurrent import ConcurrentRunner
-from .dry import DryRunner
-from .serial import SerialRunner
 
 __all__ = ["check_name", "make_runner"]
 
@@ -46,7 +43,10 @@ def check_name(wanted: str, where: str = "") -> tuple[str, int | None]:
 
 def make_runner(wanted: Executor | str, where: str = "") -> Runner:
     """Make a runner from an executor, or from a name; see `check_name`."""
+    # Each with the modules that it needs, and no others: what is imported counts in the time to the first result.
     if not isinstance(wanted, str):
+        from .concurrent import ConcurrentRunner
+
         if isinstance(wanted, type):
             raise WorkflowError(f"{wanted.__name__} is a class, no runner: pass what it makes, {wanted.__name__}(...)")
         if not callable(getattr(wanted, "submit", None)):
@@ -54,13 +54,17 @@ def make_runner(wanted: Executor | str, where: str = "") -> Runner:
         return ConcurrentRunner(wanted)
     name, workers = check_name(wanted, where)
     if name == "serial":
+        from .serial import SerialRunner
+
         return SerialRunner()
     if name == "dry":
-        return DryRunner()
-    if name == "threads":
-        return ConcurrentRunner.threads(workers)
-    if name == "processes":
-        return ConcurrentRunner.processes(workers)
-    from .parsl import ParslRunner  # it needs an optional dependency
+        from .dry import DryRunner
 
-    return ParslRunner(workers=workers)
+        return DryRunner()
+    if name == "parsl":
+        from .parsl import ParslRunner  # it needs an optional dependency
+
+        return ParslRunner(workers=workers)
+    from .concurrent import ConcurrentRunner
+
+    return ConcurrentRunner.threads(workers) if name == "threads" else ConcurrentRunner.processes(workers)

@@ -39,7 +39,7 @@ from ..failures import safe_text
 from ..journal import Journal
 from .calls import Call
 from .concurrent import ConcurrentRunner
-from .pools import available_cpus
+from .cpus import available_cpus
 from .queues import ReadyQueue
 from .remote import run_bytes
 from .traits import Traits, Where

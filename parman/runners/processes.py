@@ -42,7 +42,8 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import ArgumentError, WorkerDied
 from .channel import Channel, Kind, Message, Parcel, milliseconds, open_pidfd, pack
-from .pools import Call, Lane, Outcome, Pool, available_cpus
+from .cpus import available_cpus
+from .pools import Call, Lane, Outcome, Pool
 from .tokens import Tokens
 from .worker import name_of
 

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Literal, get_args
+import sys
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 import attrs
 
 from .pools import ThreadPool
-from .processes import ProcessPool
 
-__all__ = ["PLACES", "Traits", "Where", "tells_of_death", "traits_of"]
+if TYPE_CHECKING:
+    from .processes import ProcessPool
+
+__all__ = ["PLACES", "Traits", "Where", "is_process_pool", "tells_of_death", "traits_of"]
 
 Where = Literal["inside", "machine", "cluster", "unknown"]
 PLACES: tuple[str, ...] = get_args(Where)
@@ -64,9 +67,21 @@ def traits_of(executor: Executor, where: Where | None = None, workers: int | Non
 def _where(executor: Executor) -> Where:
     if isinstance(executor, ThreadPool | ThreadPoolExecutor):
         return "inside"
-    if isinstance(executor, ProcessPool | ProcessPoolExecutor) or "loky" in type(executor).__module__:
+    if is_process_pool(executor) or "loky" in type(executor).__module__:
+        return "machine"
+    if isinstance(executor, _class("concurrent.futures.process", "ProcessPoolExecutor")):
         return "machine"
     return "cluster" if type(executor).__module__.partition(".")[0] in _CLUSTERS else "unknown"
+
+
+def is_process_pool(executor: object) -> TypeGuard[ProcessPool]:
+    """Tell whether this is a pool of our own processes."""
+    return isinstance(executor, _class(f"{__package__}.processes", "ProcessPool"))
+
+
+def _class(module: str, name: str) -> Any:
+    """Return a class, or nothing if its module was not imported: then there are no instances of it."""
+    return getattr(sys.modules.get(module), name, ())
 
 
 def tells_of_death(exception: BaseException) -> bool:
