@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from ..buffers import Buffer, Traces, drop_spares
 from ..definitions import Definition
 from ..failures import PackedException
 from ..frozen import Frozen, FrozenAtoms
@@ -67,6 +69,8 @@ class Bundle(NamedTuple):
         What it may not know, by token.
     sites
         The lines in the user's files that made the calls.
+    spares
+        Memory files to be filled with results.
     """
 
     state: str | None
@@ -75,15 +79,18 @@ class Bundle(NamedTuple):
     sites: tuple[str, ...]
     items: list[Item]
     assets: Mapping[str, Frozen] | None = None
+    spares: list[Buffer] | None = None
 
 
-def run_bundle(bundle: Bundle, take: Callable[[], bool], send: Callable[[Message], None]) -> None:
+def run_bundle(bundle: Bundle, traces: list[Traces], take: Callable[[], bool], send: Callable[[Message], None]) -> None:
     """Run the calls of a bundle, in a worker.
 
     Parameters
     ----------
     bundle
-        The calls.
+        The calls; it is emptied.
+    traces
+        What tells whether the memory files that came with it are still used.
     take
         Takes a token; false if there is none left.
     send
@@ -101,20 +108,46 @@ def run_bundle(bundle: Bundle, take: Callable[[], bool], send: Callable[[Message
         send(pack(Kind.MISSING, definitions.tokens))
         return
     results = _Results(bundle.items)
-    for number, item in enumerate(bundle.items):
-        if number and not take():
-            send(pack(Kind.OVER, None))
-            return
-        where = bundle.sites[item.site]
-        if trouble is not None:
-            send(_message(0.0, not_loaded(trouble, where)))
-        elif results.put_into(item.values):
-            start = time.perf_counter()
-            reply = _run(item, definitions[item.task], where)
-            send(_message(time.perf_counter() - start, reply))
-            results.note(number, reply)
-        else:
-            send(_SKIPPED)
+    is_alone = len(bundle.items) == 1
+    with _spares_of(bundle):
+        for number, item in _emptying(bundle.items):
+            if number and not take():
+                send(pack(Kind.OVER, None))
+                return
+            where = bundle.sites[item.site]
+            if trouble is not None:
+                send(_message(0.0, not_loaded(trouble, where)))
+            elif results.put_into(item.values):
+                start = time.perf_counter()
+                reply = _run(item, definitions[item.task], where)
+                duration = time.perf_counter() - start
+                del item  # with the memory files in it
+                send(_message(duration, reply, is_alone and not any(one.are_left() for one in traces)))
+                results.note(number, reply)
+            else:
+                send(_SKIPPED)
+
+
+@contextmanager
+def _spares_of(bundle: Bundle) -> Iterator[None]:
+    """Let results be written to the spare files that came with a bundle."""
+    if not bundle.spares:
+        yield
+        return
+    while bundle.spares:
+        bundle.spares.pop().surrender()
+    try:
+        yield
+    finally:
+        drop_spares()
+
+
+def _emptying(items: list[Item]) -> Iterator[tuple[int, Item]]:
+    items.reverse()
+    number = 0
+    while items:
+        yield number, items.pop()
+        number += 1
 
 
 def _run(item: Item, definition: Definition, where: str) -> Reply:
@@ -168,8 +201,20 @@ class _Results:
             del self._known[call]
 
 
-def _message(duration: float, reply: Reply) -> Message:
-    content = (duration, *reply)
+def _message(duration: float, reply: Reply, lets_go: bool = False) -> Message:
+    """Make the message that tells how a call ended.
+
+    Parameters
+    ----------
+    duration
+        How long it took [s].
+    reply
+        How it ended.
+    lets_go
+        Whether this process uses none of the memory files any more that the bundle brought; and none of those in the
+        reply, once this is sent.
+    """
+    content = (duration, *reply, lets_go)
     if any(isinstance(value, Frozen) and value.beside for value in reply.values or ()):
         return pack(Kind.OUTCOME, content)
     return Message(Kind.OUTCOME, pickle.dumps(content, protocol=5), [])

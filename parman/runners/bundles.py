@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 import cloudpickle
 
+from ..buffers import Buffer, spare
 from ..definitions import Definition
 from ..failures import PackedException, traceback_text
 from ..frozen import Frozen, FrozenAtoms, FrozenRows
@@ -56,10 +57,13 @@ class Cargo:
         The calls, each with the values of its dependencies.
     needs
         For each call what its worker has to know.
+    spares
+        How many spare memory files are to go along, for results.
     """
 
     calls: list[tuple[Call, list[Any]]]
     needs: list[Needs]
+    spares: int = 0
 
     def tokens(self) -> set[str]:
         """Return the tokens of all that the worker has to know."""
@@ -83,14 +87,18 @@ class Bundler:
         self._needs_of = needs_of
         self._last_needs: tuple[Journal, Definition, Needs] | None = None
         self._durations: dict[Definition, float] = {}
+        # How many memory files the results of the last call of a task were in, if any.
+        self._files: dict[Definition, int] = {}
 
     def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
         """Learn from a call how long such calls take [s]. What was long once is expected to be so for some calls."""
+        definition, durations = call.closure.definition, self._durations
         if values is not None and not all(map(_is_light, values)):
             duration = math.inf
-        definition, durations = call.closure.definition, self._durations
-        if len(durations) > _TASKS:
-            durations.clear()  # lest those that nobody else knows any more are kept
+            self._files[definition] = sum(len(value.buffers) for value in values if isinstance(value, Frozen))
+        if len(durations) > _TASKS:  # lest those that nobody else knows any more are kept
+            durations.clear()
+            self._files.clear()
         before = durations.get(definition, duration)
         durations[definition] = max(duration, min(before, 1.0) / 2)
 
@@ -117,6 +125,10 @@ class Bundler:
         if not needs.shares:
             self._last_needs = journal, definition, needs
         return needs
+
+    def files_of(self, call: Call) -> int:
+        """Return how many memory files the results of a call may need."""
+        return self._files.get(call.closure.definition, 0)
 
     def expected(self, call: Call) -> float:
         """Return how long a call is expected to take [s]; infinity if it is to travel alone."""
@@ -152,6 +164,8 @@ class _Choice:
             self._find_heirs(first)
             while len(self._flight.calls) < _MOST and self._add_next(first):
                 pass
+        if len(self._flight.calls) == 1:
+            self._cargo.spares = self._bundler.files_of(first)
         return self._cargo
 
     def _add(self, call: Call, values: list[Any], needs: Needs) -> None:
@@ -272,11 +286,19 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
                 closure.check,
             )
         )
-    bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None)
-    if len(items) == 1 and _has_buffers(items[0], assets):
+    spares = _take_spares(cargo.spares) if cargo.spares else None
+    bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares)
+    if len(items) == 1 and (spares or _has_buffers(items[0], assets)):
         return pack(Kind.BUNDLE, bundle)
     dumps = cloudpickle.dumps if any([item.structure for item in items]) else pickle.dumps  # noqa: C419
     return Message(Kind.BUNDLE, dumps(bundle, protocol=5), [])
+
+
+def _take_spares(wanted: int) -> list[Buffer]:
+    spares: list[Buffer] = []
+    while len(spares) < wanted and (found := spare()) is not None:
+        spares.append(found)
+    return spares
 
 
 def _packed(value: Any) -> Any:

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-from ..buffers import Buffer
+from ..buffers import Buffer, Traces
 
 __all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "open_pidfd", "pack"]
 
@@ -125,20 +125,24 @@ def _received(index: int, size: int) -> Buffer:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, body: memoryview | bytearray, descriptors: list[int]) -> None:
+    def __init__(self, body: memoryview | bytearray, descriptors: list[int], traces: list[Traces]) -> None:
         super().__init__(io.BytesIO(body))
         self._descriptors = descriptors
+        self._traces = traces
 
     def find_class(self, module: str, name: str, /) -> Any:
         if module == __name__ and name == _received.__name__:
             # Not a method of this object, which would be in its own memo and keep all that was loaded.
-            return partial(_adopt, self._descriptors)
+            return partial(_adopt, self._descriptors, self._traces)
         return super().find_class(module, name)
 
 
-def _adopt(descriptors: list[int], index: int, size: int) -> Buffer:
+def _adopt(descriptors: list[int], traces: list[Traces], index: int, size: int) -> Buffer:
     fd, descriptors[index] = descriptors[index], -1
-    return Buffer.adopt(fd, size)
+    buffer = Buffer.adopt(fd, size)
+    if buffer.traces is not None:
+        traces.append(buffer.traces)
+    return buffer
 
 
 class Parcel:
@@ -148,9 +152,11 @@ class Parcel:
     ----------
     kind
         What the message says.
+    traces
+        What will tell whether the buffers that were in it are still used.
     """
 
-    __slots__ = ("_body", "_complete", "_descriptors", "kind")
+    __slots__ = ("_body", "_complete", "_descriptors", "kind", "traces")
 
     def __init__(
         self, kind: Kind, body: memoryview | bytearray | None, descriptors: list[int], *, complete: bool
@@ -159,6 +165,7 @@ class Parcel:
         self._body = body
         self._descriptors = descriptors
         self._complete = complete
+        self.traces: list[Traces] = []
 
     def load(self) -> Any:
         """Rebuild the value, once: the parcel does not keep its content.
@@ -179,7 +186,7 @@ class Parcel:
                 raise OSError(errno.EMFILE, _limit_text())
             if body is None:
                 raise MemoryError("no memory for the message")
-            return _Unpickler(body, descriptors).load() if descriptors else pickle.loads(body)
+            return _Unpickler(body, descriptors, self.traces).load() if descriptors else pickle.loads(body)
         finally:
             _close_all(descriptors)
 
@@ -249,6 +256,8 @@ class Channel:
         if not buffers and len(body) < _SMALL:
             self._write(memoryview(header + body))
             return
+        for buffer in buffers:
+            buffer.lend()
         self._write(memoryview(header))
         for start in range(0, len(buffers), _CHUNK):
             self._write_descriptors([buffer.fileno() or 0 for buffer in buffers[start : start + _CHUNK]])

@@ -198,6 +198,10 @@ class ConcurrentRunner(DrainRunner):
         if self._courier is not None:
             self._courier.begin(journal)
 
+    def end(self, journal: Journal) -> None:
+        if self._feeder is not None:
+            self._feeder.rest()
+
     @property
     def has_drains(self) -> bool:
         if self._feeder is not None:

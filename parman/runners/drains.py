@@ -133,6 +133,15 @@ class DrainRunner(FuturesRunner):
             self.end_drain(drain)
         return call
 
+    def is_the_rest(self, drain: Drain, calls: list[Call]) -> bool:
+        """Tell whether nothing runs or is ready but these calls of a drain, and nothing waits for them."""
+        return (
+            not self._queue
+            and not self._claimed
+            and all(one is drain or one.is_looking for one in self._drains)
+            and not any(leaf.dependents for call in calls for leaf in call.leaves)
+        )
+
     def _pump_drains(self) -> None:
         """Submit drains for the calls that are ready."""
         self._is_pump_due = False

@@ -21,8 +21,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..buffers import Buffer, keep_spares, rest
 from ..errors import ArgumentError, WorkerDied
 from ..failures import PackedException
+from ..frozen import Frozen
 from ..work import Outcome
 from .bundles import Bundler, Cargo, message_of
 from .calls import Call
@@ -40,10 +42,10 @@ _OVERDUE = 2e-3
 
 
 class _Arrival(NamedTuple):
-    """How a call ended in a worker; without a content it was skipped, since one before it failed."""
+    """How a call ended in a worker; without a content, which `bundled` writes, it was skipped: one before it failed."""
 
     call: Call
-    content: tuple[float, list[Any] | None, PackedException | None, tuple[Any, ...]] | None
+    content: tuple[float, list[Any] | None, PackedException | None, tuple[Any, ...], bool] | None
 
 
 class Feeder:
@@ -59,6 +61,12 @@ class Feeder:
 
     def __init__(self, bundler: Bundler) -> None:
         self._bundler = bundler
+        self._keeps_spares = False
+
+    def rest(self) -> None:
+        """Have no files kept for the next calls, of which none may come."""
+        self._keeps_spares = False
+        rest(self)
 
     def feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
         """Be a drain, on the thread of a lane, whose worker is ready."""
@@ -77,6 +85,7 @@ class Feeder:
             if deaths > 1:
                 runner.dispatcher.handle(partial(trip.give_first_up, runner))
                 deaths = 0
+            del boarded, trip  # with the arguments
 
     def _ask(
         self, runner: DrainRunner, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
@@ -107,7 +116,17 @@ class Feeder:
             flight.land()
             runner.recover(flight)
             return None
-        return (flight, cargo) if flight.calls else None  # it may have been given up since it was claimed
+        if not flight.calls:
+            return None  # it may have been given up since it was claimed
+        if cargo.spares and not self._keeps_spares:
+            self._keeps_spares = True
+            keep_spares(self)
+        return flight, cargo
+
+    def before_settling(self, runner: DrainRunner, drain: Drain, calls: list[Call]) -> None:
+        """Let go of spare files if nothing is known to follow these calls, before anybody can know that they ended."""
+        if self._keeps_spares and runner.is_the_rest(drain, calls):
+            self.rest()
 
 
 class _Trip:
@@ -116,6 +135,7 @@ class _Trip:
     def __init__(
         self, feeder: Feeder, runner: DrainRunner, drain: Drain, lane: ProcessLane, flight: Flight, cargo: Cargo
     ) -> None:
+        self._feeder = feeder
         self._bundler = feeder._bundler
         self._runner = runner
         self._drain = drain
@@ -123,6 +143,7 @@ class _Trip:
         self._flight = flight
         self._cargo = cargo
         self._how = ""
+        self._lent: list[Buffer] = []
 
     def make(self) -> bool:
         """See it through; false if the worker died before it began anything."""
@@ -133,6 +154,7 @@ class _Trip:
             return True
         try:
             if self._flight.launch():
+                self._lent = message.buffers
                 self._lane.process.channel.send(message)
                 del message
                 while not self._receive():
@@ -206,6 +228,7 @@ class _Trip:
                 flight.ended += 1
             elif parcel.kind == Kind.MISSING:
                 lacking = set(parcel.load())
+                self._lent = []  # lent once more, so that this worker does not count as having let go of them
                 flight.relaunch()
                 channel.send(self._message(lacking))
             elif parcel.kind == Kind.FAILURE:
@@ -214,13 +237,27 @@ class _Trip:
             else:
                 return True
 
+    def _get_back(self, arrivals: list[_Arrival]) -> None:
+        """Note which memory files the worker has let go of."""
+        lent, self._lent = self._lent, []
+        for content in [arrival.content for arrival in arrivals]:
+            if content is not None and content[-1]:
+                frozen = [value for value in content[1] or () if isinstance(value, Frozen)]
+                made = {id(buffer): buffer for value in frozen for buffer in value.buffers}
+                for buffer in (*lent, *made.values()):
+                    buffer.take_back()
+
     def _arrive(self, arrivals: list[_Arrival], is_over: bool) -> None:
+        if arrivals:
+            self._get_back(arrivals)
         if is_over:
             self._flight.land()
             self._drain.is_looking = True
         self._runner.dispatcher.handle(partial(self._settle, arrivals, is_over))
 
     def _settle(self, arrivals: list[_Arrival], is_over: bool) -> None:
+        if is_over:
+            self._feeder.before_settling(self._runner, self._drain, [arrival.call for arrival in arrivals])
         for arrival in arrivals:
             try:
                 self._settle_one(arrival)
@@ -235,7 +272,7 @@ class _Trip:
         if content is None:
             call.come_back()
             return
-        duration, values, packed, remarks = content
+        duration, values, packed, remarks, _ = content
         self._bundler.note(call, duration, values)
         if values is not None and not remarks:
             call.succeed(values)
@@ -269,4 +306,4 @@ def _content_of(parcel: Parcel) -> Any:
     try:
         return parcel.load()
     except BaseException as error:  # no room for the descriptors of the message, or for itself
-        return 0.0, None, PackedException(error, str(error)), ()
+        return 0.0, None, PackedException(error, str(error)), (), False

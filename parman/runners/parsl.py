@@ -158,6 +158,7 @@ class ParslRunner(ConcurrentRunner):
         super().begin(journal)
 
     def end(self, journal: Journal) -> None:
+        super().end(journal)
         with self._lock:
             self._blocks.discard(journal)
         self._close_if_idle()

@@ -93,7 +93,7 @@ class _Worker:
             else:
                 self._send_last(message)
 
-        run_bundle(bundle, partial(take_token, self._tokens), send)
+        run_bundle(bundle, parcel.traces, partial(take_token, self._tokens), send)
 
     def watch(self) -> None:
         """Wait for the end of the driver, and see to it that this process ends too."""
