@@ -301,9 +301,15 @@ class Buffer:
         """What will tell whether this process has let go of the file; None if there is none."""
         return None if self._file is None else self._file.traces
 
+    @property
+    def is_spare(self) -> bool:
+        """Whether this is nothing but a file to be filled; see `spare`."""
+        return self.size == 0 and self._file is not None
+
     def surrender(self) -> None:
         """Make the file a spare of this process; for a buffer that another one made with `spare`."""
-        if self._file is not None and self.size == 0:
+        if self.is_spare:
+            assert self._file is not None
             _spares.append(_Spare(self._file.surrender(), _forks[0]))
             self._fd = self._file = None
 

@@ -154,7 +154,8 @@ class _Trip:
             return True
         try:
             if self._flight.launch():
-                self._lent = message.buffers
+                # Spares are given away for good.
+                self._lent = [buffer for buffer in message.buffers if not buffer.is_spare]
                 self._lane.process.channel.send(message)
                 del message
                 while not self._receive():
