@@ -25,7 +25,7 @@ from .buffers import Buffer
 if TYPE_CHECKING:
     from .shares import Share
 
-__all__ = ["Frozen", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "decoded", "given", "with_fields"]
+__all__ = ["Frozen", "FrozenArray", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "decoded", "given", "with_fields"]
 
 
 def given(x: Any) -> Any:
@@ -96,6 +96,11 @@ class Frozen:
     beside: tuple[Buffer | Held | int, ...]
     futures: tuple[Future[Any], ...]
     shares: tuple[Share, ...]
+
+    @property
+    def ordinary(self) -> Frozen:
+        """The same snapshot as a stream and what lies beside it."""
+        return self
 
     def __init__(
         self,
@@ -225,6 +230,72 @@ class FrozenAtoms(Frozen):
 
     def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
         return FrozenAtoms, (self.value, (), self.places) if self.places else (self.value,)
+
+
+class FrozenArray(Frozen):
+    """An array to which nobody else refers: it is its own snapshot.
+
+    The first who wants it gets a copy, which costs less than to write a memory file; mostly there is no second one. For
+    others the array, if it is big, is written to a memory file, of which each takes a private map.
+
+    Parameters
+    ----------
+    array
+        The array, of numbers.
+    write
+        Makes an ordinary snapshot of it.
+    big
+        From which size on it is written to a memory file [bytes].
+    """
+
+    __slots__ = ("_array", "_is_big", "_is_read", "_write", "_written")
+
+    futures = ()
+    shares = ()
+
+    def __init__(self, array: Any, write: Callable[[Any], Frozen], big: int) -> None:
+        self._array = array
+        self._write = write
+        self._written: Frozen | None = None
+        self._is_big = array.nbytes >= big
+        self._is_read = False
+
+    @property
+    def stream(self) -> bytes:  # type: ignore[override]
+        """The stream of an ordinary snapshot."""
+        return self.ordinary.stream
+
+    @property
+    def beside(self) -> tuple[Buffer | Held | int, ...]:  # type: ignore[override]
+        """What is beside the stream of an ordinary snapshot."""
+        return self.ordinary.beside
+
+    @property
+    def ordinary(self) -> Frozen:
+        """An ordinary snapshot, which is used from now on."""
+        # Several threads may be here. What one of them has written is there before the array is gone.
+        array = self._array
+        if self._written is None:
+            self._written = self._write(array)
+        self._array = None
+        return self._written
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the snapshot refers to [bytes]."""
+        array = self._array
+        return int(array.nbytes) if array is not None else self.ordinary.nbytes
+
+    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+        """Make a copy."""
+        array = self._array
+        if array is None or readonly or (self._is_big and self._is_read):
+            return self.ordinary.thaw(slots, readonly=readonly)
+        self._is_read = True
+        return array.copy("K")
+
+    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
+        return self.ordinary.__reduce__()
 
 
 Row: TypeAlias = "tuple[str, type, tuple[Any, ...], tuple[tuple[int, int], ...]]"

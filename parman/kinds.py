@@ -13,13 +13,21 @@ from collections.abc import Iterator
 from io import IOBase
 from typing import Any
 
-__all__ = ["is_array", "is_generator", "is_iterator", "is_scalar"]
+__all__ = ["is_array", "is_generator", "is_iterator", "is_plain_array", "is_scalar"]
 
 
 def is_array(cls: type) -> bool:
     """Tell whether instances of a class are numpy arrays."""
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
     return array is not None and issubclass(cls, array)
+
+
+def is_plain_array(value: Any) -> bool:
+    """Tell whether this is a numpy array of numbers and the like that owns its memory."""
+    if type(value) is not getattr(sys.modules.get("numpy"), "ndarray", None):
+        return False
+    flags = value.flags
+    return bool(value.base is None and flags.owndata and flags.writeable and flags.forc and not value.dtype.hasobject)
 
 
 def is_scalar(cls: type) -> bool:

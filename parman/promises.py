@@ -364,7 +364,7 @@ class Promise(DispatchedFuture[Any]):
         if value is not None or frozen is None:
             return value
         try:
-            value = frozen.thaw()  # runs code of the user's classes, so not under the condition
+            value = frozen.ordinary.thaw()  # runs code of the user's classes, so not under the condition
         except Exception as error:
             annotate(error, f"The result of {self._origin} can't be rebuilt in this process.")
             raise

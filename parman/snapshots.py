@@ -17,20 +17,34 @@ met futures are the trees walked for those that are in their proper places.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from io import IOBase
 from typing import Any, TypeAlias
+from weakref import getweakrefcount
 
-from .frozen import Frozen, FrozenAtoms, FrozenRows, Row
+from .frozen import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
 from .hidden import Trail, inside
+from .kinds import is_plain_array
 from .ledgers import BIG, Ledger
 from .picklers import Hook, Record, Writer, write_in_process, writer_pickled
 from .places import Place
 from .trees import ATOMS, children, futures_in_row, is_leaf
 
-__all__ = ["AsIs", "Carrier", "Frozen", "Ledger", "freeze", "in_process", "is_plain", "pickled", "pickled_with"]
+__all__ = [
+    "AsIs",
+    "Carrier",
+    "Frozen",
+    "Ledger",
+    "freeze",
+    "freeze_own",
+    "in_process",
+    "is_plain",
+    "pickled",
+    "pickled_with",
+]
 
 AsIs: TypeAlias = Callable[[str, object], None]
 """Told of what is passed as it is: the place, such as `x[0].lock`, and the object."""
@@ -129,6 +143,37 @@ def freeze(
         frozen, record = _freeze_the_rest(place, ledger, as_is)
     _check(place, record)
     return frozen
+
+
+def freeze_own(values: list[Any], i: int, carrier: Carrier, freezer: Callable[[Any], Frozen]) -> Frozen:
+    """Make a snapshot of an item of a list that is to be dropped; of an array that is nowhere else, without a copy.
+
+    Parameters
+    ----------
+    values, i
+        The list and the number of the item.
+    carrier
+        Where the snapshot will be read.
+    freezer
+        Makes an ordinary snapshot.
+    """
+    if carrier.within and _count_references(values, i) <= _ALONE:
+        value = values[i]
+        if is_plain_array(value) and not getweakrefcount(value):
+            return FrozenArray(value, freezer, BIG)
+    return freezer(values[i])
+
+
+def _count_references(values: list[Any], i: int) -> int:
+    """Count those who refer to an item besides this list."""
+    value, values[i] = values[i], None
+    count = sys.getrefcount(value)
+    values[i] = value
+    return count
+
+
+_ALONE = _count_references([object()], 0)
+"""What is counted if there is nobody."""
 
 
 def is_plain(value: object) -> bool:

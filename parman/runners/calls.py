@@ -17,7 +17,7 @@ from ..closures import Closure
 from ..dispatching import Dispatcher, exception_of, result_of
 from ..journal import Journal
 from ..promises import Promise
-from ..snapshots import Carrier, Frozen, freeze, in_process, is_plain
+from ..snapshots import Carrier, Frozen, freeze, freeze_own, in_process, is_plain
 from ..stopping import Stop
 from ..waiting import Node
 from ..work import Outcome, Remark
@@ -187,6 +187,10 @@ class Call(Node):
 
     def freeze_value(self, value: Any) -> Frozen:
         return freeze(value, self.runner.carrier, ledger=self.closure.rules.ledger, label=f"the result of {self}")
+
+    def freeze_own(self, values: list[Any], i: int) -> Frozen:
+        """Make the form of a value, an item of a list to be dropped, that tasks are given."""
+        return freeze_own(values, i, self.runner.carrier, self.freeze_value)
 
     def leaf_cancelled(self, promise: Promise) -> None:
         self._uncancelled -= 1

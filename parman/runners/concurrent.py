@@ -293,5 +293,5 @@ def _perform(call: Call) -> Outcome:
         values = outcome.values
         for i, leaf in enumerate(leaves):
             if leaf.awaited and not is_plain(values[i]):
-                values[i] = call.freeze_value(values[i])
+                values[i] = call.freeze_own(values, i)
     return outcome
