@@ -15,10 +15,13 @@ from typing import Any
 from .buffers import Buffer
 from .frozen import Held
 
-__all__ = ["BIG", "Ledger"]
+__all__ = ["BIG", "HUGE", "Ledger"]
 
 BIG = 1 << 20
 """Size from which memory is held beside the stream, and once [bytes]."""
+
+HUGE = 1 << 25
+"""Size from which it counts more that there are few copies than that they are made fast [bytes]."""
 
 _SAMPLES = 96
 

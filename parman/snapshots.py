@@ -28,7 +28,7 @@ from weakref import getweakrefcount
 from .frozen import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
 from .hidden import Trail, inside
 from .kinds import is_plain_array
-from .ledgers import BIG, Ledger
+from .ledgers import BIG, HUGE, Ledger
 from .picklers import Hook, Record, Writer, write_in_process, writer_pickled
 from .places import Place
 from .trees import ATOMS, children, futures_in_row, is_leaf
@@ -159,7 +159,7 @@ def freeze_own(values: list[Any], i: int, carrier: Carrier, freezer: Callable[[A
     """
     if carrier.within and _count_references(values, i) <= _ALONE:
         value = values[i]
-        if is_plain_array(value) and not getweakrefcount(value):
+        if is_plain_array(value) and value.nbytes <= HUGE and not getweakrefcount(value):
             return FrozenArray(value, freezer, BIG)
     return freezer(values[i])
 

@@ -17,7 +17,7 @@ from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT
 
 from parman import resolve, task, workflow
-from parman.frozen import FrozenArray
+from parman.frozen import Frozen, FrozenArray
 from parman.snapshots import freeze, in_process
 
 SMALL, BIG = 10, 1 << 18
@@ -76,6 +76,17 @@ def test_a_chain_writes_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> N
         for _ in range(20):
             array = add(array)
         assert set(resolve(array)) == {20.0}
+
+
+@pytest.mark.parametrize(("size", "kind"), [(1 << 22, FrozenArray), ((1 << 22) + 1, Frozen)])
+def test_what_is_huge_is_written_at_once(size: int, kind: type[Frozen], gate: Gate) -> None:
+    """An array of more than 32 MiB goes into a memory file at once, where no more copies are needed."""
+    with workflow("threads:1"):
+        array = make(3.0, size, gate.place)
+        total = spoil(array)
+        gate.open()
+        assert resolve(total) == 3.0
+        assert type(array.frozen) is kind
 
 
 @SIZES

@@ -38,7 +38,7 @@ from .calls import Call
 from .flights import Flight
 from .futures import FuturesRunner, check_future
 
-__all__ = ["SLICE", "Drain", "DrainRunner"]
+__all__ = ["Drain", "DrainRunner", "SLICE"]  # noqa: RUF022
 
 SLICE = 0.01
 """After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
