@@ -55,6 +55,8 @@ class Closure:
         The futures among the arguments.
     structure
         The structure of the result.
+    check
+        What a mismatch of types does in this call.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class Closure:
         "_admitted",
         "_frozen",
         "_given",
+        "check",
         "definition",
         "dependencies",
         "late",
@@ -104,6 +107,7 @@ class Closure:
         self.number = next(_numbers)
         self.site = site or call_site()
         self.rules = rules or Rules()
+        self.check: str = definition.options.check or self.rules.check
         schema = definition.schema
         arguments = schema.bind(tuple(args), kwargs or _NOTHING)
         self.rules.meet(task, definition, self.site)
@@ -119,11 +123,6 @@ class Closure:
 
     def __repr__(self) -> str:
         return f"<call of {self}>"
-
-    @property
-    def check(self) -> str:
-        """What a mismatch of types does in this call."""
-        return self.definition.options.check or self.rules.check
 
     def _take_flat(self, arguments: dict[str, Any]) -> bool:
         """Do all the rest at once for the arguments of most calls; false if these are others."""

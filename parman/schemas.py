@@ -100,8 +100,9 @@ class Schema:
 
     def call_arguments(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and the keyword arguments that bind to these arguments."""
-        if self._binder.simple and len(arguments) == len(self._binder.positional):
-            return tuple([arguments[name] for name in self._binder.positional]), {}
+        names = self._binder.positional
+        if self._binder.simple and len(arguments) == len(names):
+            return ((arguments[names[0]],) if len(names) == 1 else tuple([arguments[name] for name in names])), {}
         return call_arguments(self.signature, arguments)
 
     def annotation(self, name: str) -> Any:

@@ -105,10 +105,12 @@ def perform(
         arguments = take_arguments()
         if late and check != "off" and not definition.schema.all_fit_surely(arguments, late):
             _check_late(definition, arguments, late, check, remarks)
-        result = _call(definition, arguments)
+        args, kwargs = definition.schema.call_arguments(arguments)
+        result = definition.function(*args, **kwargs)
+        del args, kwargs
         values = structure.split(result)
-        if check != "off":
-            remarks += _mismatches(definition, structure, values)
+        if check != "off" and (texts := structure.mismatches(values)):
+            remarks += _mismatches(definition, texts)
     except BaseException as exception:  # SystemExit and KeyboardInterrupt too: they end the task, not the worker
         if in_place and isinstance(exception, KeyboardInterrupt):
             raise
@@ -119,13 +121,9 @@ def perform(
         in_force.reset(token)
     if inside.called:
         remarks.append(_nested(definition, inside.called))
-    outcome.remarks = tuple(remarks)
+    if remarks:
+        outcome.remarks = tuple(remarks)
     return outcome
-
-
-def _call(definition: Definition, arguments: dict[str, Any]) -> Any:
-    args, kwargs = definition.schema.call_arguments(arguments)
-    return definition.function(*args, **kwargs)
 
 
 def _check_late(
@@ -137,10 +135,7 @@ def _check_late(
     remarks += [Remark("argument", str(problem)) for problem in problems]
 
 
-def _mismatches(definition: Definition, structure: Structure, values: list[Any]) -> list[Remark]:
-    texts = structure.mismatches(values)
-    if not texts:
-        return []
+def _mismatches(definition: Definition, texts: list[str]) -> list[Remark]:
     head = f"{definition.name}() returned what its annotation does not promise"
     return [Remark("result", f"{head}: {text}") for text in texts]
 
@@ -162,7 +157,7 @@ def _told(
     It is a copy, since the task may have raised an object that others raise and hold as well: a constant of a module,
     or the failure of another call.
     """
-    trace = traceback_text(exception, skip=2)
+    trace = traceback_text(exception, skip=1)
     failure = duplicate(exception)
     _add_notes(failure, trace, definition, arguments, where)
     if failure is not exception:

@@ -317,8 +317,11 @@ class Call(Node):
         with _changing:
             if self.state != "pending":
                 return False
-            claimed = [leaf._claim() for leaf in self.leaves]  # all of them, also after the first
-            if any(claimed):
+            claimed = False
+            for leaf in self.leaves:  # all of them, also after the first
+                if leaf._claim():
+                    claimed = True
+            if claimed:
                 self.state = "running"
             return self.state == "running"
 
@@ -411,6 +414,9 @@ class Call(Node):
         """Finish with a value, plain or frozen, for each leaf."""
         if self.is_over:
             return
+        if len(self.leaves) == len(values) == 1 and is_plain(values[0]):
+            self._succeed_plainly(values[0])
+            return
         pairs = list(zip(self.leaves, values, strict=True))  # raises before the call has ended, so that it can fail yet
         self._end("finished")
         try:
@@ -420,6 +426,15 @@ class Call(Node):
                 except BaseException as exception:  # from user code that pickles the value
                     self._note_failure(exception, None)
                     leaf.settle_failure(exception)
+        finally:
+            self._leave()
+
+    def _succeed_plainly(self, value: Any) -> None:
+        """Finish with one number or the like, as most calls do."""
+        leaf = self.leaves[0]
+        self._end("finished")
+        try:
+            leaf.settle_plain(value)
         finally:
             self._leave()
 
@@ -482,7 +497,8 @@ class Call(Node):
     def _end(self, state: str) -> None:
         with _changing:
             self.state = state
-        self.unwatch()
+        if self._rest is not None or self._link is not None:
+            self.unwatch()
         self._values, self._captured, self._cause, self.inner, self.luggage = (), None, None, None, None
         self.flight = None
 

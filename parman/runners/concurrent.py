@@ -224,7 +224,14 @@ class ConcurrentRunner(DrainRunner):
             return executor.submit(self.run_drain, drain)
 
     def perform(self, call: Call) -> Outcome:
-        return _perform_here(call)
+        context = call.context
+        if context is None:
+            return Outcome(None, None)  # it was given up meanwhile
+        return context.run(_perform, call)
+
+    def _perform_boxed(self, box: list[Call]) -> Outcome:
+        """Run a call in this thread; it is taken out of its box, since some executors hold on to those."""
+        return self.perform(box.pop())
 
     def slots_aside(self, at_once: int | None) -> float:
         slots = super().slots_aside(at_once)
@@ -232,9 +239,9 @@ class ConcurrentRunner(DrainRunner):
 
     def submit(self, call: Call) -> Future[Any]:
         if call.closure.definition.waits and self._aside is not None:
-            return self._aside.submit(_perform_here, call)
+            return self._aside.submit(self.perform, call)
         if self._courier is None:
-            return self._submit(call, _perform_boxed, [call])
+            return self._submit(call, self._perform_boxed, [call])
         return self._submit(call, *self._courier.pack(call))
 
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
@@ -263,18 +270,6 @@ class ConcurrentRunner(DrainRunner):
         return super().explain(call, exception, in_flight=in_flight)
 
 
-def _perform_boxed(box: list[Call]) -> Outcome:
-    """Run a call in this thread of the driver; it is taken out of its box, since some executors hold on to those."""
-    return _perform_here(box.pop())
-
-
-def _perform_here(call: Call) -> Outcome:
-    context = call.context
-    if context is None:
-        return Outcome(None, None)  # it was given up meanwhile
-    return context.run(_perform, call)
-
-
 def _perform(call: Call) -> Outcome:
     closure = call.closure
     leaves = call.leaves
@@ -289,9 +284,9 @@ def _perform(call: Call) -> Outcome:
         stop=call.stop,
     )
     if outcome.values is not None:
-        closure.release()  # before results are copied, so that the arguments don't stand beside two copies of those
         values = outcome.values
         for i, leaf in enumerate(leaves):
-            if leaf.awaited and not is_plain(values[i]):
+            if not is_plain(values[i]) and leaf.awaited:
+                closure.release()  # before results are copied: the arguments don't stand beside two copies of those
                 values[i] = call.freeze_own(values, i)
     return outcome

@@ -81,10 +81,11 @@ class ReadyQueue:
     def take(self) -> Call | None:
         """Take the next call out, whatever slots there are; in any thread."""
         for waiting in (self._with_results, self._from_nothing):
-            try:
-                return waiting.popleft()
-            except IndexError:
-                continue
+            if waiting:
+                try:
+                    return waiting.popleft()
+                except IndexError:  # another thread was faster
+                    continue
         return None
 
     def _has_slot(self, call: Call) -> bool:
