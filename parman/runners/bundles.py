@@ -118,8 +118,11 @@ class Bundler:
 
     def needs_of(self, call: Call) -> Needs:
         """Say what a worker has to know for a call; the same object for calls of one task without shares, mostly."""
-        journal, definition, last = call.journal, call.closure.definition, self._last_needs
-        if last is not None and last[0] is journal and last[1] is definition and not _has_shares(call):
+        journal, closure, last = call.journal, call.closure, self._last_needs
+        definition = closure.definition
+        is_known = last is not None and last[0] is journal and last[1] is definition
+        if is_known and ((type(closure.frozen) is FrozenAtoms and not closure.dependencies) or not _has_shares(call)):
+            assert last is not None
             return last[2]
         needs = self._needs_of(call)
         if not needs.shares:
@@ -151,6 +154,8 @@ class _Choice:
         # Calls that wait for calls of the bundle: which of their dependencies are results of which call.
         self._waiting: dict[Call, dict[int, Result]] = {}
         self._heirs: list[tuple[Call, dict[int, Result]]] = []
+        # What was found out to be known to the worker; mostly the same for call after call.
+        self._known_needs: Needs | None = None
 
     def fill(self, first: Call) -> Cargo:
         needs = self._bundler.needs_of(first)
@@ -198,15 +203,20 @@ class _Choice:
         duration = self._bundler.expected(call)
         if duration > self._left or closure.may_admit or closure.definition.waits:
             return False
-        try:
-            values = call.values_with(results)
-        except BaseException:  # from user code that pickles a value: it will raise again for the call's own sake
-            return False
-        if values is None or not all(map(_is_light, values)):
-            return False
+        values: list[Any] = []
+        if closure.dependencies:
+            try:
+                found = call.values_with(results)
+            except BaseException:  # from user code that pickles a value: it will raise again for the call's own sake
+                return False
+            if found is None or not all(map(_is_light, found)):
+                return False
+            values = found
         needs = self._bundler.needs_of(call)
-        if not needs.is_known(self._known):
-            return False
+        if needs is not self._known_needs:
+            if not needs.is_known(self._known):
+                return False
+            self._known_needs = needs
         if not self._flight.board(call):
             return False
         self._add(call, values, needs)
@@ -218,7 +228,10 @@ class _Choice:
         """Look for calls that wait for nothing but what is in the bundle by now; the first of them goes first."""
         found = []
         for leaf_number, leaf in enumerate(call.leaves):
-            for heir in islice(leaf.dependents, _MOST):
+            dependents = leaf.dependents
+            if not dependents:
+                continue
+            for heir in islice(dependents, _MOST):
                 if not isinstance(heir, Call) or heir.waits_for > _MOST:
                     continue
                 results = self._waiting.setdefault(heir, {})
@@ -227,7 +240,8 @@ class _Choice:
                         results[i] = Result(call.seat, leaf_number)
                 if len(results) == heir.waits_for:
                     found.append((heir, results))
-        self._heirs += reversed(found)
+        if found:
+            self._heirs += reversed(found)
 
 
 def _has_shares(call: Call) -> bool:
@@ -243,8 +257,9 @@ def _is_light(value: Any) -> bool:
     if isinstance(value, FrozenAtoms):
         value = value.value
         if type(value) is dict:
-            for item in value.values():  # noqa: SIM110 (this is for each call)
-                if type(item) in _TEXTS and len(item) >= _LIGHT:
+            for item in value.values():
+                cls = type(item)
+                if cls is not int and cls is not float and cls in _TEXTS and len(item) >= _LIGHT:
                     return False
             return True
     if isinstance(value, Frozen):
