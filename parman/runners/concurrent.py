@@ -284,9 +284,9 @@ def _perform(call: Call) -> Outcome:
         stop=call.stop,
     )
     if outcome.values is not None:
+        closure.release()  # before results are copied, so that the arguments don't stand beside two copies of those
         values = outcome.values
         for i, leaf in enumerate(leaves):
             if not is_plain(values[i]) and leaf.awaited:
-                closure.release()  # before results are copied: the arguments don't stand beside two copies of those
                 values[i] = call.freeze_own(values, i)
     return outcome

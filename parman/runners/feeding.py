@@ -41,6 +41,9 @@ _OVERDUE = 2e-3
 """After which time without an outcome other calls do not wait for the one that runs [s]."""
 
 
+_NOTHING = Cargo([], [])
+
+
 class _Arrival(NamedTuple):
     """How a call ended in a worker; without a content, which `bundled` writes, it was skipped: one before it failed."""
 
@@ -81,11 +84,11 @@ class Feeder:
             if boarded is None:
                 return
             trip = _Trip(self, runner, drain, lane, *boarded)
+            del boarded  # with the arguments
             deaths = 0 if trip.make() else deaths + 1
             if deaths > 1:
                 runner.dispatcher.handle(partial(trip.give_first_up, runner))
                 deaths = 0
-            del boarded, trip  # with the arguments
 
     def _ask(
         self, runner: DrainRunner, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
@@ -254,6 +257,8 @@ class _Trip:
         if is_over:
             self._flight.land()
             self._drain.is_looking = True
+            # Arguments have to be gone when the next calls are chosen, which may be given their memory.
+            self._cargo = _NOTHING
         self._runner.dispatcher.handle(partial(self._settle, arrivals, is_over))
 
     def _settle(self, arrivals: list[_Arrival], is_over: bool) -> None:
