@@ -119,7 +119,9 @@ class Call(Node):
         self.luggage: Any = None
         self.flight: Flight | None = None
         self.seat = 0
-        self.context: contextvars.Context | None = contextvars.copy_context()
+        # For a function that runs in this process.
+        is_inside = runner.carrier.within or closure.definition.waits
+        self.context: contextvars.Context | None = contextvars.copy_context() if is_inside else None
         self._uncancelled = 0
         self._counted = 0
         self._missing = 0
@@ -145,10 +147,13 @@ class Call(Node):
 
     def make_leaf(self, declared: object) -> Promise:
         promise = Promise(self, declared)
-        if isinstance(self.leaves, list):
-            self.leaves.append(promise)
+        leaves = self.leaves
+        if not leaves:
+            self.leaves = (promise,)  # mostly the only one
+        elif isinstance(leaves, list):
+            leaves.append(promise)
         else:
-            self.leaves = [promise]
+            self.leaves = [*leaves, promise]
         self._uncancelled += 1
         return promise
 
