@@ -159,6 +159,62 @@ def test_a_call_that_takes_longer_than_expected_holds_up_nobody(field: Field, se
     assert {count for i, count in field.ran().items() if i >= 0} == {1}
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be taken back because of the time that a call takes, and anything for an idle worker."""
+    monkeypatch.setattr("parman.runners.feeding._OVERDUE", 100.0)
+    monkeypatch.setattr("parman.runners.flights._WORTH", 0.0)
+
+
+@contextmanager
+def held_up(place: Path) -> Iterator[None]:
+    """Hold two workers up while calls are made, and let them go."""
+    with Gate(place / "held") as gate:
+        holding = [hold(gate.place) for _ in range(2)]
+        gate.wait_for(2)
+        yield
+        gate.open(2)
+        resolve(holding)
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_idle_worker_takes_what_waits_for_a_busy_one(field: Field, bundles: list[int], tmp_path: Path) -> None:
+    """Calls that were sent along with a long one are run by another worker when that has nothing else to do."""
+    with processes(2):
+        field.make_quick()
+        with held_up(tmp_path):
+            del bundles[:]
+            slow = field.act("gate", 0)
+            futures = [field.act("go", i) for i in range(1, 10)]
+            assert handled(futures[0].dispatcher.post)
+        field.gate.wait_for()
+        assert bundles[0] > 1
+        assert resolve(futures) == list(range(1, 10))
+        assert not slow.done()
+        field.gate.open()
+        resolve(slow)
+    assert set(field.ran().values()) == {1, PLENTY}
+
+
+@pytest.mark.usefixtures("patient")
+def test_an_idle_worker_leaves_a_chain_where_it_is(field: Field, bundles: list[int], tmp_path: Path) -> None:
+    """Calls that wait for one another are not taken from a worker: no other one could run them."""
+    with processes(2):
+        field.make_quick()
+        with held_up(tmp_path):
+            del bundles[:]
+            chain = [field.act("gate", 0)]
+            for i in range(1, 10):
+                chain.append(field.act("go", i, chain[-1]))
+            assert handled(chain[0].dispatcher.post)
+        field.gate.wait_for()
+        assert 10 in bundles
+        resolve([field.act("go", -1) for _ in range(10)])
+        field.gate.open()
+        resolve(chain)
+        assert sum(bundles) == 20
+
+
 def test_calls_behind_one_that_runs_can_be_cancelled(field: Field) -> None:
     """All but the call that has begun, at once and for certain, wherever they are."""
     with processes(1):

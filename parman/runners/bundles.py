@@ -4,8 +4,8 @@
 
 A message to another process, and the answer, cost a hundred times what a short call does. So short calls travel
 together: those that are ready, and those that wait for nothing but calls of the same bundle, whose results then need
-not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take a
-millisecond, and no more than this worker's share of what is ready. What is not known to be short travels alone: the
+not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take some
+milliseconds, and no more than this worker's share of what is ready. What is not known to be short travels alone: the
 first calls of a task, big arguments, what the worker has to be told first.
 """
 
@@ -34,8 +34,8 @@ from .queues import ReadyQueue
 
 __all__ = ["Bundler", "Cargo", "message_of"]
 
-_BUDGET = 1e-3
-"""What the calls of a bundle may be expected to take [s]."""
+_BUDGET = 5e-3
+"""What the calls of a bundle may be expected to take [s]; two go together if each takes less."""
 _COST = 1e-5
 """What a call takes besides [s]."""
 _MOST = 200
@@ -163,8 +163,7 @@ class _Choice:
             return self._cargo
         values = first.values_with({})
         assert values is not None  # it was ready
-        self._add(first, values, needs)
-        self._left -= self._bundler.expected(first)
+        self._add(first, values, needs, self._bundler.expected(first))
         if self._left > 0 and needs.is_known(self._known):
             self._find_heirs(first)
             while len(self._flight.calls) < _MOST and self._add_next(first):
@@ -173,9 +172,11 @@ class _Choice:
             self._cargo.spares = self._bundler.files_of(first)
         return self._cargo
 
-    def _add(self, call: Call, values: list[Any], needs: Needs) -> None:
+    def _add(self, call: Call, values: list[Any], needs: Needs, duration: float) -> None:
         self._cargo.calls.append((call, values))
         self._cargo.needs.append(needs)
+        self._left -= duration
+        self._flight.expected += duration
 
     def _add_next(self, first: Call) -> bool:
         """Add an heir, or else what is ready; false if there is nothing more that suits."""
@@ -201,7 +202,9 @@ class _Choice:
         if call.state != "pending" or call.flight is not None or call.journal is not first.journal:
             return False
         duration = self._bundler.expected(call)
-        if duration > self._left or closure.may_admit or closure.definition.waits:
+        if duration > (self._left if len(self._flight.calls) > 1 else _BUDGET):
+            return False
+        if closure.may_admit or closure.definition.waits:
             return False
         values: list[Any] = []
         if closure.dependencies:
@@ -217,10 +220,9 @@ class _Choice:
             if not needs.is_known(self._known):
                 return False
             self._known_needs = needs
-        if not self._flight.board(call):
+        if not self._flight.board(call, is_ready=not results):
             return False
-        self._add(call, values, needs)
-        self._left -= duration
+        self._add(call, values, needs, duration)
         self._find_heirs(call)
         return True
 

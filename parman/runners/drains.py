@@ -128,7 +128,7 @@ class DrainRunner(FuturesRunner):
         drain.flight = None
         if drain not in self._drains:
             return None
-        call, drain.call = drain.call or self._take(), None
+        call, drain.call = drain.call or self._take() or self._take_from_others(), None
         if call is None:
             self.end_drain(drain)
         return call
@@ -141,6 +141,14 @@ class DrainRunner(FuturesRunner):
             and all(one is drain or one.is_looking for one in self._drains)
             and not any(leaf.dependents for call in calls for leaf in call.leaves)
         )
+
+    def _take_from_others(self) -> Call | None:
+        """Take what waits for a busy worker, for one that is not."""
+        for drain in self._drains:
+            if drain.flight is not None and drain.flight.can_spare():
+                self.recover(drain.flight)
+                return self._take()
+        return None
 
     def _pump_drains(self) -> None:
         """Submit drains for the calls that are ready."""

@@ -7,8 +7,8 @@
       │               └─ take_back: the tokens that are left are the driver's, and with them the last calls
       └─ take_back before launch: all of them
 
-Who takes back: `cancel()`, in any thread; the lane, when a call takes longer than expected; and the lane when the
-worker has died, for what nobody has begun goes to another one.
+Who takes back: `cancel()`, in any thread; the lane, when a call takes longer than expected; another lane, whose worker
+would be idle; and the lane when the worker has died, for what nobody has begun goes to another one.
 
 Invariants, under the lock
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Flight"]
 
+_WORTH = 3e-4
+"""For how long a worker has to be busy yet for it to be worth while to give some of that to another one [s]."""
+
 
 class Flight:
     """Calls that go to a worker together.
@@ -46,23 +49,37 @@ class Flight:
         In the order in which they are run.
     ended
         How many of them have been answered.
+    expected
+        How long they are expected to take, all together [s].
     """
 
     def __init__(self, tokens: Tokens) -> None:
         self.calls: list[Call] = []
         self.ended = 0
+        self.expected = 0.0
+        self._last_ready = 0
         self._tokens = tokens
         self._lock = threading.RLock()
         self._state = "boarding"
         self._back = 0
 
-    def board(self, call: Call) -> bool:
-        """Take a call along, unless it was cancelled."""
+    def board(self, call: Call, *, is_ready: bool = True) -> bool:
+        """Take a call along, unless it was cancelled.
+
+        Parameters
+        ----------
+        call
+            The call.
+        is_ready
+            Whether it could as well go elsewhere; else it waits for another one of the flight.
+        """
         call.flight = self
         call.seat = len(self.calls)
         if not call.is_wanted():
             call.flight = None
             return False
+        if is_ready:
+            self._last_ready = call.seat
         self.calls.append(call)
         return True
 
@@ -110,6 +127,17 @@ class Flight:
         """Tell whether a call has begun."""
         with self._lock:
             return self._state == "launched" and call.seat < len(self.calls) - self._back - self._tokens.left()
+
+    def can_spare(self) -> bool:
+        """Tell whether calls have not begun that another worker could well run meanwhile."""
+        if not self._last_ready:
+            return False
+        with self._lock:
+            if self._state != "launched":
+                return False
+            waiting = self._tokens.left()
+            begun = len(self.calls) - self._back - waiting
+            return begun <= self._last_ready and self.expected * waiting > _WORTH * len(self.calls)
 
     @property
     def is_complete(self) -> bool:
