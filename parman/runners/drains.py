@@ -43,7 +43,7 @@ __all__ = ["Drain", "DrainRunner", "SLICE"]  # noqa: RUF022
 SLICE = 0.01
 """After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
 
-_PAUSES = (*[0.0] * 10, *[1e-4] * 20)
+_PAUSES = (*[0.0] * 10, *[1e-4] * 20, *[1e-3] * 50)
 """How a drain waits for another thread to settle what it has in hands [s]."""
 
 
