@@ -110,8 +110,14 @@ def _note_fork() -> None:
     _forks[0] += 1
 
 
+def _begin_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it
+    _note_fork()
+
+
 # Before and after, since other threads may make files in between.
-os.register_at_fork(before=_note_fork, after_in_parent=_note_fork, after_in_child=_note_fork)
+os.register_at_fork(before=_note_fork, after_in_parent=_note_fork, after_in_child=_begin_child)
 
 
 class _Spare:
