@@ -180,6 +180,13 @@ def step(array: np.ndarray) -> np.ndarray:
 _kept: list[np.ndarray] = []
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    """Keep nothing for the next test."""
+    yield
+    _kept.clear()
+
+
 @task
 def keep(array: np.ndarray) -> np.ndarray:
     """Go on using the argument after the call has ended."""
