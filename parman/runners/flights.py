@@ -137,7 +137,8 @@ class Flight:
                 return False
             waiting = self._tokens.left()
             begun = len(self.calls) - self._back - waiting
-            return begun <= self._last_ready and self.expected * waiting > _WORTH * len(self.calls)
+            # Not before it has begun: two workers that are slow to start would take everything from each other.
+            return 0 < begun <= self._last_ready and self.expected * waiting > _WORTH * len(self.calls)
 
     @property
     def is_complete(self) -> bool:
