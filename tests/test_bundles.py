@@ -20,7 +20,7 @@ import pytest
 from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT, handled, hasty_switches
 
-from parman import ArgumentError, ConcurrentRunner, WorkerDied, as_future, resolve, task, workflow
+from parman import ArgumentError, ConcurrentRunner, Interrupted, WorkerDied, as_future, resolve, task, workflow
 from parman.buffers import Buffer
 from parman.runners.channel import Channel, Kind, pack
 from parman.runners.flights import Flight
@@ -277,6 +277,19 @@ def test_a_call_that_is_lost_is_not_taken_back(field: Field, monkeypatch: pytest
         assert resolve([futures[0], *futures[2:]]) == [0, 2, 3, 4]
     assert refused == [True]
     assert {i: count for i, count in field.ran().items() if i >= 0} == dict.fromkeys(range(5), 1)
+
+
+def test_a_worker_that_is_stopped(field: Field) -> None:
+    """When the workers are killed by their pool, calls were given up; nobody is told that a worker had died."""
+    with ConcurrentRunner.processes(2) as runner, workflow(runner):
+        field.make_quick()
+        slow = [field.act("gate", i) for i in range(2)]
+        quick = [field.act("go", i) for i in range(2, 12)]
+        field.gate.wait_for(2)
+        runner.stop_running()
+        assert [type(one.exception(TIMEOUT)) for one in slow] == [Interrupted] * 2
+        assert {type(one.exception(TIMEOUT)) for one in quick} <= {Interrupted, type(None)}
+    assert all(count == 1 for number, count in field.ran().items() if number >= 0)
 
 
 def test_a_worker_that_dies_in_a_chain(field: Field) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ..closures import Closure
 from ..dispatching import Dispatcher, exception_of, result_of
+from ..errors import Interrupted
 from ..journal import Journal
 from ..promises import Promise
 from ..snapshots import Carrier, Frozen, freeze, freeze_own, in_process, is_plain
@@ -467,6 +468,10 @@ class Call(Node):
             for leaf in self.leaves:
                 leaf.settle_failure(exception)
             self._leave()
+
+    def give_up(self) -> None:
+        """Fail since what ran the call was stopped, by Ctrl-C say."""
+        self.fail(Interrupted(f"{self} was given up while it was running"), None)
 
     def _note_failure(self, exception: BaseException, root: Call | None) -> None:
         """Tell the journal, before the futures: who has seen one of them finds the failure there."""

@@ -80,6 +80,9 @@ class Feeder:
                 runner.dispatcher.handle(partial(runner.end_drain, drain))
                 return
             trouble = lane.prepare()
+            if lane.was_killed:
+                runner.dispatcher.handle(partial(self._leave, runner, drain))
+                return
             boarded = self._ask(runner, drain, lane, trouble)
             if boarded is None:
                 return
@@ -89,6 +92,13 @@ class Feeder:
             if deaths > 1:
                 runner.dispatcher.handle(partial(trip.give_first_up, runner))
                 deaths = 0
+
+    def _leave(self, runner: DrainRunner, drain: Drain) -> None:
+        """End a drain whose pool was stopped; what is ready goes elsewhere, if anywhere."""
+        call, drain.call = drain.call, None
+        runner.end_drain(drain)
+        if call is not None:
+            call.give_up()
 
     def _ask(
         self, runner: DrainRunner, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
@@ -298,7 +308,10 @@ class _Trip:
 
     def _settle_crash(self, calls: list[Call]) -> None:
         for call in calls:
-            call.fail(self._runner.explain(call, WorkerDied(self._how)), None)
+            if self._lane.was_killed:  # what this is part of, Ctrl-C say, may not have come to the calls yet
+                call.give_up()
+            else:
+                call.fail(self._runner.explain(call, WorkerDied(self._how)), None)
         self._runner.recover(self._flight)
 
     def give_first_up(self, runner: DrainRunner) -> None:

@@ -39,7 +39,6 @@ from typing import Any
 
 from ..closures import Closure
 from ..dispatching import Dispatcher
-from ..errors import Interrupted
 from ..failures import annotate, duplicate, strip
 from ..journal import Journal
 from ..standins import stand_in
@@ -195,7 +194,7 @@ class FuturesRunner(Runner):
         for call in calls:
             call.cancel()
             if any(leaf.is_open() for leaf in call.leaves):
-                call.fail(Interrupted(f"{call} was given up while it was running"), None)
+                call.give_up()
 
     def make_queue(self, slots: float) -> ReadyQueue:
         """Make the queue of calls for the executor's workers."""

@@ -303,6 +303,11 @@ class ProcessLane(Lane):
             return None, exception
 
     @property
+    def was_killed(self) -> bool:
+        """Whether it was the pool that ended the worker."""
+        return self._killed
+
+    @property
     def process(self) -> _Process:
         """The worker, which `prepare` has started."""
         assert self._process is not None
