@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 #
 # Each target makes or completes the environment that it needs (see .ci/environment).
-# PYTHON=python3.12 make test  uses that interpreter, with an environment of its own.
+# PYTHON=python3.12 make test  uses that interpreter, with an environment of its own. Other packages are installed in the
+# versions of .ci/constraints; VERSIONS=newest and VERSIONS=lowest take others, likewise.
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench constraints clean
 .NOTPARALLEL:
-export PYTHON
+export PYTHON VERSIONS
 RUNNER ?= $(or $(PARMAN_RUNNER),processes)
 ARGS ?=
 EXTRAS ?= demos test engines
@@ -16,6 +17,7 @@ help:
 	@echo "make test    install, and run the whole test suite (ARGS=... for pytest)"
 	@echo "make lint    ruff, mypy and pyright"
 	@echo "make bench   Parman beside its peers (ARGS=... for python -m benchmarks, as --help)"
+	@echo "make constraints   renew the tested versions of other packages"
 	@echo "make clean   remove the environments and everything that was built"
 
 demo:
@@ -37,6 +39,9 @@ bench:
 	@environment=$$(.ci/environment demos test bench) || { \
 	echo "Not all peers can be installed here: those that are missing are left out." >&2; \
 	environment=$$(.ci/environment demos test); } && $$environment/bin/python -m benchmarks $(ARGS)
+
+constraints:
+	@.ci/constrain
 
 clean:
 	rm -rf .venv .venv-3.* *.egg-info build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demos/eos/results demos/activelearning/results

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-TIMEOUT = 30
+TIMEOUT = 60
 """How long a test waits for what should come at once [s]."""
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ from typing import Any
 
 from helpers import ROOT, all_processes, in_thread, until_gone
 
-TIMEOUT = 12
+TIMEOUT = 60
 """How long a script may take for what should come at once [s]."""
 
 LIMIT = 3.0
@@ -92,7 +92,7 @@ class Script:
         """Return the processes of its session that are alive, but for zombies."""
         return [pid for pid, _, session, state in all_processes() if session == self.process.pid and state != "Z"]
 
-    def all_gone(self, timeout: float = 10) -> bool:
+    def all_gone(self, timeout: float = TIMEOUT) -> bool:
         """Wait until no process of its session is left."""
         return until_gone(self.processes, timeout)
 

@@ -50,7 +50,7 @@ def run(directory: Path, *options: str, **variables: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=240,
     )
 
 
@@ -298,7 +298,7 @@ def test_stopped_with_jobs_in_the_queue(inplace: Undisturbed, cluster: Cluster, 
     for directory in queued:
         wait_for_file(directory / "ended", b"0\n")
     result = subprocess.run(
-        cluster.command, cwd=tmp_path, env=cluster.environment, capture_output=True, text=True, check=False, timeout=50
+        cluster.command, cwd=tmp_path, env=cluster.environment, capture_output=True, text=True, check=False, timeout=240
     )
     assert result.stdout == inplace.table, result.stderr
     assert used_scripts(tmp_path) == {

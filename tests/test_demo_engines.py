@@ -16,7 +16,7 @@ ROW = re.compile(r"^\| (\w[\w ]*?) +\| +([\d.]+) \| +(\d+) \| +(\d*) \| +([\d.]*
 def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the demo as a user does, from another directory."""
     command = [sys.executable, "-W", "error", str(DEMO / "engines.py"), *arguments]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=55)
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=240)
 
 
 def test_each_engine_has_a_row(tmp_path: Path) -> None:

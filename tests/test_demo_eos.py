@@ -46,7 +46,7 @@ def run(directory: Path, runner: str) -> subprocess.CompletedProcess[str]:
     """Run the demo as a user does."""
     command = [sys.executable, str(DEMO / "eos.py"), "--runner", runner, "--output", "results"]
     directory.mkdir(exist_ok=True)
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=55)
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.fixture(scope="module")

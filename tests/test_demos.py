@@ -20,7 +20,7 @@ def run(script: Path, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run a script as a user would, from another directory, with warnings as errors; both streams are one."""
     command = [sys.executable, "-W", "error", str(script)]
     return subprocess.run(
-        command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=50
+        command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=240
     )
 
 

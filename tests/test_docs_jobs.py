@@ -74,7 +74,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=50,
+            timeout=240,
         )
 
     def follow(self, block: Block) -> None:

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "parman"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES}
-SCRIPTS = [ROOT / name for name in ("Makefile", ".ci/run", ".ci/environment", ".ci/pythons", ".ci/slurm")]
+COMMANDS = ("constrain", "environment", "lowest.py", "pythons", "run", "slurm")
+SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 
 # Each rank may import the ranks above it (and modules of its own rank, without cycles).
 RANKS = (
@@ -210,6 +211,34 @@ def packages() -> set[str]:
 def test_every_package_is_named() -> None:
     """setup.cfg names each package of the tree, and none that is not there."""
     assert set(configured()["options"]["packages"].split()) == packages()
+
+
+def requirements(text: str) -> dict[str, str]:
+    """Return the names in lines of requirements, as names are compared, and what the lines say of versions."""
+    found = (re.match(r"([\w.-]+)(?:\[.*\])? *([^;]*)", line) for line in text.split("\n") if line and line[0] != "#")
+    return {re.sub(r"[-_.]+", "-", one[1]).lower(): one[2].strip() for one in found if one}
+
+
+@pytest.mark.parametrize("minor", ["3.11", "3.12", "3.13"])
+def test_tested_versions_are_complete(minor: str) -> None:
+    """For each Python there is one tested version of all that setup.cfg asks for, but for the benchmarks' peers."""
+    config = configured()
+    extras = {extra: text for extra, text in config["options.extras_require"].items() if extra != "bench"}
+    wanted = requirements("\n".join([config["options"]["install_requires"], *extras.values()]))
+    tested = requirements((ROOT / ".ci" / "constraints" / f"{minor}.txt").read_text())
+    assert set(wanted) <= set(tested)
+    assert [name for name, version in tested.items() if not re.fullmatch(r"==[\w.+!]+", version)] == []
+
+
+def test_lowest_versions_are_those_of_setup_cfg(tmp_path: Path) -> None:
+    """The environment of the lowest versions takes what setup.cfg says, and tested versions of all else."""
+    setup, tested = tmp_path / "setup.cfg", tmp_path / "tested.txt"
+    text = "[options]\ninstall_requires =\n    attrs >= 23.1\n[options.extras_require]\nx =\n    a_B[c] >= 2, < 3\n"
+    setup.write_text(text)
+    tested.write_text("# of today\nattrs==26.1.0\na.b==2.9\nother==1.0\n")
+    command = [sys.executable, str(ROOT / ".ci" / "lowest.py"), str(setup), str(tested), "x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["attrs==23.1", "a-b==2", "other==1.0"]
 
 
 @pytest.fixture(scope="module")

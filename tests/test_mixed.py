@@ -17,7 +17,7 @@ import pytest
 
 from parman import ConcurrentRunner, ParslRunner, Runner, WorkflowFailed, cancel, resolve, task, workflow
 
-TIMEOUT = 30
+TIMEOUT = 60
 """How long a test waits for what should come at once [s]."""
 
 

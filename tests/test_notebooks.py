@@ -44,7 +44,7 @@ def test_notebook_shows_what_it_is_stored_with(path: Path, tmp_path: Path) -> No
     nbformat.validate(stored)
     fresh = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(fresh, timeout=50, kernel_name="python3", resources=resources).execute()
+    NotebookClient(fresh, timeout=240, kernel_name="python3", resources=resources).execute()
     assert shown(fresh) == shown(stored)
 
 

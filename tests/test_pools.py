@@ -22,7 +22,7 @@ from pickle import PicklingError, UnpicklingError
 
 import cloudpickle
 import pytest
-from helpers import children
+from helpers import TIMEOUT, children
 
 from parman.buffers import Buffer
 from parman.errors import ArgumentError, Interrupted, WorkerDied
@@ -58,7 +58,7 @@ def hold(started, gate):
     return os.getpid()
 
 
-def wait_gone(pid, timeout=20):
+def wait_gone(pid, timeout=TIMEOUT):
     """Wait until a process of somebody else has ended; its zombie counts as ended."""
     try:
         fd = os.pidfd_open(pid)
@@ -151,7 +151,7 @@ class Script:
             **options,
         )
 
-    def finish(self, timeout=30):
+    def finish(self, timeout=TIMEOUT):
         with self.popen:
             out, err = self.popen.communicate(timeout=timeout)
         return self.popen.returncode, out, err
@@ -289,7 +289,7 @@ def test_states(kind, fifos):
         assert not queued.running()
         assert queued.cancel()
         say(gate)
-        assert wait([running, queued, other], timeout=30).not_done == set()
+        assert wait([running, queued, other], timeout=TIMEOUT).not_done == set()
         assert other.result() == 2
 
 
@@ -336,7 +336,7 @@ def test_shutdown_in_callback(kind):
         done.set()
 
     pool.submit(abs, 1).add_done_callback(stop)
-    assert done.wait(30)
+    assert done.wait(TIMEOUT)
     pool.shutdown()
 
 
@@ -423,7 +423,7 @@ def test_stop_races(kind):
         stop()
         for thread in threads:
             thread.join()
-        assert wait(futures, timeout=30).not_done == set()
+        assert wait(futures, timeout=TIMEOUT).not_done == set()
         assert {type(future.exception()) for future in futures} <= {type(None), Interrupted}
         pool.shutdown()
 

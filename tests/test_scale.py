@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from helpers import children
+from helpers import TIMEOUT, children
 
 from parman import ConcurrentRunner, Length, as_future, cancel, resolve, task, workflow
 
@@ -203,7 +203,7 @@ def test_blocks_leave_nothing_behind(pool, blocks):
     before = children(), open_files(), names()
     for _ in range(blocks):
         block()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + TIMEOUT
     while (children(), open_files(), names()) != before and time.monotonic() < deadline:
         for thread in threading.enumerate():
             if thread.name.startswith("parman"):
