@@ -68,9 +68,11 @@ class Kind(IntEnum):
     OUTCOME = 7
     """How the next call of the bundle ended."""
     MISSING = 8
-    """The worker lacks something that the bundle needs, and has begun nothing of it."""
+    """The worker lacks something that the bundle needs, and waits for it."""
     OVER = 9
     """The driver took back the rest of the bundle."""
+    ASSETS = 10
+    """The driver sends what the worker lacks."""
 
 
 _KINDS = {int(kind): kind for kind in Kind}

@@ -111,10 +111,12 @@ class DrainRunner(FuturesRunner):
             self.dispatcher.do_later(self._pump_drains)
 
     def recover(self, flight: Flight) -> None:
-        """Make those calls of a flight ready again that have not begun and never will."""
-        back = flight.take_back()
-        for call in reversed(flight.calls[len(flight.calls) - back :] if back else []):
-            if call.flight is not flight or not call.come_back():
+        """Make those calls of a flight ready again that were taken back."""
+        for call in reversed(flight.back):
+            if call.flight is not flight:
+                continue
+            call.returns += flight.was_sent
+            if not call.come_back():
                 continue
             if call.state == "running":
                 self._claimed.appendleft(call)

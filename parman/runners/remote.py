@@ -206,7 +206,9 @@ class _Worker:
                 self.assets.move_to_end(token)
                 continue
             if needs.assets is None or token not in needs.assets:
-                return [t for t in tokens if t not in self.assets]
+                # With a new state all that is known of tasks and shares goes, so that it has to be sent as well.
+                is_fresh = needs.state is not None and needs.state not in self.assets
+                return [t for t in tokens if is_fresh or t not in self.assets]
             self._load(token, needs)
         if needs.state is not None and needs.state != self.state:
             self._enter(needs.state)
