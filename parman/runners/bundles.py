@@ -5,7 +5,7 @@
 A message to another process, and the answer, cost a hundred times what a short call does. So short calls travel
 together: those that are ready, and those that wait for nothing but calls of the same bundle, whose results then need
 not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take some
-milliseconds, and no more than this worker's share of what is ready. What is not known to be short travels alone: the
+milliseconds, and no more than this worker's share of what is ready, unless that is less than the message costs. What is not known to be short travels alone: the
 first calls of a task, big arguments, big values of what a call depends on, what the worker has to be told first.
 
 Every bundle is small on its way, so that a worker has soon read it: what is big in it goes beside it, as a memory file
@@ -42,6 +42,8 @@ __all__ = ["Bundler", "Cargo", "message_of"]
 
 _BUDGET = 5e-3
 """What the calls of a bundle may be expected to take [s]; two go together if each takes less."""
+_LEAST = 2e-4
+"""What they are to take if so many are ready, even if other workers get none: about what the message costs [s]."""
 _COST = 1e-5
 """What a call takes besides [s]."""
 _MOST = 200
@@ -210,7 +212,8 @@ class _Choice:
             call, results = self._heirs.pop()
             self._try(first, call, results)
             return True
-        ready = self._queue.first() if self._share > 0 else None
+        is_enough = self._share <= 0 and self._flight.expected >= _LEAST
+        ready = None if is_enough else self._queue.first()
         if ready is None:
             return False
         self._queue.take()

@@ -75,7 +75,14 @@ class Feeder:
         rest(self)
 
     def feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
-        """Be a drain, on the thread of a lane, whose worker is ready."""
+        """Be a drain, on the thread of a lane."""
+        runner.begins(drain)
+        try:
+            self._feed(runner, drain, lane)
+        finally:
+            runner.looks_no_more(drain)
+
+    def _feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
         end = time.perf_counter() + SLICE
         while True:
             if time.perf_counter() > end and lane.is_wanted:
@@ -131,6 +138,7 @@ class Feeder:
             return None
         if not flight.calls:
             return None  # it may have been given up since it was claimed
+        runner.carries(drain, flight)
         if cargo.spares and not self._keeps_spares:
             self._keeps_spares = True
             keep_spares(self)
@@ -198,7 +206,7 @@ class _Trip:
         """Deal with a message that can't be written, or not be read: nothing of it has begun."""
         self._flight.take_back()
         self._flight.land()
-        self._drain.is_looking = True
+        self._runner.looks(self._drain)
         self._runner.dispatcher.handle(partial(self._cannot_be_sent, error))
 
     def _cannot_be_sent(self, error: BaseException) -> None:
@@ -280,7 +288,7 @@ class _Trip:
             self._get_back(arrivals)
         if is_over:
             self._flight.land()
-            self._drain.is_looking = True
+            self._runner.looks(self._drain)
             # Arguments have to be gone when the next calls are chosen, which may be given their memory.
             self._cargo = _NOTHING
         self._runner.dispatcher.handle(partial(self._settle, arrivals, is_over))
