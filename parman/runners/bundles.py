@@ -29,7 +29,7 @@ import cloudpickle
 from ..buffers import Buffer, spare
 from ..definitions import Definition
 from ..failures import PackedException, traceback_text
-from ..frozen import Frozen, FrozenAtoms, FrozenRows
+from ..frozen import FILED, Frozen, FrozenAtoms, FrozenRows
 from ..journal import Journal
 from .bundled import Bundle, Item, Result, item_arguments
 from .calls import Call
@@ -48,7 +48,7 @@ _COST = 1e-5
 """What a call takes besides [s]."""
 _MOST = 200
 """Calls in a bundle."""
-_LIGHT = 1 << 16
+_LIGHT = FILED
 """What the arguments and values, or the results, of a call in company may take [bytes]."""
 _TINY = 1 << 10
 """The same for a call that was sent before."""
@@ -377,9 +377,15 @@ def _take_spares(wanted: int) -> list[Buffer]:
 
 
 def _packed(value: Any) -> Any:
-    return PackedException(value, traceback_text(value)) if isinstance(value, BaseException) else value
+    if isinstance(value, Frozen):
+        return value.for_message()
+    if isinstance(value, BaseException):
+        packed = PackedException(value, traceback_text(value))
+        packed.put_beside()
+        return packed
+    return value
 
 
 def _has_buffers(item: Item, assets: dict[str, Frozen]) -> bool:
     candidates = [item.arguments, *item.values, *assets.values()]
-    return any(isinstance(one, Frozen) and one.buffers for one in candidates)
+    return any(isinstance(one, (Frozen, PackedException)) and one.buffers for one in candidates)
