@@ -2,10 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What goes between the driver and its worker processes, counted in the driver: nothing of this is there otherwise.
 
-    with counted() as exchanges:
-        with workflow("processes"):
-            ...
-    exchanges.check()
+`counted` is put around a block, and `Exchanges.check` holds what was counted against what is promised.
 """
 
 from __future__ import annotations
@@ -41,8 +38,8 @@ class Exchanges:
         How many calls were made.
     messages
         How many messages of each kind went to and fro, without those that tell that a worker has started.
-    size
-        How much was sent to workers, without memory files [bytes].
+    size, largest
+        How much was sent to workers, without memory files, and in the largest message [bytes].
     sends
         How often the bytes of each thing were sent to a worker: assets, shares, big values of dependencies.
     trips
@@ -53,6 +50,7 @@ class Exchanges:
         self.calls = 0
         self.messages: Counter[Kind] = Counter()
         self.size = 0
+        self.largest = 0
         self.sends: Counter[tuple[int, Any]] = Counter()
         self.trips: Counter[int] = Counter()
         self._lock = threading.Lock()
@@ -76,6 +74,7 @@ class Exchanges:
         with self._lock:
             self.messages[kind] += kind != Kind.READY
             self.size += size
+            self.largest = max(self.largest, size)
 
     def note_value(self, frozen: Frozen) -> None:
         """Note that the bytes of a value go into the message that this thread writes."""

@@ -5,8 +5,9 @@
 A message to another process, and the answer, cost a hundred times what a short call does. So short calls travel
 together: those that are ready, and those that wait for nothing but calls of the same bundle, whose results then need
 not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take some
-milliseconds, and no more than this worker's share of what is ready, unless that is less than the message costs. What is not known to be short travels alone: the
-first calls of a task, big arguments, big values of what a call depends on, what the worker has to be told first.
+milliseconds, and no more than this worker's share of what is ready, unless that is less than the message costs. What
+is not known to be short travels alone: the first calls of a task, big arguments, big values of what a call depends on,
+what the worker has to be told first.
 
 Every bundle is small on its way, so that a worker has soon read it: what is big in it goes beside it, as a memory file
 (see `channel`), or it is a single call, which nobody takes back before it is read. A call that was sent and came back
@@ -173,7 +174,7 @@ class _Choice:
         self._share = math.ceil((len(queue) + 1) / queue.slots) - 1  # besides the first call
         self._left = _BUDGET
         self._most = _MOST
-        self._room = _ROOM
+        self._room: float = _ROOM
         self._cargo = Cargo([], [])
         # Calls that wait for calls of the bundle: which of their dependencies are results of which call.
         self._waiting: dict[Call, dict[int, Result]] = {}

@@ -42,8 +42,6 @@ _OVERDUE = 2e-3
 _PATIENCE = 0.2
 """After which time other calls do not wait for one that the worker does not even begin [s]."""
 
-_MANY = 100
-"""Returns after which a call goes alone in any case."""
 _NOTHING = Cargo([], [])
 
 
@@ -225,7 +223,6 @@ class _Trip:
 
     def _receive(self) -> bool:
         """Take what comes next; true if the worker is done."""
-        flight, channel = self._flight, self._lane.process.channel
         self._keep_going()
         arrivals: list[_Arrival] = []
         try:
@@ -338,11 +335,9 @@ class _Trip:
         self._runner.recover(self._flight)
 
     def _blame(self, calls: list[Call]) -> None:
-        """Note which calls a worker did not live to begin; one that is to blame for two deaths is given up."""
-        for call in calls:
-            call.returns += _MANY  # so that it goes alone, and none is given up for what another one did
+        """Note which call a worker did not live to begin; one that is to blame for two deaths is given up."""
         if len(self._flight.calls) > 1:
-            return
+            return  # nobody knows which one it was: those that come back go alone soon
         for call in calls:
             call.deaths += 1
             if call.deaths > 1:
