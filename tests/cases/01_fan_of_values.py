@@ -46,7 +46,7 @@ def total(numbers: list[float], states: list[State]) -> float:
 
 
 with block():
-    states = [state(f"state {number}", size) for number, size in enumerate([8_000, 480_000, 24_000_000])]
-    norms = [shift(norm(one, key, factor)) for one in states for key in "uvw" for factor in range(60)]
+    states = [state(f"state {number}", size) for number, size in enumerate([8_000, 480_000, 4_000_000])]
+    norms = [shift(norm(one, key, factor)) for one in states for key in "uvw" for factor in range(20)]
     result = total(norms, states)
 print(resolve(result), resolve(norms))
