@@ -28,7 +28,7 @@ SCRIPTS = [ROOT / name for name in ("Makefile", ".ci/run", ".ci/environment", ".
 
 # Each rank may import the ranks above it (and modules of its own rank, without cycles).
 RANKS = (
-    ("errors", "context", "signals"),
+    ("errors", "context", "memfiles", "signals"),
     ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping"),
     ("failures", "frozen", "nodes", "trees"),
     ("annotations", "ledgers", "hidden", "markers", "places", "shares"),
