@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ..buffers import Buffer, Traces, drop_spares
+from ..buffers import Buffer
 from ..definitions import Definition
 from ..failures import PackedException
 from ..frozen import Frozen, FrozenAtoms
+from ..memfiles import Traces, drop_spares
 from ..schemas import Structure
 from ..work import perform
 from .channel import Kind, Message, pack

@@ -21,10 +21,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..buffers import Buffer, keep_spares, rest
 from ..errors import ArgumentError, WorkerDied
 from ..failures import PackedException
 from ..frozen import Frozen
+from ..memfiles import File, keep_spares, rest
 from ..work import Outcome
 from .bundles import Bundler, Cargo, message_of
 from .calls import Call
@@ -162,7 +162,7 @@ class _Trip:
         self._flight = flight
         self._cargo = cargo
         self._how = ""
-        self._lent: list[Buffer] = []
+        self._lent: list[File] = []
 
     def make(self) -> None:
         """See it through."""
@@ -174,7 +174,7 @@ class _Trip:
         try:
             if self._flight.launch():
                 # Spares are given away for good.
-                self._lent = [buffer for buffer in message.buffers if not buffer.is_spare]
+                self._lent = [file for file in message.files if file.size]
                 self._lane.process.channel.send(message)
                 del message
                 while not self._receive():
@@ -277,7 +277,9 @@ class _Trip:
             if content is not None and content[-1]:
                 frozen = [value for value in content[1] or () if isinstance(value, Frozen)]
                 made = {id(buffer): buffer for value in frozen for buffer in value.buffers}
-                for buffer in (*lent, *made.values()):
+                for file in lent:
+                    file.take_back()
+                for buffer in made.values():
                     buffer.take_back()
 
     def _arrive(self, arrivals: list[_Arrival], is_over: bool) -> None:
