@@ -2,16 +2,22 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import pickle
 import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parman.buffers import Buffer
+from parman.memfiles import Bulk
 
 LONG = bytes(range(256)) * 5000
 
@@ -140,3 +146,160 @@ def test_no_memory_file(monkeypatch):
     buffer = Buffer.of(LONG)
     assert os.fstat(buffer.fileno()).st_nlink == 0
     assert buffer.private()[:] == LONG
+
+
+# --- many of them ---
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def maps() -> int:
+    return sum("memfd:parman" in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
+def numbered(count: int) -> list[Buffer]:
+    return [Buffer.of(number.to_bytes(2, "big") * 1000) for number in range(count)]
+
+
+def test_descriptors_do_not_grow():
+    """However many buffers there are, some dozens have files, the last ones; all hold what they should."""
+    before = open_files()
+    buffers = numbered(100)
+    few = open_files()
+    buffers += numbered(1000)
+    assert open_files() == few < before + 100
+    assert buffers[-1].fileno() is not None
+    assert buffers[0].fileno() is None
+    for number, buffer in enumerate(buffers[100:]):
+        assert buffer.equals(number.to_bytes(2, "big") * 1000)
+        assert bytes(buffer.readonly()) == bytes(buffer.private()) == number.to_bytes(2, "big") * 1000
+    del buffers, buffer
+    gc.collect()
+    assert open_files() == before
+
+
+def test_maps_do_not_grow():
+    """However many copies there are, some dozens are maps; each is private."""
+    before = open_files()
+    buffer = Buffer.of(LONG)
+    copies = [buffer.private() for _ in range(100)]
+    views = [buffer.readonly() for _ in range(100)]
+    few, files = maps(), open_files()
+    more = [buffer.private() for _ in range(200)]
+    assert maps() == few < 100
+    assert open_files() == files < before + 100
+    for number, copy in enumerate((*copies, *more)):
+        assert copy[:3] == b"\0\1\2"
+        copy[:2] = number.to_bytes(2, "big")
+    assert [int.from_bytes(copy[:2], "big") for copy in (*copies, *more)] == list(range(300))
+    assert all(bytes(view[:3]) == b"\0\1\2" and view.readonly for view in views)
+    assert buffer.equals(LONG)
+    del copies, copy, more, views
+    assert maps() == 0
+    assert not isinstance(buffer.private(), bytearray)
+
+
+def test_many_small_ones_leave_room_for_a_huge_one():
+    """What is huge is mapped although many others are."""
+    buffers = numbered(200)
+    copies = [buffer.private() for buffer in buffers]
+    huge = Buffer.of(bytes(1 << 25))
+    assert huge.fileno() is not None
+    assert not isinstance(huge.private(), bytearray)
+    assert huge.fileno() is not None
+    del copies
+
+
+def test_a_view_outlives_the_parking():
+    """A map of a buffer that is parked later shows what it did."""
+    buffer = Buffer.of(LONG)
+    copy, view = buffer.private(), buffer.readonly()
+    copy[0] = 7
+    buffer.park()
+    assert buffer.fileno() is None
+    assert buffer.equals(LONG)
+    assert view == LONG
+    assert copy[:2] == b"\7\1"
+
+
+def test_a_parked_one_gets_a_file_for_its_journeys():
+    """The first journey uses a file that goes with it, from the second on it is the buffer's own."""
+    buffer = Buffer.of(LONG)
+    buffer.park()
+    first = buffer.file_to_send()
+    assert first is not None
+    assert first.read(0, first.size) == LONG
+    assert buffer.fileno() is None
+    del first
+    second = buffer.file_to_send()
+    assert second is not None
+    assert buffer.fileno() == second.fd
+    assert buffer.file_to_send() is second
+    assert buffer.equals(LONG)
+
+
+def test_pieces_of_one_file():
+    """A piece reads as what was added, whatever is done with it, and never maps the file that others are in."""
+    bulk = Bulk.begin()
+    assert bulk is not None
+    contents = [bytes([number]) * (number + 1) for number in range(5)]
+    pieces = [Buffer(bulk.file, len(one), bulk.add(memoryview(one))) for one in contents]
+    for piece, content in zip(pieces, contents, strict=True):
+        assert piece.equals(content)
+        assert piece.private() == content
+        assert bytes(piece.readonly()) == bytes(piece.content()) == content
+        sent = piece.file_to_send()
+        assert sent is not bulk.file
+        assert sent.read(0, sent.size) == content
+        piece.file_to_send()
+    assert maps() == 0
+    pieces[3].keep()
+    assert pieces[3].fileno() is None
+    assert pieces[3].equals(contents[3])
+    fd = bulk.file.fd
+    del bulk, pieces, piece
+    gc.collect()
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(fd)
+
+
+def test_no_space_for_a_file(monkeypatch):
+    """Where a file can't be filled, the buffer holds plain bytes, and no descriptor is left behind."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = open_files()
+    monkeypatch.setattr(os, "pwrite", refuse)
+    buffer = Buffer.of(LONG)
+    assert buffer.fileno() is None
+    assert buffer.file_to_send() is None
+    assert buffer.equals(LONG)
+    bulk = Bulk.begin()
+    assert bulk is not None
+    assert bulk.add(memoryview(LONG)) is None
+    del bulk
+    assert open_files() == before
+
+
+def test_no_memory_says_what_to_do():
+    """Where there is no memory at all, the error says how much was wanted and what helps."""
+    script = """
+        import resource
+        from pathlib import Path
+        from parman.buffers import Buffer
+
+        content = bytearray(200_000_000)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 50_000_000,) * 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            Buffer.of(content)
+        except MemoryError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert "no memory left for a snapshot of 200 MB" in done.stdout
+    assert "let go of results" in done.stdout
