@@ -186,6 +186,8 @@ class Buffer:
         held, sent = self._held, self._sent
         if isinstance(held, File) and self._start is None:
             return held
+        if not self.size:  # no process can map an empty file
+            return None
         file = None if sent is None else sent()
         if file is None:
             file = filled_file(self.content())
