@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from types import MappingProxyType
 from typing import Any
 
+from .changes import Watched
 from .context import InsideTask, Site, call_site, in_force
 from .definitions import Definition
 from .errors import WorkflowError
@@ -222,7 +223,15 @@ class Closure:
             For each dependency its value, plain or frozen.
         """
         frozen = self._frozen
-        arguments: dict[str, Any] = (self.frozen if frozen is None else frozen).thaw(values)
+        return self._with_given((self.frozen if frozen is None else frozen).thaw(values), values)
+
+    def watched_arguments(self, values: Sequence[Any] = ()) -> tuple[Watched, dict[str, Any]]:
+        """Return the arguments, as `arguments` does, and what tells which of the copies the task changes."""
+        watched = Watched(self.frozen, values)
+        return watched, self._with_given(dict(watched.arguments), values)
+
+    def _with_given(self, arguments: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+        """Add the arguments that are passed as they are."""
         if self._given:
             plain = {
                 id(future): value.thaw() if isinstance(value, Frozen) else value

@@ -35,7 +35,7 @@ from .maps import file_place, is_shared_map, opened_map
 from .shares import Share
 from .trees import ATOMS, StandIn
 
-__all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
+__all__ = ["Hook", "Record", "Writer", "is_cache", "write_in_process", "writer_pickled"]
 
 Hook: TypeAlias = Callable[[Any], Any]
 """Returns for an object what `__reduce__` would, or `NotImplemented`."""
@@ -49,16 +49,19 @@ class Record:
     ----------
     beside, futures, shares
         As in `Frozen`.
+    comparing
+        The stream is compared and then dropped, so that small arrays need not be copied.
     without_cached
-        Leave the values of cached properties out, so that computing one does not look like a change.
+        Leave the values of caches out, so that computing one does not look like a change.
     searchable
         Objects passed by reference that may hold futures.
     stand_ins, iterators, generators
         Whether any stand-in, iterator, random generator was met.
     """
 
-    def __init__(self, ledger: Ledger, *, without_cached: bool = False) -> None:
+    def __init__(self, ledger: Ledger, *, comparing: bool = False, without_cached: bool = False) -> None:
         self.ledger = ledger
+        self.comparing = comparing
         self.without_cached = without_cached
         self.beside: list[Buffer | Held | int] = []
         self.futures: list[Future[Any]] = []
@@ -94,7 +97,7 @@ _MARK = bytearray(1)
 
 
 def _as_usual(record: Record, obj: Any) -> Any:
-    return NotImplemented
+    return _without_caches(obj) if record.without_cached else NotImplemented
 
 
 def _refer(record: Record, obj: Any) -> Any:
@@ -185,7 +188,7 @@ def _reduce_array_here(record: Record, obj: Any) -> Any:
         return _refer(record, obj)
     if type(obj).__module__ != "numpy" or obj.nbytes >= BIG or obj.dtype.hasobject or not obj.flags.writeable:
         return _reduce_array(record, obj)
-    return record.reduced(HeldArray(obj.copy("K")))
+    return record.reduced(HeldArray(obj if record.comparing else obj.copy("K")))
 
 
 def _reduce_array(record: Record, obj: Any) -> Any:
@@ -210,15 +213,26 @@ def _cached(cls: type) -> frozenset[str]:
     )
 
 
-def _leave_cached_out(record: Record, obj: Any) -> Any:
-    if not record.without_cached:
-        return NotImplemented
+def is_cache(name: str) -> bool:
+    """Tell whether an attribute is a cache, by its name: what is in it can be computed again."""
+    return name.startswith("_") and ("cache" in name or "memo" in name)
+
+
+def _without_caches(obj: Any) -> Any:
+    """Reduce an object as usual, but without what it has computed from the rest and keeps."""
+    if _is_calculator(type(obj)):
+        return type, (None,)
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
         return reduced
     names = _cached(type(obj))
-    state = {name: value for name, value in reduced[2].items() if name not in names}
+    state = {name: value for name, value in reduced[2].items() if name not in names and not is_cache(str(name))}
     return (*reduced[:2], state, *reduced[3:])
+
+
+def _is_calculator(cls: type) -> bool:
+    """Tell whether instances are calculators of ASE, whose state is what they computed last."""
+    return any(base.__module__.startswith("ase.calculators.") and "Calculator" in base.__name__ for base in cls.__mro__)
 
 
 _CachedFunction = type(lru_cache(len))
@@ -256,7 +270,7 @@ def _choose_in_process(cls: type) -> _Handler:
         return common
     if is_array(cls):
         return _reduce_array_here
-    return _leave_cached_out if _cached(cls) else _as_usual
+    return _as_usual
 
 
 def _choose_pickled(cls: type) -> _Handler | None:
@@ -363,15 +377,20 @@ Writer: TypeAlias = "Callable[[object, Ledger, Collection[int]], tuple[Frozen, R
 
 
 def write_in_process(
-    value: object, ledger: Ledger, as_they_are: Collection[int] = (), *, without_cached: bool = False
+    value: object,
+    ledger: Ledger,
+    as_they_are: Collection[int] = (),
+    *,
+    comparing: bool = False,
+    without_cached: bool = False,
 ) -> tuple[Frozen, Record]:
-    """Make a snapshot for use in this process."""
+    """Make a snapshot for use in this process; see `Record` for the rest."""
     if not as_they_are:
-        sink, record = _Sink(), Record(ledger, without_cached=without_cached)
+        sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
         InProcessPickler(sink, record).dump(value)
         if not sink.has_big_strings():
             return _frozen(sink, record), record
-    sink, record = _Sink(), Record(ledger, without_cached=without_cached)
+    sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
     return _second(_PersistentInProcess(sink, record), value, sink, as_they_are)
 
 

@@ -27,7 +27,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parman.changes import changed, fingerprint
+from parman import pages
+from parman.buffers import Buffer
+from parman.changes import Watched
 from parman.errors import ArgumentError, HiddenFutureError
 from parman.frozen import FrozenAtoms
 from parman.ledgers import BIG
@@ -837,6 +839,10 @@ def test_snapshot_of_this_process_does_not_travel():
 # --- changes in place ---
 
 
+def watched(value):
+    return Watched(freeze(value, in_process), ())
+
+
 def test_changes():
     """What a task changed in its arguments is told by name, whatever it is."""
     value = {
@@ -849,24 +855,99 @@ def test_changes():
         "function": [print],
         "lock": [threading.Lock()],
     }
-    frozen = freeze(value, in_process)
-    arguments = frozen.thaw()
-    before = fingerprint(arguments, frozen.buffers)
-    assert changed(before, fingerprint(arguments, frozen.buffers)) == []
+    watch = watched(value)
+    arguments = watch.arguments
+    assert watch.changed(None) == []
     arguments["list"].append(2)
     arguments["small"][1] = 5
     arguments["large"][77777] = 5
     arguments["deep"].a["k"][0] = 2
     arguments["function"][0] = len
     arguments["lock"].append(1)
-    after = fingerprint(arguments, frozen.buffers)
-    assert changed(before, after) == ["list", "small", "large", "deep", "function"]
+    assert watch.changed(None) == ["list", "small", "large", "deep", "function", "lock"]
 
 
-def test_fingerprint_never_raises():
-    """An argument that can't be pickled has no fingerprint, and is not said to have changed."""
-    arguments = {"x": threading.Lock(), "y": itertools.repeat(1)}
+GIVEN_BACK = {
+    "itself": lambda x: x,
+    "in a tuple": lambda x: (1, x),
+    "in a dict": lambda x: {"a": [x]},
+    "in an object": lambda x: Plain(a=x),
+    "a part": lambda x: x["fields"],
+    "another part": lambda x: [x["fields"]["a"], x["fields"]["b"]],
+    "views": lambda x: (x["fields"]["a"][1:], x["fields"]["b"].T),
+    "memory": lambda x: (memoryview(x["fields"]["a"]), x["fields"]["b"]),
+}
+
+
+@pytest.mark.parametrize("way", GIVEN_BACK)
+def test_what_is_given_back_is_not_lost(way):
+    """A changed argument that is reached from the result, or whose changed parts are, is not told."""
+    watch = watched({"x": {"fields": {"a": np.ones(3), "b": big()}, "more": [1, np.ones(2)]}})
+    x = watch.arguments["x"]
+    x["fields"]["a"] *= 2
+    x["fields"]["b"] += 1
+    assert watch.changed(GIVEN_BACK[way](x)) == []
+
+
+@pytest.mark.parametrize("way", ["a part", "another part", "views"])
+def test_what_is_changed_beside_the_part_that_is_given_back_is_lost(way):
+    """The rest of an argument is told, if it was changed as well."""
+    for change in (lambda x: x["more"].append(2), lambda x: x["more"][1].fill(3), lambda x: x.update(new=1)):
+        watch = watched({"x": {"fields": {"a": np.ones(3), "b": big()}, "more": [1, np.ones(2)]}})
+        x = watch.arguments["x"]
+        x["fields"]["a"] *= 2
+        change(x)
+        assert watch.changed(GIVEN_BACK[way](x)) == ["x"]
+
+
+class Lazy:
+    def __init__(self):
+        self.x, self._cache = [1], {}
+
+    @functools.cached_property
+    def total(self):
+        return sum(self.x)
+
+
+def test_what_is_computed_again_is_no_change():
+    """The values of caches are not looked at: cached properties, and attributes named so."""
+    watch = watched({"x": [Lazy()]})
+    lazy = watch.arguments["x"][0]
+    lazy._cache[1] = lazy.total
+    assert watch.changed(None) == []
+    lazy.x.append(2)
+    assert watch.changed(None) == ["x"]
+
+
+def test_the_look_for_changes_reads_no_big_array():
+    """A page that nobody wrote is not compared; one that was is, whatever is in it."""
+    count = 0
+
+    def equals(self, content, _equals=Buffer.equals):
+        nonlocal count
+        count += 1
+        return _equals(self, content)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("parman.changes.write_in_process", lambda *_: 1 / 0)
-        before = fingerprint(arguments)
-    assert changed(before, fingerprint({"x": [1], "y": [1]})) == []
+        watch = watched({"x": [big(i) for i in range(8)]})
+        patch.setattr(Buffer, "equals", equals)
+        assert watch.changed(None) == []
+        assert count == (0 if is_untouched_known() else 8)
+        watch.arguments["x"][3][5] = watch.arguments["x"][3][5]
+        assert watch.changed(None) == []
+        assert count == (1 if is_untouched_known() else 16)
+        watch.arguments["x"][3] = watch.arguments["x"][3].copy()
+        assert watch.changed(None) == []
+        watch.arguments["x"][3][-1] += 1
+        assert watch.changed(None) == ["x"]
+
+
+def is_untouched_known():
+    return sys.platform == "linux" and pages._tells()
+
+
+def test_the_look_for_changes_never_raises():
+    """An argument that can't be pickled any more is not said to have changed."""
+    watch = watched({"x": [1]})
+    watch.arguments["x"].append(threading.Lock())
+    assert watch.changed(None) == []
