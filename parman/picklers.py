@@ -171,6 +171,11 @@ def _reduce_cached_function(record: Record, obj: Any) -> Any:
     return _cached_again, (obj.__wrapped__, obj.cache_parameters())
 
 
+def _reduce_cached_property(record: Record, obj: Any) -> Any:
+    """Send the cached property of a script's class without the lock that it has in Python 3.11."""
+    return cached_property, (obj.func,), {"attrname": obj.attrname}
+
+
 def _refuse_file(record: Record, obj: Any) -> Any:
     """Refuse a file, of which cloudpickle would send the text, but not the standard streams that every process has."""
     for name in ("stdout", "stderr"):
@@ -281,6 +286,8 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _share_token
     if cls is _CachedFunction:
         return _reduce_cached_function
+    if cls is cached_property:
+        return _reduce_cached_property
     if issubclass(cls, TextIOWrapper):
         return _refuse_file
     return _common_handler(cls) or (_reduce_array if is_array(cls) else None)
