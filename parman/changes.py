@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, TypeAlias
 
+from .attributes import cached_names, is_cache
 from .buffers import Buffer
-from .frozen import Frozen, FrozenAtoms, FrozenRows, Held, HeldArray, thawed
+from .frozen import Frozen, FrozenAtoms, FrozenRows, Held, HeldArray, HeldObject, thawed
 from .hidden import inside, reachable
 from .kinds import is_array
 from .ledgers import Ledger
 from .pages import address_of, is_untouched
-from .picklers import is_cache, write_in_process
+from .picklers import write_in_process
 from .trees import ATOMS
 
 __all__ = ["Watched"]
@@ -175,6 +175,8 @@ def _is_same_item(old: object, new: Any, memory: object) -> bool:
         return (memory is not None and _is_as_mapped(view, memory)) or old.equals(view)
     if isinstance(old, HeldArray):
         return isinstance(new, HeldArray) and _are_same_arrays(old.value, new.value)
+    if isinstance(old, HeldObject):
+        return isinstance(new, HeldObject) and _differ(old.value, new.value, set()) is False
     if isinstance(old, Held):
         same = isinstance(new, Held) and type(new) is not HeldArray
         return same and (old.value is new.value or (isinstance(old.value, str | bytes) and old.value == new.value))
@@ -308,6 +310,6 @@ def _is_equal_in_itself(one: Any, other: Any) -> bool:
 
 
 def _parts(obj: object) -> Mapping[str, object]:
-    cached = {name for cls in type(obj).__mro__ for name, x in vars(cls).items() if isinstance(x, cached_property)}
+    cached = cached_names(type(obj))
     parts = ((str(step), part) for step, part in inside(obj))
     return {step: part for step, part in parts if step[1:] not in cached and not is_cache(step[1:])}

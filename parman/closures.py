@@ -23,7 +23,7 @@ from .flat import freeze_flat, names_in
 from .promises import Promise
 from .rules import Rules
 from .schemas import Structure
-from .snapshots import Carrier, Frozen, freeze, in_process
+from .snapshots import Carrier, Frozen, freeze, in_process, what_is_lost
 from .trees import ATOMS, Path, all_futures, futures_in, map_futures
 
 __all__ = ["Closure"]
@@ -160,6 +160,7 @@ class Closure:
             ledger=self.rules.ledger,
             label=f"{self.name}()",
             as_is=self._tell_as_is,
+            forgets=self._tell_forgotten,
         )
         futures = self._frozen.futures
         if self._given:
@@ -176,6 +177,12 @@ class Closure:
             ("as it is", self.name, kind),
             f"{self.site}: {self.name}() is given {path} as it is, since a {kind} can't be copied: "
             "what the task changes in it is seen by others",
+        )
+
+    def _tell_forgotten(self, cls: type, names: list[str]) -> None:
+        self.rules.tell(
+            ("forgotten", cls.__module__, cls.__qualname__, *names),
+            f"{self.site}: {self.name}() is given {what_is_lost(cls, names)}",
         )
 
     def _place_futures(self, arguments: dict[str, Any]) -> None:

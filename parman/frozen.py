@@ -25,7 +25,7 @@ from .buffers import Buffer
 if TYPE_CHECKING:
     from .shares import Share
 
-__all__ = ["Frozen", "FrozenArray", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "decoded", "given", "thawed", "with_fields"]
+__all__ = ["Frozen", "FrozenArray", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "HeldObject", "decoded", "given", "thawed", "with_fields"]
 
 
 def given(x: Any) -> Any:
@@ -62,6 +62,38 @@ class HeldArray(Held):
 
     __slots__ = ()
     value: Any
+
+
+class HeldObject(Held):
+    """A copy of an object that lies beside a stream, since its class says itself how it is copied."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self, value: object, arrays: dict[int, tuple[Buffer, Any]]) -> None:
+        super().__init__(value)
+        self._arrays = arrays
+
+    @classmethod
+    def of(cls, obj: object, memo: dict[int, Any], arrays: dict[int, tuple[Buffer, Any]]) -> HeldObject:
+        """Copy an object; its big arrays, by their identities, are held as buffers, with a map in their place."""
+        mapped = {}
+        for identity, (buffer, array) in arrays.items():
+            if identity not in memo:
+                memo[identity] = _mapped(buffer, array)
+            mapped[id(memo[identity])] = buffer, memo[identity]
+        return cls(copy.deepcopy(obj, memo), mapped)
+
+    def copied(self, memo: dict[int, Any]) -> Any:
+        """Copy it once more; what several objects hold, by the memo of their copies, stays one object."""
+        for identity, (buffer, array) in self._arrays.items():
+            if identity not in memo:
+                memo[identity] = _mapped(buffer, array)
+        return copy.deepcopy(self.value, memo)
+
+
+def _mapped(buffer: Buffer, array: Any) -> Any:
+    order = "C" if array.flags.c_contiguous else "F"
+    return type(array)(array.shape, array.dtype, buffer.private(), order=order)
 
 
 class _Thawer(pickle.Unpickler):
@@ -156,10 +188,13 @@ class Frozen:
         return pickle.loads(self.stream, buffers=beside)
 
     def _taken(self, values: Sequence[object], readonly: bool, memories: list[object]) -> Iterator[Any]:
+        copies: dict[int, Any] = {}
         for item in self.beside:
             if isinstance(item, Buffer):
                 memories.append(item.readonly() if readonly else item.private())
                 yield memories[-1]
+            elif isinstance(item, HeldObject):
+                yield item.copied(copies)
             elif isinstance(item, HeldArray):
                 yield item.value.copy("K")
             else:

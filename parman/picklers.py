@@ -27,15 +27,18 @@ from weakref import CallableProxyType, ProxyType, ref
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
+from .arrays import reduce_array
+from .attributes import AsItIs, cached_names, is_cache, is_copied_by_itself, may_forget, reduced_with
 from .buffers import Buffer
-from .frozen import Frozen, Held, HeldArray, decoded, given, with_fields
-from .kinds import is_array, is_generator, is_iterator, is_scalar
+from .frozen import Frozen, Held, HeldArray, HeldObject, decoded, given, with_fields
+from .hidden import reachable
+from .kinds import is_array, is_generator, is_iterator, is_plain_array, is_scalar
 from .ledgers import BIG, Ledger
-from .maps import file_place, is_shared_map, opened_map
+from .maps import is_shared_map
 from .shares import Share
 from .trees import ATOMS, StandIn
 
-__all__ = ["Hook", "Record", "Writer", "is_cache", "write_in_process", "writer_pickled"]
+__all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
 
 Hook: TypeAlias = Callable[[Any], Any]
 """Returns for an object what `__reduce__` would, or `NotImplemented`."""
@@ -57,6 +60,10 @@ class Record:
         Objects passed by reference that may hold futures.
     stand_ins, iterators, generators
         Whether any stand-in, iterator, random generator was met.
+    suspects
+        Objects whose pickles may forget something, and that were not compared.
+    copies
+        The memo of objects that are copied by themselves: what several of them hold stays one object.
     """
 
     def __init__(self, ledger: Ledger, *, comparing: bool = False, without_cached: bool = False) -> None:
@@ -70,6 +77,8 @@ class Record:
         self.stand_ins = False
         self.iterators = False
         self.generators = False
+        self.suspects: list[object] = []
+        self.copies: dict[int, Any] = {}
         self._next: Held | int | None = None
 
     def reduced(self, item: Held | int) -> tuple[Callable[[Any], Any], tuple[pickle.PickleBuffer]]:
@@ -184,43 +193,49 @@ def _refuse_file(record: Record, obj: Any) -> Any:
     raise TypeError(f"cannot pickle '{type(obj).__name__}' object")
 
 
-def _as_class(array: Any, cls: type) -> Any:
-    return array.view(cls)
-
-
 def _reduce_array_here(record: Record, obj: Any) -> Any:
     if obj.base is not None and is_shared_map(obj):
         return _refer(record, obj)
-    if type(obj).__module__ != "numpy" or obj.nbytes >= BIG or obj.dtype.hasobject or not obj.flags.writeable:
+    if type(obj) is not sys.modules["numpy"].ndarray or obj.nbytes >= BIG or obj.dtype.hasobject or not obj.flags.writeable:
         return _reduce_array(record, obj)
     return record.reduced(HeldArray(obj if record.comparing else obj.copy("K")))
 
 
 def _reduce_array(record: Record, obj: Any) -> Any:
-    place = file_place(obj) if obj.base is not None else None
-    if place is not None:
-        return opened_map, (place,)
-    if obj.nbytes < BIG or obj.dtype.hasobject:
+    reduced = reduce_array(obj)
+    return _carry_the_rest(record, obj) if reduced is NotImplemented and may_forget(type(obj)) else reduced
+
+
+def _carry_the_rest(record: Record, obj: Any) -> Any:
+    """Carry what the pickle of a class forgets, as far as that is known."""
+    forgotten = record.ledger.forgotten
+    if not forgotten.is_known(obj):
+        record.suspects.append(obj)
+    names = forgotten.carried.get(type(obj))
+    if record.without_cached:
+        return _without_caches(obj)
+    return reduced_with(obj, names) if names else NotImplemented
+
+
+def _copy_by_itself(record: Record, obj: Any) -> Any:
+    """Hold a copy that the class of an object makes."""
+    record.searchable.append(obj)
+    if record.without_cached:
         return NotImplemented
-    numpy: Any = sys.modules["numpy"]
-    plain = numpy.ndarray.view(obj, numpy.ndarray) if type(obj) is not numpy.ndarray else obj
-    if plain is not obj:  # numpy copies the memory of an instance of a subclass into the stream
-        return (_as_class, (plain, type(obj))) if type(obj).__reduce__ is numpy.ndarray.__reduce__ else NotImplemented
-    if obj.flags.forc:
-        return NotImplemented
-    return numpy.ascontiguousarray(obj).__reduce_ex__(5)
+    if record.comparing:
+        return record.reduced(HeldObject(obj, {}))
+    return record.reduced(HeldObject.of(obj, record.copies, _big_arrays(record, obj)))
 
 
-def _cached(cls: type) -> frozenset[str]:
-    """Return the names of the cached properties of a class."""
-    return frozenset(
-        name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)
-    )
+def _big_arrays(record: Record, obj: Any) -> dict[int, tuple[Buffer, Any]]:
+    """Hold the big arrays in an object as everywhere: once, and mapped by each copy."""
+    arrays = [one for one in reachable(obj, 1000) if is_plain_array(one) and one.nbytes >= BIG]
+    return {id(one): (record.ledger.keep(pickle.PickleBuffer(one).raw()), one) for one in arrays}
 
 
-def is_cache(name: str) -> bool:
-    """Tell whether an attribute is a cache, by its name: what is in it can be computed again."""
-    return name.startswith("_") and ("cache" in name or "memo" in name)
+def _refer_to_value(record: Record, obj: AsItIs) -> Any:
+    record.searchable.append(obj.value)
+    return record.reduced(Held(obj.value))
 
 
 def _without_caches(obj: Any) -> Any:
@@ -230,7 +245,7 @@ def _without_caches(obj: Any) -> Any:
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
         return reduced
-    names = _cached(type(obj))
+    names = cached_names(type(obj))
     state = {name: value for name, value in reduced[2].items() if name not in names and not is_cache(str(name))}
     return (*reduced[:2], state, *reduced[3:])
 
@@ -273,9 +288,13 @@ def _choose_in_process(cls: type) -> _Handler:
     common = _common_handler(cls)
     if common is not None:
         return common
-    if is_array(cls):
+    if is_array(cls) and not is_copied_by_itself(cls):
         return _reduce_array_here
-    return _as_usual
+    if cls is AsItIs:
+        return _refer_to_value
+    if is_copied_by_itself(cls):
+        return _copy_by_itself
+    return _carry_the_rest if may_forget(cls) else _as_usual
 
 
 def _choose_pickled(cls: type) -> _Handler | None:
@@ -290,7 +309,8 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _reduce_cached_property
     if issubclass(cls, TextIOWrapper):
         return _refuse_file
-    return _common_handler(cls) or (_reduce_array if is_array(cls) else None)
+    common = _common_handler(cls) or (_reduce_array if is_array(cls) else None)
+    return common or (_carry_the_rest if may_forget(cls) else None)
 
 
 _handler_in_process: Callable[[type], _Handler] = lru_cache(maxsize=4096)(_choose_in_process)
@@ -324,7 +344,9 @@ class PickledPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
         """Return what an object becomes in the stream."""
         handler = _handler_pickled(type(obj))
         if handler is not None:
-            return handler(self.record, obj)
+            reduced = handler(self.record, obj)
+            if reduced is not NotImplemented or handler is not _carry_the_rest:
+                return reduced
         if self.hook is not None:
             reduced = self.hook(obj)
             if reduced is not NotImplemented:

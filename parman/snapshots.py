@@ -25,6 +25,7 @@ from io import IOBase
 from typing import Any, TypeAlias
 from weakref import getweakrefcount
 
+from .attributes import attributes_of, lost_names
 from .frozen import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
 from .hidden import Trail, inside
 from .kinds import is_plain_array
@@ -36,6 +37,7 @@ from .trees import ATOMS, children, futures_in_row, is_leaf
 __all__ = [
     "AsIs",
     "Carrier",
+    "Forgets",
     "Frozen",
     "Ledger",
     "freeze",
@@ -44,10 +46,13 @@ __all__ = [
     "is_plain",
     "pickled",
     "pickled_with",
+    "what_is_lost",
 ]
 
 AsIs: TypeAlias = Callable[[str, object], None]
 """Told of what is passed as it is: the place, such as `x[0].lock`, and the object."""
+Forgets: TypeAlias = Callable[[type, list[str]], None]
+"""Told of what is lost on the way to another process: the class, and the names of attributes of its instances."""
 
 _ATOMS = ATOMS - {slice}
 _TEXTS = (str, bytes)
@@ -102,6 +107,7 @@ def freeze(
     ledger: Ledger | None = None,
     label: str = "",
     as_is: AsIs | None = None,
+    forgets: Forgets | None = None,
 ) -> Frozen:
     """Make a snapshot.
 
@@ -117,6 +123,8 @@ def freeze(
         What the value is, in messages; if it ends with "()", the value is a dict of the arguments of that function.
     as_is
         Told of each leaf that is passed as it is.
+    forgets
+        Told of what is lost.
 
     Raises
     ------
@@ -137,10 +145,14 @@ def freeze(
     try:
         frozen, record = carrier.write(value, ledger, ())
     except Exception as error:
+        if ledger.forgotten.give_up():
+            return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets)
         place.check_iterators()
         if not carrier.within:
             raise _cannot_pickle(place, carrier, error) from error
         frozen, record = _freeze_the_rest(place, ledger, as_is)
+    if record.suspects and _compare(record.suspects, carrier, ledger, forgets):
+        return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets)
     _check(place, record)
     return frozen
 
@@ -271,6 +283,56 @@ def _check(place: Place, record: Record) -> None:
         place.check_iterators()
     if record.generators:
         place.check_generators(record.ledger)
+
+
+# --- what pickles forget ---
+
+
+def what_is_lost(cls: type, names: list[str]) -> str:
+    """Say what of the instances of a class is lost on the way to another process."""
+    name = cls.__qualname__
+    if names == ["__class__"]:
+        return f"an instance of {name}, whose pickle is loaded as one of another class: let {name} define __reduce__"
+    many = "attributes" if len(names) > 1 else "attribute"
+    return (
+        f"an instance of {name}, whose pickle forgets its {many} {', '.join(map(repr, names))}: that is lost on the way "
+        "to another process; pass it as an argument of its own, or set it inside the task"
+    )
+
+
+def _compare(suspects: list[object], carrier: Carrier, ledger: Ledger, forgets: Forgets | None) -> bool:
+    """Compare objects with their copies; tell whether there is more to be carried for them."""
+    more = False
+    for obj in suspects:
+        if ledger.forgotten.is_known(obj):
+            continue
+        carried, lost = _forgotten(obj, carrier, ledger)
+        ledger.forgotten.note(obj, carried)
+        more |= bool(carried)
+        if lost and forgets is not None:
+            forgets(type(obj), sorted(lost))
+    return more
+
+
+def _forgotten(obj: object, carrier: Carrier, ledger: Ledger) -> tuple[dict[str, bool], set[str]]:
+    """Return which attributes of an object are to be carried beside its pickle, and which are lost."""
+    try:
+        frozen, record = carrier.write(obj, ledger, ())
+        if record.futures or record.stand_ins or record.iterators:
+            return {}, set()
+        copy = frozen.thaw()
+    except Exception:  # from code of the user's class: whoever pickles it next says so
+        return {}, set()
+    if type(copy) is not type(obj):
+        return {}, set() if carrier.within else {"__class__"}
+    carried: dict[str, bool] = {}
+    own = attributes_of(obj)
+    lost = lost_names(obj, copy, carrier.within)
+    for name in lost & own.keys():
+        by_reference = _failure(carrier.write, own[name]) is not None
+        if carrier.within or not by_reference:
+            carried[name] = by_reference
+    return carried, set() if carrier.within else lost - carried.keys()
 
 
 # --- what can't be pickled ---

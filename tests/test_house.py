@@ -31,8 +31,8 @@ SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 RANKS = (
     ("errors", "context", "signals"),
     ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping", "pages"),
-    ("failures", "frozen", "nodes", "trees"),
-    ("annotations", "ledgers", "hidden", "markers", "places", "shares"),
+    ("failures", "frozen", "nodes", "trees", "attributes"),
+    ("annotations", "arrays", "ledgers", "hidden", "markers", "places", "shares"),
     ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms"),
     ("schemas", "rules"),
     ("definitions", "promises", "standins", "flat"),
