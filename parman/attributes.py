@@ -138,7 +138,7 @@ def may_forget(cls: type) -> bool:
     return cls in copyreg.dispatch_table or any(getattr(cls, name, None) is not getattr(object, name) for name in _HOOKS)
 
 
-_WHOLE = _TRUSTED | {"pandas", "pydantic", "xarray", "pint"}
+_WHOLE = _TRUSTED | {"pandas", "pydantic", "xarray", "pint", "uncertainties"}
 
 
 def is_copied_by_itself(cls: type) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from io import IOBase
 from typing import Any
 
-__all__ = ["is_array", "is_generator", "is_iterator", "is_plain_array", "is_scalar"]
+__all__ = ["is_array", "is_calculator", "is_generator", "is_iterator", "is_molecule", "is_plain_array", "is_quantity", "is_scalar"]
 
 
 def is_array(cls: type) -> bool:
@@ -34,6 +34,21 @@ def is_scalar(cls: type) -> bool:
     """Tell whether instances of a class are numpy scalars, which can't be changed; records can."""
     numpy: Any = sys.modules.get("numpy")
     return numpy is not None and issubclass(cls, numpy.generic) and not issubclass(cls, numpy.void)
+
+
+def is_quantity(cls: type) -> bool:
+    """Tell whether instances are quantities or units of pint, which belong to a registry of units."""
+    return cls.__module__.partition(".")[0] == "pint" and hasattr(cls, "_REGISTRY") and hasattr(cls, "__reduce__")
+
+
+def is_molecule(cls: type) -> bool:
+    """Tell whether instances are molecules of RDKit, whose pickles hold what a setting of the library says."""
+    return cls.__module__ == "rdkit.Chem.rdchem" and cls.__name__ in ("Mol", "RWMol")
+
+
+def is_calculator(cls: type) -> bool:
+    """Tell whether instances are calculators of ASE, whose state is what they computed last."""
+    return any(base.__module__.startswith("ase.calculators.") and "Calculator" in base.__name__ for base in cls.__mro__)
 
 
 def is_iterator(cls: type) -> bool:

@@ -28,15 +28,34 @@ from weakref import CallableProxyType, ProxyType, ref
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from .arrays import reduce_array
-from .attributes import AsItIs, cached_names, is_cache, is_copied_by_itself, may_forget, reduced_with
+from .attributes import (
+    AsItIs,
+    attributes_of,
+    cached_names,
+    is_cache,
+    is_copied_by_itself,
+    may_forget,
+    reduced_with,
+    set_attributes,
+)
 from .buffers import Buffer
 from .frozen import Frozen, Held, HeldArray, HeldObject, decoded, given, with_fields
 from .hidden import reachable
-from .kinds import is_array, is_generator, is_iterator, is_plain_array, is_scalar
+from .kinds import (
+    is_array,
+    is_calculator,
+    is_generator,
+    is_iterator,
+    is_molecule,
+    is_plain_array,
+    is_quantity,
+    is_scalar,
+)
 from .ledgers import BIG, Ledger
 from .maps import is_shared_map
 from .shares import Share
 from .trees import ATOMS, StandIn
+from .variables import is_variable, reduce_variable
 
 __all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
 
@@ -240,7 +259,7 @@ def _refer_to_value(record: Record, obj: AsItIs) -> Any:
 
 def _without_caches(obj: Any) -> Any:
     """Reduce an object as usual, but without what it has computed from the rest and keeps."""
-    if _is_calculator(type(obj)):
+    if is_calculator(type(obj)):
         return type, (None,)
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
@@ -250,9 +269,25 @@ def _without_caches(obj: Any) -> Any:
     return (*reduced[:2], state, *reduced[3:])
 
 
-def _is_calculator(cls: type) -> bool:
-    """Tell whether instances are calculators of ASE, whose state is what they computed last."""
-    return any(base.__module__.startswith("ase.calculators.") and "Calculator" in base.__name__ for base in cls.__mro__)
+def _blank(cls: type) -> Any:
+    return object.__new__(cls)
+
+
+def _reduce_quantity(record: Record, obj: Any) -> Any:
+    """Keep the class, and with it the registry of units; a pickle names that of the application."""
+    return _blank, (type(obj),), attributes_of(obj), None, None, set_attributes
+
+
+def _reduce_molecule(record: Record, obj: Any) -> Any:
+    """Keep all properties, and coordinates in full."""
+    chemistry: Any = sys.modules["rdkit.Chem.rdchem"]
+    options = chemistry.PropertyPickleOptions
+    kept = int(options.AllProps) | int(getattr(options, "CoordsAsDouble", 0))
+    return type(obj), (obj.ToBinary(kept),), attributes_of(obj) or None, None, None, set_attributes
+
+
+def _reduce_variable(record: Record, obj: Any) -> Any:
+    return reduce_variable(obj)
 
 
 _CachedFunction = type(lru_cache(len))
@@ -279,7 +314,7 @@ def _choose_in_process(cls: type) -> _Handler:
         return _refer_to_builtin
     if cls is MethodType:
         return _bind_again
-    if cls in _IMMUTABLE or issubclass(cls, _BY_REFERENCE) or is_scalar(cls):
+    if cls in _IMMUTABLE or issubclass(cls, _BY_REFERENCE) or is_scalar(cls) or is_variable(cls):
         return _refer
     if getattr(cls, "__parman_task__", False) or issubclass(cls, (ref, ProxyType, CallableProxyType, BaseException)):
         return _refer_and_search
@@ -292,6 +327,8 @@ def _choose_in_process(cls: type) -> _Handler:
         return _reduce_array_here
     if cls is AsItIs:
         return _refer_to_value
+    if is_quantity(cls):
+        return _reduce_quantity
     if is_copied_by_itself(cls):
         return _copy_by_itself
     return _carry_the_rest if may_forget(cls) else _as_usual
@@ -309,6 +346,10 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _reduce_cached_property
     if issubclass(cls, TextIOWrapper):
         return _refuse_file
+    if is_molecule(cls):
+        return _reduce_molecule
+    if is_variable(cls):
+        return _reduce_variable
     common = _common_handler(cls) or (_reduce_array if is_array(cls) else None)
     return common or (_carry_the_rest if may_forget(cls) else None)
 

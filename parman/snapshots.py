@@ -28,7 +28,7 @@ from weakref import getweakrefcount
 from .attributes import attributes_of, lost_names
 from .frozen import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
 from .hidden import Trail, inside
-from .kinds import is_plain_array
+from .kinds import is_plain_array, is_quantity
 from .ledgers import BIG, HUGE, Ledger
 from .picklers import Hook, Record, Writer, write_in_process, writer_pickled
 from .places import Place
@@ -292,7 +292,8 @@ def what_is_lost(cls: type, names: list[str]) -> str:
     """Say what of the instances of a class is lost on the way to another process."""
     name = cls.__qualname__
     if names == ["__class__"]:
-        return f"an instance of {name}, whose pickle is loaded as one of another class: let {name} define __reduce__"
+        pint = ", for pint by pint.set_application_registry() of the registry" if is_quantity(cls) else ""
+        return f"an instance of {name}, whose pickle is loaded as one of another class: make it come back as it is{pint}"
     many = "attributes" if len(names) > 1 else "attribute"
     return (
         f"an instance of {name}, whose pickle forgets its {many} {', '.join(map(repr, names))}: that is lost on the way "
