@@ -191,10 +191,18 @@ def _is_lost(value: Any, other: Any) -> bool:
     if cls in ATOMS:
         return type(other) is not cls or repr(value) != repr(other)
     if cls in (list, tuple, dict, set, frozenset, deque):
-        return type(other) is cls and len(value) != len(other)
+        return type(other) is cls and (len(value) != len(other) or _differ_simply(value, other))
     if is_array(cls) and is_array(type(other)):
-        return value.shape != other.shape or value.dtype != other.dtype
+        same = value.shape == other.shape and value.dtype == other.dtype
+        return not same or not (value.dtype.hasobject or value.tobytes() == other.tobytes())
     return False
+
+
+def _differ_simply(value: Any, other: Any) -> bool:
+    """Tell whether containers of numbers and strings alone differ."""
+    if not ATOMS.issuperset(map(type, value.values() if isinstance(value, dict) else value)):
+        return False
+    return value != other if isinstance(value, set | frozenset) else repr(value) != repr(other)
 
 
 # --- carrying ---

@@ -161,6 +161,7 @@ class Closure:
             label=f"{self.name}()",
             as_is=self._tell_as_is,
             forgets=self._tell_forgotten,
+            seeds=self._tell_seeds,
         )
         futures = self._frozen.futures
         if self._given:
@@ -177,6 +178,13 @@ class Closure:
             ("as it is", self.name, kind),
             f"{self.site}: {self.name}() is given {path} as it is, since a {kind} can't be copied: "
             "what the task changes in it is seen by others",
+        )
+
+    def _tell_seeds(self, path: str) -> None:
+        self.rules.tell(
+            ("seeds", self.name, path),
+            f"{self.site}: {self.name}() is given {path}, a SeedSequence that an earlier call was given: what both spawn "
+            "gives the same random numbers; give each call one of its own, as from spawn(n)",
         )
 
     def _tell_forgotten(self, cls: type, names: list[str]) -> None:

@@ -50,6 +50,7 @@ from .kinds import (
     is_plain_array,
     is_quantity,
     is_scalar,
+    is_seed,
 )
 from .ledgers import BIG, Ledger
 from .maps import is_shared_map
@@ -77,8 +78,8 @@ class Record:
         Leave the values of caches out, so that computing one does not look like a change.
     searchable
         Objects passed by reference that may hold futures.
-    stand_ins, iterators, generators
-        Whether any stand-in, iterator, random generator was met.
+    stand_ins, iterators, generators, seeds
+        Whether any stand-in, iterator, random generator, sequence of seeds was met.
     suspects
         Objects whose pickles may forget something, and that were not compared.
     copies
@@ -96,6 +97,7 @@ class Record:
         self.stand_ins = False
         self.iterators = False
         self.generators = False
+        self.seeds = False
         self.suspects: list[object] = []
         self.copies: dict[int, Any] = {}
         self._next: Held | int | None = None
@@ -181,6 +183,11 @@ def _note_iterator(record: Record, obj: Any) -> Any:
 
 def _note_generator(record: Record, obj: Any) -> Any:
     record.generators = True
+    return NotImplemented
+
+
+def _note_seed(record: Record, obj: Any) -> Any:
+    record.seeds = True
     return NotImplemented
 
 
@@ -302,6 +309,8 @@ def _common_handler(cls: type) -> _Handler | None:
         return _pass_whole
     if is_generator(cls):
         return _note_generator
+    if is_seed(cls):
+        return _note_seed
     if is_iterator(cls):
         return _note_iterator
     return None

@@ -108,6 +108,7 @@ def freeze(
     label: str = "",
     as_is: AsIs | None = None,
     forgets: Forgets | None = None,
+    seeds: Callable[[str], None] | None = None,
 ) -> Frozen:
     """Make a snapshot.
 
@@ -125,6 +126,8 @@ def freeze(
         Told of each leaf that is passed as it is.
     forgets
         Told of what is lost.
+    seeds
+        Told of the place of each sequence of seeds that an earlier call was given.
 
     Raises
     ------
@@ -146,14 +149,17 @@ def freeze(
         frozen, record = carrier.write(value, ledger, ())
     except Exception as error:
         if ledger.forgotten.give_up():
-            return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets)
+            return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
         place.check_iterators()
         if not carrier.within:
             raise _cannot_pickle(place, carrier, error) from error
         frozen, record = _freeze_the_rest(place, ledger, as_is)
     if record.suspects and _compare(record.suspects, carrier, ledger, forgets):
-        return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets)
+        return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
     _check(place, record)
+    if record.seeds and seeds is not None:
+        for path in place.seeds_again(ledger):
+            seeds(path)
     return frozen
 
 
