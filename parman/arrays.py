@@ -43,7 +43,7 @@ def reduce_array(obj: Any) -> Any:
     return numpy.ascontiguousarray(obj).__reduce_ex__(5)
 
 
-def _reduce_subclass(obj: Any, cls: type, numpy: Any) -> Any:
+def _reduce_subclass(obj: Any, cls: Any, numpy: Any) -> Any:
     masked: Any = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
     if masked is not None and isinstance(obj, masked):
         if cls.__reduce__ is not masked.__reduce__:  # as for the constant `masked`

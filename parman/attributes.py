@@ -23,8 +23,8 @@ from .kinds import is_array
 from .nodes import ATOMS, kind_of
 
 __all__ = [
-    "AsItIs", "Forgotten", "attributes_of", "cached_names", "is_cache", "is_copied_by_itself", "lost_names", "may_forget",
-    "reduced_with", "set_attributes",
+    "AsItIs", "Forgotten", "attributes_of", "cached_names", "is_cache", "is_copied_by_itself", "lost_names",
+    "may_forget", "reduced_with", "set_attributes",
 ]  # fmt: skip
 
 
@@ -74,11 +74,15 @@ class Forgotten:
 _NOTHING: dict[str, object] = {}
 
 
+def _class_of(obj: object) -> Any:
+    return type(obj)
+
+
 # --- attributes ---
 
 
 @lru_cache(maxsize=4096)
-def _slots(cls: type) -> dict[str, Any]:
+def _slots(cls: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         for name, descriptor in vars(base).items():
@@ -94,7 +98,7 @@ def _is_of_c(cls: type) -> bool:
 def attributes_of(obj: Any) -> dict[str, Any]:
     """Return attributes and slots that an object has of its own."""
     found = {name: value for name, value in getattr(obj, "__dict__", _NOTHING).items() if isinstance(name, str)}
-    for name, descriptor in _slots(type(obj)).items():
+    for name, descriptor in _slots(_class_of(obj)).items():
         try:
             found.setdefault(name, descriptor.__get__(obj))
         except AttributeError:  # not set
@@ -104,7 +108,7 @@ def attributes_of(obj: Any) -> dict[str, Any]:
 
 def set_attributes(obj: Any, attributes: dict[str, Any]) -> None:
     """Set attributes and slots behind the back of the class."""
-    slots = _slots(type(obj))
+    slots = _slots(_class_of(obj))
     for name, value in attributes.items():
         if name in slots:
             slots[name].__set__(obj, value)
@@ -118,7 +122,7 @@ def is_cache(name: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def cached_names(cls: type) -> frozenset[str]:
+def cached_names(cls: Any) -> frozenset[str]:
     """Return the names of the cached properties of a class."""
     return frozenset(
         name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)
@@ -135,7 +139,9 @@ def may_forget(cls: type) -> bool:
     """Tell whether instances are pickled in a way of their own, which may leave something out."""
     if cls.__module__.partition(".")[0] in _TRUSTED or issubclass(cls, type):
         return False
-    return cls in copyreg.dispatch_table or any(getattr(cls, name, None) is not getattr(object, name) for name in _HOOKS)
+    return cls in copyreg.dispatch_table or any(
+        getattr(cls, name, None) is not getattr(object, name) for name in _HOOKS
+    )
 
 
 _WHOLE = _TRUSTED | {"pandas", "pydantic", "xarray", "pint", "uncertainties"}
@@ -156,7 +162,7 @@ def lost_names(obj: Any, copy: Any, within: bool) -> set[str]:
     A private one is left out on purpose if the class has a `__getstate__` in Python; in this process, where nothing
     forces it to be lost, it is carried nevertheless.
     """
-    has, cached = attributes_of(copy), cached_names(type(obj))
+    has, cached = attributes_of(copy), cached_names(_class_of(obj))
     on_purpose = not within and isinstance(getattr(type(obj), "__getstate__", None), FunctionType)
     return _lost_in_c(obj, copy) | {
         name

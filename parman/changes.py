@@ -14,12 +14,12 @@ it, nor an array that shares its memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .attributes import cached_names, is_cache
 from .buffers import Buffer
-from .frozen import Frozen, FrozenAtoms, FrozenRows, Held, HeldArray, HeldObject, thawed
+from .frozen import Frozen, FrozenAtoms, FrozenRows, Held, HeldArray, HeldObject, Row, thawed
 from .hidden import inside, reachable
 from .kinds import is_array
 from .ledgers import Ledger
@@ -28,8 +28,6 @@ from .picklers import write_in_process
 from .trees import ATOMS
 
 __all__ = ["Watched"]
-
-_Known: TypeAlias = "Callable[[Any, Any], bool]"
 
 
 class Watched:
@@ -82,15 +80,14 @@ class Watched:
         places = frozen.places  # type: ignore[attr-defined]
         slots = {name: number for name, number in places if self._has_changed(number)}
         rows = frozen.rows if isinstance(frozen, FrozenRows) else ()
-        return [*slots, *(name for name, *row in rows if self._has_row_changed(name, *row))]
+        return [*slots, *(row[0] for row in rows if self._has_row_changed(row))]
 
     def _has_changed(self, number: int) -> bool:
         value = self._values[number]
         return isinstance(value, Frozen) and not _is_same(value.ordinary, self._slots[number], None)
 
-    def _has_row_changed(
-        self, name: str, cls: type, template: tuple[object, ...], places: tuple[tuple[int, int], ...]
-    ) -> bool:
+    def _has_row_changed(self, written: Row) -> bool:
+        name, _, template, places = written
         row, slots = self.arguments[name], dict(places)
         if len(row) != len(template):
             return True
@@ -190,7 +187,7 @@ def _is_as_mapped(view: memoryview, memory: object) -> bool:
 
 
 def _are_same_arrays(old: Any, new: Any) -> bool:
-    return (
+    return bool(
         old.shape == new.shape
         and old.strides == new.strides
         and old.dtype == new.dtype
@@ -298,9 +295,8 @@ def _is_equal_in_itself(one: Any, other: Any) -> bool:
     if cls in ATOMS or isinstance(one, str | bytes | bytearray):
         return repr(one) == repr(other)
     if is_array(cls):
-        return one.dtype == other.dtype and one.shape == other.shape and (
-            one.dtype.hasobject or one.tobytes() == other.tobytes()
-        )
+        same = one.dtype == other.dtype and one.shape == other.shape
+        return bool(same and (one.dtype.hasobject or one.tobytes() == other.tobytes()))
     if isinstance(one, list | tuple | dict | set | frozenset | deque):
         if len(one) != len(other):
             return False
@@ -309,7 +305,8 @@ def _is_equal_in_itself(one: Any, other: Any) -> bool:
     return True
 
 
-def _parts(obj: object) -> Mapping[str, object]:
-    cached = cached_names(type(obj))
+def _parts(obj: Any) -> Mapping[str, object]:
+    cls: Any = type(obj)
+    cached = cached_names(cls)
     parts = ((str(step), part) for step, part in inside(obj))
     return {step: part for step, part in parts if step[1:] not in cached and not is_cache(step[1:])}

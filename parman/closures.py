@@ -160,7 +160,7 @@ class Closure:
             ledger=self.rules.ledger,
             label=f"{self.name}()",
             as_is=self._tell_as_is,
-            forgets=self._tell_forgotten,
+            forgets=self.tell_forgotten,
             seeds=self._tell_seeds,
         )
         futures = self._frozen.futures
@@ -183,11 +183,12 @@ class Closure:
     def _tell_seeds(self, path: str) -> None:
         self.rules.tell(
             ("seeds", self.name, path),
-            f"{self.site}: {self.name}() is given {path}, a SeedSequence that an earlier call was given: what both spawn "
-            "gives the same random numbers; give each call one of its own, as from spawn(n)",
+            f"{self.site}: {self.name}() is given {path}, a SeedSequence that an earlier call was given: what both "
+            "spawn gives the same random numbers; give each call one of its own, as from spawn(n)",
         )
 
-    def _tell_forgotten(self, cls: type, names: list[str]) -> None:
+    def tell_forgotten(self, cls: type, names: list[str]) -> None:
+        """Tell the user what of an argument is lost on the way to another process."""
         self.rules.tell(
             ("forgotten", cls.__module__, cls.__qualname__, *names),
             f"{self.site}: {self.name}() is given {what_is_lost(cls, names)}",

@@ -25,7 +25,10 @@ from .buffers import Buffer
 if TYPE_CHECKING:
     from .shares import Share
 
-__all__ = ["Frozen", "FrozenArray", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "HeldObject", "decoded", "given", "thawed", "with_fields"]
+__all__ = [
+    "Frozen", "FrozenArray", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "HeldObject", "Row", "decoded", "given",
+    "thawed", "with_fields",
+]  # fmt: skip
 
 
 def given(x: Any) -> Any:

@@ -14,7 +14,17 @@ from collections.abc import Iterator
 from io import IOBase
 from typing import Any
 
-__all__ = ["is_array", "is_calculator", "is_generator", "is_iterator", "is_molecule", "is_plain_array", "is_quantity", "is_scalar", "is_seed"]
+__all__ = [
+    "is_array",
+    "is_calculator",
+    "is_generator",
+    "is_iterator",
+    "is_molecule",
+    "is_plain_array",
+    "is_quantity",
+    "is_scalar",
+    "is_seed",
+]
 
 
 def is_array(cls: type) -> bool:

@@ -222,12 +222,19 @@ def _refuse_file(record: Record, obj: Any) -> Any:
 def _reduce_array_here(record: Record, obj: Any) -> Any:
     if obj.base is not None and is_shared_map(obj):
         return _refer(record, obj)
-    if type(obj) is not sys.modules["numpy"].ndarray or obj.nbytes >= BIG or obj.dtype.hasobject or not obj.flags.writeable:
+    if (
+        type(obj) is not sys.modules["numpy"].ndarray
+        or obj.nbytes >= BIG
+        or obj.dtype.hasobject
+        or not obj.flags.writeable
+    ):
         return _reduce_array(record, obj)
     return record.reduced(HeldArray(obj if record.comparing else obj.copy("K")))
 
 
 def _reduce_array(record: Record, obj: Any) -> Any:
+    if record.without_cached and "_fill_value" in getattr(obj, "__dict__", ()):
+        obj.fill_value  # noqa: B018 (a masked array computes it when it is asked for the first time)
     reduced = reduce_array(obj)
     return _carry_the_rest(record, obj) if reduced is NotImplemented and may_forget(type(obj)) else reduced
 
@@ -255,7 +262,8 @@ def _copy_by_itself(record: Record, obj: Any) -> Any:
 
 def _big_arrays(record: Record, obj: Any) -> dict[int, tuple[Buffer, Any]]:
     """Hold the big arrays in an object as everywhere: once, and mapped by each copy."""
-    arrays = [one for one in reachable(obj, 1000) if is_plain_array(one) and one.nbytes >= BIG]
+    arrays: list[Any] = [one for one in reachable(obj, 1000) if is_plain_array(one)]
+    arrays = [one for one in arrays if one.nbytes >= BIG]
     return {id(one): (record.ledger.keep(pickle.PickleBuffer(one).raw()), one) for one in arrays}
 
 
@@ -271,7 +279,8 @@ def _without_caches(obj: Any) -> Any:
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
         return reduced
-    names = cached_names(type(obj))
+    cls: Any = type(obj)
+    names = cached_names(cls)
     state = {name: value for name, value in reduced[2].items() if name not in names and not is_cache(str(name))}
     return (*reduced[:2], state, *reduced[3:])
 

@@ -299,11 +299,13 @@ def what_is_lost(cls: type, names: list[str]) -> str:
     name = cls.__qualname__
     if names == ["__class__"]:
         pint = ", for pint by pint.set_application_registry() of the registry" if is_quantity(cls) else ""
-        return f"an instance of {name}, whose pickle is loaded as one of another class: make it come back as it is{pint}"
+        return (
+            f"an instance of {name}, whose pickle is loaded as one of another class: make it come back as it is{pint}"
+        )
     many = "attributes" if len(names) > 1 else "attribute"
     return (
-        f"an instance of {name}, whose pickle forgets its {many} {', '.join(map(repr, names))}: that is lost on the way "
-        "to another process; pass it as an argument of its own, or set it inside the task"
+        f"an instance of {name}, whose pickle forgets its {many} {', '.join(map(repr, names))}: that is lost on the "
+        "way to another process; set it inside the task, or pass what is needed as an argument of its own"
     )
 
 

@@ -14,6 +14,7 @@ import sys
 import urllib.error
 
 import numpy as np
+
 from parman import resolve, task, workflow
 
 
@@ -130,7 +131,15 @@ def show(error, depth=0):
         return None
     found = [(name, repr(getattr(error, name))) for name in ATTRIBUTES.split() if hasattr(error, name)]
     hanging = show(error.__cause__, depth + 1), show(error.__context__, depth + 1), error.__suppress_context__
-    return type(error).__name__, str(error), repr(error), error.args, sorted(set(vars(error)) - {"__notes__"}), found, hanging
+    return (
+        type(error).__name__,
+        str(error),
+        repr(error),
+        error.args,
+        sorted(set(vars(error)) - {"__notes__"}),
+        found,
+        hanging,
+    )
 
 
 for which in MAKE:

@@ -18,6 +18,7 @@ import pandas as pd
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
+
 from parman import resolve, task, workflow
 
 
