@@ -126,10 +126,6 @@ _MARK = bytearray(1)
 # --- what is done with an object of each class ---
 
 
-def _as_usual(record: Record, obj: Any) -> Any:
-    return _without_caches(obj) if record.without_cached else NotImplemented
-
-
 def _refer(record: Record, obj: Any) -> Any:
     return record.reduced(Held(obj))
 
@@ -325,7 +321,8 @@ def _common_handler(cls: type) -> _Handler | None:
     return None
 
 
-def _choose_in_process(cls: type) -> _Handler:
+def _choose_in_process(cls: type) -> _Handler | None:
+    """Return what is done with instances of a class; None is as usual, which most are."""
     if cls is FunctionType:
         return _refer_to_function
     if cls is BuiltinFunctionType:
@@ -349,7 +346,7 @@ def _choose_in_process(cls: type) -> _Handler:
         return _reduce_quantity
     if is_copied_by_itself(cls):
         return _copy_by_itself
-    return _carry_the_rest if may_forget(cls) else _as_usual
+    return _carry_the_rest if may_forget(cls) else None
 
 
 def _choose_pickled(cls: type) -> _Handler | None:
@@ -372,7 +369,7 @@ def _choose_pickled(cls: type) -> _Handler | None:
     return common or (_carry_the_rest if may_forget(cls) else None)
 
 
-_handler_in_process: Callable[[type], _Handler] = lru_cache(maxsize=4096)(_choose_in_process)
+_handler_in_process: Callable[[type], _Handler | None] = lru_cache(maxsize=4096)(_choose_in_process)
 _handler_pickled: Callable[[type], _Handler | None] = lru_cache(maxsize=4096)(_choose_pickled)
 
 
@@ -388,7 +385,18 @@ class InProcessPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Return what an object becomes in the stream."""
-        return _handler_in_process(type(obj))(self.record, obj)
+        handler = _handler_in_process(type(obj))
+        return NotImplemented if handler is None else handler(self.record, obj)
+
+
+class _CarefulPickler(InProcessPickler):
+    """Leaves caches out, if so told."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        handler = _handler_in_process(type(obj))
+        if handler is None:
+            return _without_caches(obj) if self.record.without_cached else NotImplemented
+        return handler(self.record, obj)
 
 
 class PickledPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
@@ -441,7 +449,7 @@ class _Persistent:
 _STRINGS = frozenset({str, bytes, bytearray})
 
 
-class _PersistentInProcess(_Persistent, InProcessPickler):
+class _PersistentInProcess(_Persistent, _CarefulPickler):
     strings_by_reference = True
 
 
@@ -475,7 +483,7 @@ def write_in_process(
     """Make a snapshot for use in this process; see `Record` for the rest."""
     if not as_they_are:
         sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
-        InProcessPickler(sink, record).dump(value)
+        (_CarefulPickler if without_cached else InProcessPickler)(sink, record).dump(value)
         if not sink.has_big_strings():
             return _frozen(sink, record), record
     sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
