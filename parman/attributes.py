@@ -23,8 +23,8 @@ from .kinds import is_array
 from .nodes import ATOMS, kind_of
 
 __all__ = [
-    "AsItIs", "Forgotten", "attributes_of", "cached_names", "is_cache", "is_copied_by_itself", "lost_names",
-    "may_forget", "reduced_with", "set_attributes",
+    "AsItIs", "Forgotten", "attributes_of", "cached_names", "has_attributes", "is_cache", "is_copied_by_itself",
+    "lost_names", "may_forget", "reduced_with", "set_attributes",
 ]  # fmt: skip
 
 
@@ -156,6 +156,15 @@ def is_copied_by_itself(cls: type) -> bool:
     return owner.__module__.partition(".")[0] not in _WHOLE
 
 
+def has_attributes(obj: Any) -> bool:
+    """Tell whether there is anything that could be lost."""
+    return bool(attributes_of(obj)) or any(map(_is_of_a_c_library, type(obj).__mro__))
+
+
+def _is_of_a_c_library(cls: type) -> bool:
+    return _is_of_c(cls) and cls.__module__.partition(".")[0] not in _TRUSTED
+
+
 def lost_names(obj: Any, copy: Any, within: bool) -> set[str]:
     """Return the names of attributes that a copy lacks, or has another simple value in.
 
@@ -176,7 +185,7 @@ def _lost_in_c(obj: Any, copy: Any) -> set[str]:
     """Return the names of public members of classes written in C that are set, and not in the copy."""
     lost = set()
     for base in type(obj).__mro__:
-        if not _is_of_c(base) or base.__module__.partition(".")[0] in _TRUSTED:
+        if not _is_of_a_c_library(base):
             continue
         for name, descriptor in vars(base).items():
             if type(descriptor) in (GetSetDescriptorType, MemberDescriptorType) and not name.startswith("_"):

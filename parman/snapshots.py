@@ -25,7 +25,7 @@ from io import IOBase
 from typing import Any, TypeAlias
 from weakref import getweakrefcount
 
-from .attributes import attributes_of, lost_names
+from .attributes import attributes_of, has_attributes, lost_names
 from .frozen import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
 from .hidden import Trail, inside
 from .kinds import is_plain_array, is_quantity
@@ -325,6 +325,8 @@ def _compare(suspects: list[object], carrier: Carrier, ledger: Ledger, forgets: 
 
 def _forgotten(obj: object, carrier: Carrier, ledger: Ledger) -> tuple[dict[str, bool], set[str]]:
     """Return which attributes of an object are to be carried beside its pickle, and which are lost."""
+    if not has_attributes(obj):
+        return {}, set()
     try:
         frozen, record = carrier.write(obj, ledger, ())
         if record.futures or record.stand_ins or record.iterators:
