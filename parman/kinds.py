@@ -81,13 +81,12 @@ def is_generator(cls: type) -> bool:
 
 
 _GENERATOR = re.compile(r"(Generator|RandomState|Random|Rngs?|RNG|RngStream|PRNG\w*|QMCEngine|SobolEngine)$")
-_ITS_MODULE = re.compile(r"random|rng|\bqmc|^torch\._C$", re.IGNORECASE)
+_ITS_MODULE = re.compile(r"(^|\.)_?(random|randomgen|quasirandom|rngs?|rnglib|qmc)(\.|$)|^torch\._C$")
 _DRAWING = (
-    "random", "random_sample", "random_raw", "rand", "randn", "randint", "integers", "uniform", "normal",
-    "standard_normal", "next_uint64",
+    "random", "random_sample", "random_raw", "rand", "randn", "randint", "integers", "uniform", "standard_normal",
 )  # fmt: skip
 _GOING_ON = (
-    "seed", "manual_seed", "reset_from_seed", "get_state", "getstate", "set_state", "setstate", "jumped", "jump",
+    "seed", "manual_seed", "reset_from_seed", "get_state", "getstate", "set_state", "setstate", "jumped",
     "fast_forward", "spawn",
 )  # fmt: skip
 
