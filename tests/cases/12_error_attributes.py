@@ -3,7 +3,7 @@
 # KIND oserror-text
 # RUNNERS serial threads:2 processes:2
 # EXPECT same
-# LIMIT 60
+# LIMIT 180
 """Text, repr, args and attributes of exceptions of many kinds, as tasks raise them."""
 
 import contextlib

@@ -4,7 +4,7 @@
 # RUNNERS serial threads:2 processes:2
 # EXPECT same
 # STDERR empty
-# LIMIT 60
+# LIMIT 180
 """What pickles forget: attributes of arrays, masks, flags, what __reduce__ leaves out, correlations."""
 
 import collections

@@ -4,7 +4,7 @@
 # RUNNERS serial threads:2 processes:2
 # EXPECT same
 # STDERR empty
-# LIMIT 60
+# LIMIT 180
 """What a task changes and gives back in some way, or keeps as a cache, is not lost."""
 
 import contextlib
