@@ -19,8 +19,10 @@ from typing import Any
 
 import cloudpickle
 
+from .buffers import Buffer
 from .context import is_ours
 from .errors import ParmanError, RemoteError
+from .frozen import FILED
 
 __all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "shorten", "strip", "traceback_text"]
 
@@ -149,13 +151,24 @@ class PackedException:
 
     def __init__(self, exception: BaseException, text: str) -> None:
         self.text = text
-        self.stream = _dump(exception)
+        self.stream: bytes | Buffer | None = _dump(exception)
+
+    def put_beside(self) -> None:
+        """Put the bytes, if they are many, into a memory file: each call that is given the exception gets that."""
+        if isinstance(self.stream, bytes) and len(self.stream) >= FILED:
+            self.stream = Buffer.of(self.stream)
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The big pieces of memory."""
+        return (self.stream,) if isinstance(self.stream, Buffer) else ()
 
     def load(self) -> BaseException:
         """Rebuild the exception, or a `RemoteError` that stands for it."""
         if self.stream is not None:
             try:
-                exception = cloudpickle.loads(self.stream)
+                stream = self.stream.readonly() if isinstance(self.stream, Buffer) else self.stream
+                exception = cloudpickle.loads(stream)
             except BaseException as error:  # whatever the user's classes raise while they are imported or rebuilt
                 annotated = RemoteError(self.text)
                 annotate(annotated, f"It can't be rebuilt here: {safe_text(error)}")

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from .shares import Share
 
 __all__ = [
-    "Frozen", "FrozenArray", "FrozenAtoms", "FrozenRows", "Held", "HeldArray", "HeldObject", "Row", "decoded", "given",
-    "thawed", "with_fields",
+    "FILED", "Frozen", "FrozenArray", "FrozenAtoms", "FrozenFile", "FrozenRows", "Held", "HeldArray", "HeldObject",
+    "Row", "decoded", "given", "thawed", "with_fields",
 ]  # fmt: skip
+
+FILED = 1 << 16
+"""Size from which a stream that is sent again goes as a memory file [bytes]."""
 
 
 def given(x: Any) -> Any:
@@ -127,7 +130,7 @@ class Frozen:
         Whether it was made by a second attempt, in which big strings lie beside the stream.
     """
 
-    __slots__ = ("beside", "futures", "has_big_strings", "shares", "stream")
+    __slots__ = ("_sent", "beside", "futures", "has_big_strings", "shares", "stream")
 
     stream: bytes
     beside: tuple[Buffer | Held | int, ...]
@@ -153,6 +156,7 @@ class Frozen:
         self.futures = futures
         self.shares = shares
         self.has_big_strings = has_big_strings
+        self._sent: FrozenFile | bool = False
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:
@@ -203,6 +207,22 @@ class Frozen:
             else:
                 yield item.value if isinstance(item, Held) else values[item]
 
+    def for_message(self) -> Frozen:
+        """Return what goes into a message: from the second time on, if it is big, what refers to a memory file.
+
+        So the bytes of a value that very many calls are given are sent once, and no file is made for what one call is
+        given.
+        """
+        if type(self) is not Frozen or len(self.stream) < FILED:
+            return self
+        # Several threads may be here: then there are several files, or the bytes are sent once more.
+        if self._sent is False:
+            self._sent = True
+            return self
+        if self._sent is True:
+            self._sent = FrozenFile(Buffer.of(self.stream), self.beside, self.has_big_strings)
+        return self._sent
+
     def __repr__(self) -> str:
         return f"<snapshot of {self.nbytes} bytes, {len(self.futures)} futures>"
 
@@ -227,6 +247,41 @@ def thawed(slots: Sequence[object]) -> Sequence[object]:
         if isinstance(slot, Frozen) and id(slot) not in copies:
             copies[id(slot)] = slot.thaw()
     return [copies[id(slot)] if isinstance(slot, Frozen) else slot for slot in slots] if copies else slots
+
+
+class FrozenFile(Frozen):
+    """A snapshot whose stream is in a memory file.
+
+    Parameters
+    ----------
+    content
+        The stream.
+    beside, has_big_strings
+        As for `Frozen`.
+    """
+
+    __slots__ = ("_content",)
+
+    futures = ()
+    shares = ()
+
+    def __init__(self, content: Buffer, beside: tuple[Buffer | Held | int, ...], has_big_strings: bool) -> None:
+        self._content = content
+        self.beside = beside
+        self.has_big_strings = has_big_strings
+
+    @property
+    def stream(self) -> memoryview:  # type: ignore[override]
+        """The stream, which whoever reads it copies from the file."""
+        return self._content.readonly()
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """The big pieces of memory."""
+        return (self._content, *super().buffers)
+
+    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
+        return FrozenFile, (self._content, self.beside, self.has_big_strings)
 
 
 class FrozenAtoms(Frozen):

@@ -394,8 +394,11 @@ def test_a_worker_that_has_forgotten() -> None:
     """What a worker knew and has forgotten is sent to it once more."""
 
     def make(number: int) -> Callable[[int], int]:
+        ballast = os.urandom(200_000)  # much of it is what makes a worker forget
+
         @task
         def numbered(x: int) -> int:
+            assert ballast
             return x + number
 
         return numbered

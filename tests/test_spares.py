@@ -17,7 +17,8 @@ import pytest
 from helpers import TIMEOUT, hasty_switches
 
 from parman import resolve, task, workflow
-from parman.buffers import Buffer, drop_spares, keep_spares, rest, spare
+from parman.buffers import Buffer, spare
+from parman.memfiles import drop_spares, keep_spares, rest
 
 SIZE = 1 << 20
 """Length of an array, big enough for a memory file [bytes]."""

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ..buffers import Buffer, Traces, drop_spares
+from ..buffers import Buffer
 from ..definitions import Definition
 from ..failures import PackedException
 from ..frozen import Frozen, FrozenAtoms
+from ..memfiles import Traces, drop_spares
 from ..schemas import Structure
 from ..work import perform
 from .channel import Kind, Message, pack
@@ -82,7 +83,13 @@ class Bundle(NamedTuple):
     spares: list[Buffer] | None = None
 
 
-def run_bundle(bundle: Bundle, traces: list[Traces], take: Callable[[], bool], send: Callable[[Message], None]) -> None:
+def run_bundle(
+    bundle: Bundle,
+    traces: list[Traces],
+    take: Callable[[], bool],
+    ask: Callable[[list[str]], Mapping[str, Frozen]],
+    send: Callable[[Message], None],
+) -> None:
     """Run the calls of a bundle, in a worker.
 
     Parameters
@@ -93,6 +100,8 @@ def run_bundle(bundle: Bundle, traces: list[Traces], take: Callable[[], bool], s
         What tells whether the memory files that came with it are still used.
     take
         Takes a token; false if there is none left.
+    ask
+        Asks the driver for what is not known here.
     send
         Sends a message to the driver.
     """
@@ -101,12 +110,9 @@ def run_bundle(bundle: Bundle, traces: list[Traces], take: Callable[[], bool], s
         send(pack(Kind.OVER, None))
         return
     try:
-        definitions = definitions_for(bundle)
+        definitions = _definitions_for(bundle, ask)
     except BaseException as exception:
         trouble, definitions = exception, []
-    if isinstance(definitions, Missing):
-        send(pack(Kind.MISSING, definitions.tokens))
-        return
     results = _Results(bundle.items)
     is_alone = len(bundle.items) == 1
     with _spares_of(bundle):
@@ -126,6 +132,16 @@ def run_bundle(bundle: Bundle, traces: list[Traces], take: Callable[[], bool], s
                 results.note(number, reply)
             else:
                 send(_SKIPPED)
+
+
+def _definitions_for(bundle: Bundle, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[Definition]:
+    found = definitions_for(bundle)
+    if isinstance(found, Missing):
+        # Once: who asked again and again would keep the driver busy for ever.
+        found = definitions_for(bundle._replace(assets=ask(found.tokens)))
+    if isinstance(found, Missing):
+        raise RuntimeError("the driver did not send what this worker asked for; this is a mistake in Parman")
+    return found
 
 
 @contextmanager

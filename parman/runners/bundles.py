@@ -5,14 +5,21 @@
 A message to another process, and the answer, cost a hundred times what a short call does. So short calls travel
 together: those that are ready, and those that wait for nothing but calls of the same bundle, whose results then need
 not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take some
-milliseconds, and no more than this worker's share of what is ready. What is not known to be short travels alone: the
-first calls of a task, big arguments, what the worker has to be told first.
+milliseconds, and no more than this worker's share of what is ready, unless that is less than the message costs. What
+is not known to be short travels alone: the first calls of a task, big arguments, big values of what a call depends on,
+what the worker has to be told first.
+
+Every bundle is small on its way, so that a worker has soon read it: what is big in it goes beside it, as a memory file
+(see `channel`), or it is a single call, which nobody takes back before it is read. A call that was sent and came back
+goes with fewer others the next time, and then alone; one with more than a few bytes goes alone at once. So a call is
+sent three times at most, and what takes more than a kilobyte twice.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
+import sys
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -23,7 +30,7 @@ import cloudpickle
 from ..buffers import Buffer, spare
 from ..definitions import Definition
 from ..failures import PackedException, traceback_text
-from ..frozen import Frozen, FrozenAtoms, FrozenRows
+from ..frozen import FILED, Frozen, FrozenAtoms, FrozenRows
 from ..journal import Journal
 from .bundled import Bundle, Item, Result, item_arguments
 from .calls import Call
@@ -36,15 +43,28 @@ __all__ = ["Bundler", "Cargo", "message_of"]
 
 _BUDGET = 5e-3
 """What the calls of a bundle may be expected to take [s]; two go together if each takes less."""
+_LEAST = 2e-4
+"""What they are to take if so many are ready, even if other workers get none: about what the message costs [s]."""
 _COST = 1e-5
 """What a call takes besides [s]."""
 _MOST = 200
 """Calls in a bundle."""
-_LIGHT = 1 << 16
-"""What the arguments, or the results, of a call in company may take [bytes]."""
+_LIGHT = FILED
+"""What the arguments and values, or the results, of a call in company may take [bytes]."""
+_TINY = 1 << 10
+"""The same for a call that was sent before."""
+_ROOM = 1 << 18
+"""The same for all calls in company together."""
+_FEWER = 8
+"""By what the calls in a bundle are divided for each time that one of them came back."""
+_OFTEN = 2
+"""After how many returns a call goes alone."""
+_LEAF = 100
+"""What the place of a result takes in a message [bytes]."""
+_WIDE = 1000
+"""Dependencies of a call that is looked for among those that wait: each time, all of them are looked at."""
 _TASKS = 1000
 """Tasks of which it is known how long their calls take."""
-_TEXTS = (str, bytes)
 
 
 @attrs.define
@@ -67,8 +87,12 @@ class Cargo:
 
     def tokens(self) -> set[str]:
         """Return the tokens of all that the worker has to know."""
+        return set(self.assets())
+
+    def assets(self) -> dict[str, Frozen]:
+        """Return all that the worker has to know, by token."""
         distinct = {id(needs): needs for needs in self.needs}
-        return {token for needs in distinct.values() for token in needs.by_token()}
+        return {token: frozen for needs in distinct.values() for token, frozen in needs.by_token().items()}
 
 
 class Bundler:
@@ -134,10 +158,9 @@ class Bundler:
         return self._files.get(call.closure.definition, 0)
 
     def expected(self, call: Call) -> float:
-        """Return how long a call is expected to take [s]; infinity if it is to travel alone."""
-        closure = call.closure
-        duration = self._durations.get(closure.definition, math.inf)
-        return duration + _COST if duration < _BUDGET and _is_light(closure.frozen) else math.inf
+        """Return how long a call is expected to take [s]; infinity if it is to travel alone for that."""
+        duration = self._durations.get(call.closure.definition, math.inf)
+        return duration + _COST if duration < _BUDGET else math.inf
 
 
 class _Choice:
@@ -150,6 +173,8 @@ class _Choice:
         self._queue = queue
         self._share = math.ceil((len(queue) + 1) / queue.slots) - 1  # besides the first call
         self._left = _BUDGET
+        self._most = _MOST
+        self._room: float = _ROOM
         self._cargo = Cargo([], [])
         # Calls that wait for calls of the bundle: which of their dependencies are results of which call.
         self._waiting: dict[Call, dict[int, Result]] = {}
@@ -163,19 +188,23 @@ class _Choice:
             return self._cargo
         values = first.values_with({})
         assert values is not None  # it was ready
-        self._add(first, values, needs, self._bundler.expected(first))
+        weight = _weight_of_call(first, values)
+        most = _most_with(first, weight)
+        self._add(first, values, needs, self._bundler.expected(first) if most > 1 else math.inf, weight)
         if self._left > 0 and needs.is_known(self._known):
+            self._most = most
             self._find_heirs(first)
-            while len(self._flight.calls) < _MOST and self._add_next(first):
+            while len(self._flight.calls) < self._most and self._add_next(first):
                 pass
         if len(self._flight.calls) == 1:
             self._cargo.spares = self._bundler.files_of(first)
         return self._cargo
 
-    def _add(self, call: Call, values: list[Any], needs: Needs, duration: float) -> None:
+    def _add(self, call: Call, values: list[Any], needs: Needs, duration: float, weight: float) -> None:
         self._cargo.calls.append((call, values))
         self._cargo.needs.append(needs)
         self._left -= duration
+        self._room -= weight
         self._flight.expected += duration
 
     def _add_next(self, first: Call) -> bool:
@@ -184,7 +213,8 @@ class _Choice:
             call, results = self._heirs.pop()
             self._try(first, call, results)
             return True
-        ready = self._queue.first() if self._share > 0 else None
+        is_enough = self._share <= 0 and self._flight.expected >= _LEAST
+        ready = None if is_enough else self._queue.first()
         if ready is None:
             return False
         self._queue.take()
@@ -212,9 +242,12 @@ class _Choice:
                 found = call.values_with(results)
             except BaseException:  # from user code that pickles a value: it will raise again for the call's own sake
                 return False
-            if found is None or not all(map(_is_light, found)):
+            if found is None:
                 return False
             values = found
+        weight = _weight_of_call(call, values)
+        if weight > self._room or not self._suits_in_number(call, weight):
+            return False
         needs = self._bundler.needs_of(call)
         if needs is not self._known_needs:
             if not needs.is_known(self._known):
@@ -222,8 +255,18 @@ class _Choice:
             self._known_needs = needs
         if not self._flight.board(call, is_ready=not results):
             return False
-        self._add(call, values, needs, duration)
+        self._add(call, values, needs, duration, weight)
         self._find_heirs(call)
+        return True
+
+    def _suits_in_number(self, call: Call, weight: float) -> bool:
+        """Tell whether a call may go with those that are here; with few others, if it was sent before."""
+        if weight < _TINY and not call.returns:
+            return True
+        most = _most_with(call, weight)
+        if len(self._flight.calls) >= most:
+            return False
+        self._most = min(self._most, most)
         return True
 
     def _find_heirs(self, call: Call) -> None:
@@ -234,7 +277,7 @@ class _Choice:
             if not dependents:
                 continue
             for heir in islice(dependents, _MOST):
-                if not isinstance(heir, Call) or heir.waits_for > _MOST:
+                if not isinstance(heir, Call) or heir.waits_for > _MOST or len(heir.closure.dependencies) > _WIDE:
                     continue
                 results = self._waiting.setdefault(heir, {})
                 for i, dependency in enumerate(heir.closure.dependencies):
@@ -253,20 +296,36 @@ def _has_shares(call: Call) -> bool:
     return False
 
 
+def _most_with(call: Call, weight: float) -> int:
+    """Return how many calls there may be in a bundle with this one."""
+    if weight >= _LIGHT or (call.returns and weight >= _TINY):
+        return 1
+    return _MOST // _FEWER**call.returns if call.returns < _OFTEN else 1
+
+
+def _weight_of_call(call: Call, values: list[Any]) -> float:
+    """Return how much of a message a call takes [bytes]; infinity if it has memory files, or if it is not known."""
+    weight = _weight(call.closure.frozen)
+    if values:
+        weight += sum(map(_weight, values))
+    leaves = len(call.leaves)
+    return weight + _LEAF * leaves if leaves > 1 else weight
+
+
 def _is_light(value: Any) -> bool:
-    if isinstance(value, FrozenRows):
-        return len(value.futures) < _MOST and value.nbytes < _LIGHT
-    if isinstance(value, FrozenAtoms):
+    return _weight(value) < _LIGHT
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, Frozen):
+        if isinstance(value, FrozenRows):
+            return value.nbytes if len(value.futures) < _MOST else math.inf
+        if not isinstance(value, FrozenAtoms):
+            return math.inf if value.beside else len(value.stream)
         value = value.value
         if type(value) is dict:
-            for item in value.values():
-                cls = type(item)
-                if cls is not int and cls is not float and cls in _TEXTS and len(item) >= _LIGHT:
-                    return False
-            return True
-    if isinstance(value, Frozen):
-        return len(value.stream) < _LIGHT and not value.beside
-    return type(value) not in _TEXTS or len(value) < _LIGHT
+            return sum(map(sys.getsizeof, value.values()))
+    return math.inf if isinstance(value, BaseException) else sys.getsizeof(value)
 
 
 def message_of(cargo: Cargo, lacking: set[str]) -> Message:
@@ -319,9 +378,15 @@ def _take_spares(wanted: int) -> list[Buffer]:
 
 
 def _packed(value: Any) -> Any:
-    return PackedException(value, traceback_text(value)) if isinstance(value, BaseException) else value
+    if isinstance(value, Frozen):
+        return value.for_message()
+    if isinstance(value, BaseException):
+        packed = PackedException(value, traceback_text(value))
+        packed.put_beside()
+        return packed
+    return value
 
 
 def _has_buffers(item: Item, assets: dict[str, Frozen]) -> bool:
     candidates = [item.arguments, *item.values, *assets.values()]
-    return any(isinstance(one, Frozen) and one.buffers for one in candidates)
+    return any(isinstance(one, (Frozen, PackedException)) and one.buffers for one in candidates)

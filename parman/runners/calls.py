@@ -72,6 +72,8 @@ class Call(Node):
         Asks a running call to end, where that is possible.
     flight, seat
         What takes it to a worker, and its place among the calls there.
+    returns, deaths
+        How often it was sent and taken back before it began, and how many workers died when it was sent to them alone.
     """
 
     __slots__ = (
@@ -88,6 +90,7 @@ class Call(Node):
         "cancels_causes",
         "closure",
         "context",
+        "deaths",
         "failure",
         "flight",
         "inner",
@@ -97,6 +100,7 @@ class Call(Node):
         "leaves",
         "luggage",
         "retrieved",
+        "returns",
         "runner",
         "seat",
         "state",
@@ -120,6 +124,8 @@ class Call(Node):
         self.luggage: Any = None
         self.flight: Flight | None = None
         self.seat = 0
+        self.returns = 0
+        self.deaths = 0
         # For a function that runs in this process.
         is_inside = runner.carrier.within or closure.definition.waits
         self.context: contextvars.Context | None = contextvars.copy_context() if is_inside else None

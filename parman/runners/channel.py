@@ -12,9 +12,9 @@ A message is a pickle (by cloudpickle, so that functions of scripts and notebook
 The end of the other side shows in two ways, and both are watched: its socket closes, or its process ends. Either
 alone can lie: a process that a task forked behind Python's back holds a copy of the socket and keeps it open.
 
-A system call takes fewer descriptors than it was given where the process has too many files open. The message is
-then still read to its end, so that only its own call fails. A message holds descriptors of at most a quarter of the
-files that the process may open; the buffers beyond that travel as bytes.
+A message brings few descriptors: the buffers beyond the first dozens are in one file, as its pieces. Where there is no
+room for another file, buffers travel as bytes. A system call takes fewer descriptors than it was given where the
+process has too many files open. The message is then still read to its end, so that only its own call fails.
 """
 
 from __future__ import annotations
@@ -32,17 +32,20 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import cloudpickle
 
-from ..buffers import Buffer, Traces
+from ..buffers import Buffer
+from ..memfiles import Bulk, File, Traces
 
 __all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "open_pidfd", "pack"]
 
 _HEADER = struct.Struct("!BIQ")
 _CHUNK = 200
+_MOST = 32
+_SHARE = 32
+"""Memory files that come one by one with a message; at most this fraction of the descriptors of a process."""
 _SMALL = 1 << 16
 _AHEAD = 1 << 18
 _ROOM = socket.CMSG_SPACE(_CHUNK * array.array("i").itemsize)
@@ -68,20 +71,26 @@ class Kind(IntEnum):
     OUTCOME = 7
     """How the next call of the bundle ended."""
     MISSING = 8
-    """The worker lacks something that the bundle needs, and has begun nothing of it."""
+    """The worker lacks something that the bundle needs, and waits for it."""
     OVER = 9
     """The driver took back the rest of the bundle."""
+    ASSETS = 10
+    """The driver sends what the worker lacks."""
 
 
 _KINDS = {int(kind): kind for kind in Kind}
+_ANSWERS = {Kind.VALUE, Kind.FAILURE, Kind.OUTCOME}
+
+_Place: TypeAlias = "tuple[int, int | None, int]"
+"""Where a buffer is: the number of the file, where in it it begins if it is a piece of it, and its length."""
 
 
 class Message(NamedTuple):
-    """A message to be sent. The buffers are held until then, and with them their descriptors."""
+    """A message to be sent. The memory files are held until then."""
 
     kind: Kind
     body: bytes
-    buffers: list[Buffer]
+    files: list[File]
 
 
 def pack(kind: Kind, value: object) -> Message:
@@ -91,7 +100,7 @@ def pack(kind: Kind, value: object) -> Message:
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump(value)
-    return Message(kind, file.getvalue(), pickler.buffers)
+    return Message(kind, file.getvalue(), pickler.files)
 
 
 def _is_plain(value: Any) -> bool:
@@ -105,44 +114,73 @@ def _is_plain(value: Any) -> bool:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Leaves the memory of buffers out and keeps the buffers."""
+    """Leaves the memory of buffers out and keeps the files that it is in."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, protocol=5)
-        self.buffers: list[Buffer] = []
-        self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+        self.files: list[File] = []
+        self._bulk: Bulk | None = None
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = _MOST if limit == resource.RLIM_INFINITY else min(_MOST, limit // _SHARE)
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, Buffer) and obj.fileno() is not None and len(self.buffers) != self._most:
-            self.buffers.append(obj)
-            return _received, (len(self.buffers) - 1, obj.size)
+        if isinstance(obj, Buffer):
+            place = self._alone(obj) if len(self.files) < self._most else self._in_bulk(obj)
+            if place is not None:
+                return _received, place
         return super().reducer_override(obj)
 
+    def _alone(self, buffer: Buffer) -> _Place | None:
+        file = buffer.file_to_send()
+        if file is None:
+            return None
+        self.files.append(file)
+        return len(self.files) - 1, None, buffer.size
 
-def _received(index: int, size: int) -> Buffer:
-    """Stand in a pickle for `_adopt` with the descriptors that came with it."""
+    def _in_bulk(self, buffer: Buffer) -> _Place | None:
+        if self._bulk is None:
+            self._bulk = Bulk.begin()
+            if self._bulk is None:
+                return None
+            self.files.append(self._bulk.file)
+        start = self._bulk.add(buffer.content())
+        return None if start is None else (self._most, start, buffer.size)
+
+
+def _received(index: int, start: int | None, size: int) -> Buffer:
+    """Stand in a pickle for `_Adopter` with the descriptors that came with it."""
     raise pickle.UnpicklingError(f"descriptor {index} ({size} bytes) came without the message that it belongs to")
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, body: memoryview | bytearray, descriptors: list[int], traces: list[Traces]) -> None:
+    def __init__(self, body: memoryview | bytearray, adopter: _Adopter) -> None:
         super().__init__(io.BytesIO(body))
-        self._descriptors = descriptors
-        self._traces = traces
+        self._adopter = adopter
 
     def find_class(self, module: str, name: str, /) -> Any:
         if module == __name__ and name == _received.__name__:
             # Not a method of this object, which would be in its own memo and keep all that was loaded.
-            return partial(_adopt, self._descriptors, self._traces)
+            return self._adopter
         return super().find_class(module, name)
 
 
-def _adopt(descriptors: list[int], traces: list[Traces], index: int, size: int) -> Buffer:
-    fd, descriptors[index] = descriptors[index], -1
-    buffer = Buffer.adopt(fd, size)
-    if buffer.traces is not None:
-        traces.append(buffer.traces)
-    return buffer
+class _Adopter:
+    """Makes the buffers of the files that came with a message."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._descriptors = descriptors
+        self._files: dict[int, File] = {}
+        self.buffers: list[Buffer] = []
+
+    def __call__(self, index: int, start: int | None, size: int) -> Buffer:
+        file = self._files.get(index)
+        if file is None:
+            fd, self._descriptors[index] = self._descriptors[index], -1
+            length = size if start is None else os.fstat(fd).st_size
+            file = self._files[index] = File(fd, length, others=1)
+        buffer = Buffer(file, size, start)
+        self.buffers.append(buffer)
+        return buffer
 
 
 class Parcel:
@@ -186,16 +224,26 @@ class Parcel:
                 raise OSError(errno.EMFILE, _limit_text())
             if body is None:
                 raise MemoryError("no memory for the message")
-            return _Unpickler(body, descriptors, self.traces).load() if descriptors else pickle.loads(body)
+            return self._load_with(body, descriptors) if descriptors else pickle.loads(body)
         finally:
             _close_all(descriptors)
+
+    def _load_with(self, body: memoryview | bytearray, descriptors: list[int]) -> Any:
+        adopter = _Adopter(descriptors)
+        value = _Unpickler(body, adopter).load()
+        for buffer in adopter.buffers:
+            if self.kind in _ANSWERS:  # there may be any number of results, while a worker has one message at a time
+                buffer.keep()
+            if buffer.traces is not None:
+                self.traces.append(buffer.traces)
+        return value
 
 
 def _limit_text() -> str:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return (
         f"a process has too many files open (limit {limit}) to receive shared memory; "
-        "close files in tasks, or raise the limit with 'ulimit -n'"
+        "close files that the script or its tasks have open, or raise the limit with 'ulimit -n'"
     )
 
 
@@ -251,16 +299,16 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Send a whole message."""
-        kind, body, buffers = message
-        header = _HEADER.pack(kind, len(buffers), len(body))
-        if not buffers and len(body) < _SMALL:
+        kind, body, files = message
+        header = _HEADER.pack(kind, len(files), len(body))
+        if not files and len(body) < _SMALL:
             self._write(memoryview(header + body))
             return
-        for buffer in buffers:
-            buffer.lend()
+        for file in files:
+            file.lend()
         self._write(memoryview(header))
-        for start in range(0, len(buffers), _CHUNK):
-            self._write_descriptors([buffer.fileno() or 0 for buffer in buffers[start : start + _CHUNK]])
+        for start in range(0, len(files), _CHUNK):
+            self._write_descriptors([file.fd for file in files[start : start + _CHUNK]])
         self._write(memoryview(body))
 
     def _write(self, view: memoryview) -> None:

@@ -17,20 +17,25 @@ Invariants
 
 * There are at most as many drains as workers. One is in `_drains`, which is changed in the role alone, from when it is
   submitted until it has said that it is over, or its future has.
-* A drain is *looking* from when it has an outcome in hands until just before it takes a call. So whatever became ready
-  while it was looking is there when it takes one.
+* A drain is *looking*, which is to say in `_looking`, from when it has an outcome in hands until just before it takes a
+  call. So whatever became ready while it was looking is there when it takes one.
 * Wherever calls become ready, `_pump_drains` follows in the role: there is a looking drain for each ready call, or
-  there are as many drains as workers.
-* A drain that was given up, since its pool was stopped, is not in `_drains`, and takes nothing more.
+  there are as many drains as workers, or some drains have not begun yet. It follows also when one of those begins, so
+  that short calls are run by a few threads, rather than that each of a thousand threads is woken for one of them.
+* A drain that was given up, since its pool was stopped, is not in `_drains`, and takes nothing more. It may be looking
+  once more, on its thread, that does not know yet; so `_pump_drains` follows the end of that as well.
+* What happens at an event takes as long with a thousand drains as with one.
 """
 
 from __future__ import annotations
 
 import time
+from _thread import LockType, allocate_lock
 from abc import abstractmethod
 from collections import deque
 from concurrent.futures import Future
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from ..work import Outcome
@@ -45,6 +50,14 @@ SLICE = 0.01
 
 _PAUSES = (*[0.0] * 10, *[1e-4] * 20, *[1e-3] * 50)
 """How a drain waits for another thread to settle what it has in hands [s]."""
+_SEATS = 2
+"""How many drains do so by looking."""
+_LONGEST = 0.05
+"""How long the others sleep at most [s]."""
+_STARTING = 16
+"""How many drains may have been submitted that have not begun."""
+_LOOKS = 8
+"""At how many busy workers is looked for what an idle one could do."""
 
 
 class Drain:
@@ -54,30 +67,70 @@ class Drain:
     ----------
     call
         What it runs.
-    is_looking
-        Whether it is about to take a call.
     flight
         What it has sent to a worker process.
+    ran, settled
+        How many calls its thread has run, and how many of them have been settled.
+    bell
+        Wakes its thread when so many have been settled.
     """
 
-    __slots__ = ("call", "flight", "is_looking")
+    __slots__ = ("bell", "call", "flight", "ran", "settled")
 
     def __init__(self, call: Call) -> None:
         self.call: Call | None = call
         self.flight: Flight | None = None
-        self.is_looking = False
+        self.bell: tuple[int, LockType] | None = None
+        self.ran = 0
+        self.settled = 0
 
 
-def _give_way(call: Call) -> None:
-    """Let the thread that has the role come to this call, after which those that wait for it go before others.
+class _Courtesy:
+    """Lets the thread that has the role come to a call, after which those that wait for it go before others.
 
-    A lock instead would make the threads wake each other for each call once they have met. It is a matter of order
-    only, so that there is a limit.
+    The order of results depends on this: a thread that went on at once would take a call that starts from nothing,
+    while those that use its result are not known to be ready yet; and with many threads the one that has the role would
+    fall behind further and further.
+
+    The first few threads look again and again, since a lock would make them wake each other for each call once they
+    have met. Very many that do so would cost more than what they run: the others sleep on a lock. It is a matter of
+    order only, so that there is a limit of time.
     """
-    for pause in _PAUSES:
-        time.sleep(pause)
-        if call.is_over:
-            break
+
+    def __init__(self) -> None:
+        # Who looks takes one out and puts it back, each in a single step.
+        self._seats = [None] * _SEATS
+
+    def give_way(self, drain: Drain) -> None:
+        """Wait until what a drain has run is settled, not for long."""
+        try:
+            self._seats.pop()
+        except IndexError:
+            self._sleep(drain)
+            return
+        try:
+            for pause in _PAUSES:
+                time.sleep(pause)
+                if drain.settled == drain.ran:
+                    break
+        finally:
+            self._seats.append(None)
+
+    def _sleep(self, drain: Drain) -> None:
+        bell = allocate_lock()
+        bell.acquire()
+        # Who settles counts first and then looks for the bell, which is here before it is looked at the count.
+        drain.bell = drain.ran, bell
+        if drain.settled != drain.ran:
+            bell.acquire(timeout=_LONGEST)
+        drain.bell = None
+
+    def settled(self, drain: Drain) -> None:
+        """Note that a call of a drain is settled, and wake the drain if it sleeps until then; in the role."""
+        drain.settled += 1
+        bell = drain.bell
+        if bell is not None and bell[0] == drain.settled:  # so that it is rung once
+            bell[1].release()
 
 
 class DrainRunner(FuturesRunner):
@@ -92,7 +145,13 @@ class DrainRunner(FuturesRunner):
     def __init__(self, slots: float, schedule: bool = True) -> None:
         super().__init__(slots, schedule)
         self._drains: set[Drain] = set()
-        # Calls that were claimed, for a worker that did not begin them.
+        self._starting: set[Drain] = set()
+        # Changed by the threads of the drains, each time in a single step.
+        self._looking: set[Drain] = set()
+        self._courtesy = _Courtesy()
+        # Drains whose flights carry what an idle worker could do; who was looked at last stands last.
+        self._laden: dict[Drain, Flight] = {}
+        # Calls that were claimed, for a drain or a worker that did not begin them.
         self._claimed: deque[Call] = deque()
         self._is_pump_due = False
 
@@ -111,10 +170,12 @@ class DrainRunner(FuturesRunner):
             self.dispatcher.do_later(self._pump_drains)
 
     def recover(self, flight: Flight) -> None:
-        """Make those calls of a flight ready again that have not begun and never will."""
-        back = flight.take_back()
-        for call in reversed(flight.calls[len(flight.calls) - back :] if back else []):
-            if call.flight is not flight or not call.come_back():
+        """Make those calls of a flight ready again that were taken back."""
+        for call in reversed(flight.back):
+            if call.flight is not flight:
+                continue
+            call.returns += flight.was_sent
+            if not call.come_back():
                 continue
             if call.state == "running":
                 self._claimed.appendleft(call)
@@ -124,43 +185,78 @@ class DrainRunner(FuturesRunner):
 
     def next_call(self, drain: Drain) -> Call | None:
         """Give a drain its next call; none if it is over. For drains that ask in the role."""
-        drain.is_looking = False
-        drain.flight = None
+        self._looking.discard(drain)
+        self.carries(drain, None)
         if drain not in self._drains:
+            self._pump_later()
             return None
         call, drain.call = drain.call or self._take() or self._take_from_others(), None
         if call is None:
             self.end_drain(drain)
         return call
 
+    def carries(self, drain: Drain, flight: Flight | None) -> None:
+        """Note what a drain has on its way."""
+        drain.flight = flight
+        if flight is not None and flight.carries_spare:
+            self._laden[drain] = flight
+        else:
+            self._laden.pop(drain, None)
+
+    def begins(self, drain: Drain) -> None:
+        """Note that a drain has a thread; on that."""
+        self.dispatcher.handle(partial(self._note_begin, drain))
+
+    def _note_begin(self, drain: Drain) -> None:
+        self._starting.discard(drain)
+        self._pump_later()
+
+    def looks(self, drain: Drain) -> None:
+        """Note that a drain is about to take a call; on its thread."""
+        self._looking.add(drain)
+
+    def looks_no_more(self, drain: Drain) -> None:
+        """Note that a drain takes nothing more, however it ended; on its thread."""
+        if drain in self._looking:
+            self._looking.discard(drain)
+            self.dispatcher.handle(self._pump_later)
+
     def is_the_rest(self, drain: Drain, calls: list[Call]) -> bool:
         """Tell whether nothing runs or is ready but these calls of a drain, and nothing waits for them."""
         return (
             not self._queue
             and not self._claimed
-            and all(one is drain or one.is_looking for one in self._drains)
+            and len(self._drains) <= len(self._looking) + (drain not in self._looking)
             and not any(leaf.dependents for call in calls for leaf in call.leaves)
         )
 
     def _take_from_others(self) -> Call | None:
         """Take what waits for a busy worker, for one that is not."""
-        for drain in self._drains:
-            if drain.flight is not None and drain.flight.can_spare():
-                self.recover(drain.flight)
+        for drain in list(islice(self._laden, _LOOKS)):
+            flight = self._laden.pop(drain)
+            if flight.can_spare():
+                flight.take_back()
+                self.recover(flight)
                 return self._take()
+            if not flight.is_complete:
+                self._laden[drain] = flight
         return None
 
     def _pump_drains(self) -> None:
         """Submit drains for the calls that are ready."""
         self._is_pump_due = False
-        looking = sum([drain.is_looking for drain in self._drains])
-        while len(self._queue) + len(self._claimed) > looking and len(self._drains) < self._queue.slots:
+        while (
+            len(self._queue) + len(self._claimed) > len(self._looking)
+            and len(self._drains) < self._queue.slots
+            and len(self._starting) < _STARTING
+        ):
             call = self._take()
             if call is not None:
                 self._start(Drain(call))
 
     def _start(self, drain: Drain) -> None:
         self._drains.add(drain)
+        self._starting.add(drain)
         try:
             future = check_future(self.submit_drain(drain))
             future.add_done_callback(partial(self._post_end, drain))
@@ -172,10 +268,13 @@ class DrainRunner(FuturesRunner):
 
     def end_drain(self, drain: Drain, how: Future[Any] | BaseException | None = None) -> None:
         """Take notice of the end of a drain: if not by itself, what it ran, or would have run, ends as well."""
+        self._starting.discard(drain)
+        self._looking.discard(drain)
+        self._pump_later()
         if drain not in self._drains:
             return
         self._drains.discard(drain)
-        self.dispatcher.do_later(self._pump_drains)
+        self._laden.pop(drain, None)
         if how is None:
             return
         calls = [drain.call] if drain.call is not None else []
@@ -194,9 +293,19 @@ class DrainRunner(FuturesRunner):
             error = how.exception() or TypeError("the executor answered without having run the call")
             call.fail(self.explain(call, error), None)
 
-    def _conclude_drained(self, call: Call, outcome: Outcome) -> None:
-        call.conclude(outcome)
-        self.admit()  # what was made meanwhile may have to go before what is ready
+    def _conclude_drained(self, drain: Drain, call: Call, outcome: Outcome) -> None:
+        try:
+            call.conclude(outcome)
+            self.admit()  # what was made meanwhile may have to go before what is ready
+        finally:
+            # Later, as what this makes ready comes later.
+            self.dispatcher.do_later(partial(self._courtesy.settled, drain))
+
+    def _hand_back(self, call: Call) -> None:
+        """Take a call back from a drain that took it when it had been given up."""
+        if not call.is_over:
+            self._claimed.append(call)
+            self._pump_later()
 
     # --- on a thread of the executor ---
 
@@ -204,22 +313,29 @@ class DrainRunner(FuturesRunner):
         """Be a drain that runs calls in this thread."""
         end = time.perf_counter() + SLICE
         handle = self.dispatcher.handle
+        self.begins(drain)
         call = drain.call
         while call is not None and drain in self._drains:
             outcome = self.perform(call)
-            drain.is_looking = True
+            self.looks(drain)
             drain.call = None
-            handle(partial(self._conclude_drained, call, outcome))
+            drain.ran += 1
+            handle(partial(self._conclude_drained, drain, call, outcome))
             del outcome
-            if not call.is_over:
-                _give_way(call)
-            drain.is_looking = False
-            drain.call = call = self._take() if self.is_open and time.perf_counter() < end else None
+            if drain.settled != drain.ran:
+                self._courtesy.give_way(drain)
+            self._looking.discard(drain)
+            goes_on = drain in self._drains and self.is_open and time.perf_counter() < end
+            drain.call = call = self._take() if goes_on else None
+        if call is not None:
+            handle(partial(self._hand_back, call))
         handle(partial(self.end_drain, drain))
 
     def _take(self) -> Call | None:
-        if self._claimed:
-            return self._claimed.popleft()  # in the role: there are some on processes only
+        try:
+            return self._claimed.popleft()
+        except IndexError:
+            pass
         while (call := self._queue.take()) is not None:
             if call.claim():
                 return call

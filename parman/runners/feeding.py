@@ -7,7 +7,7 @@
     ask for a bundle ─────────────────────────────────▶   choose calls, board them
     send it          ◀─────────────────────────────────
     outcomes, as they come ───────────────────────────▶   settle promises, wake what waited for them
-    nothing for a while: take back the rest ──────────▶   ready again
+    one takes long: take back the others ─────────────▶   ready again
     the worker died: take back the rest ──────────────▶   the call that it ran fails, the others are ready again
 
 The invariants of `drains` and `flights` hold.
@@ -21,14 +21,14 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..buffers import Buffer, keep_spares, rest
 from ..errors import ArgumentError, WorkerDied
 from ..failures import PackedException
 from ..frozen import Frozen
+from ..memfiles import File, keep_spares, rest
 from ..work import Outcome
 from .bundles import Bundler, Cargo, message_of
 from .calls import Call
-from .channel import Kind, Message, Parcel
+from .channel import Kind, Message, Parcel, pack
 from .drains import SLICE, Drain, DrainRunner
 from .flights import Flight
 
@@ -39,7 +39,8 @@ __all__ = ["Feeder"]
 
 _OVERDUE = 2e-3
 """After which time without an outcome other calls do not wait for the one that runs [s]."""
-
+_PATIENCE = 0.2
+"""After which time other calls do not wait for one that the worker does not even begin [s]."""
 
 _NOTHING = Cargo([], [])
 
@@ -72,8 +73,14 @@ class Feeder:
         rest(self)
 
     def feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
-        """Be a drain, on the thread of a lane, whose worker is ready."""
-        deaths = 0
+        """Be a drain, on the thread of a lane."""
+        runner.begins(drain)
+        try:
+            self._feed(runner, drain, lane)
+        finally:
+            runner.looks_no_more(drain)
+
+    def _feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
         end = time.perf_counter() + SLICE
         while True:
             if time.perf_counter() > end and lane.is_wanted:
@@ -88,10 +95,8 @@ class Feeder:
                 return
             trip = _Trip(self, runner, drain, lane, *boarded)
             del boarded  # with the arguments
-            deaths = 0 if trip.make() else deaths + 1
-            if deaths > 1:
-                runner.dispatcher.handle(partial(trip.give_first_up, runner))
-                deaths = 0
+            trip.make()
+            del trip
 
     def _leave(self, runner: DrainRunner, drain: Drain) -> None:
         """End a drain whose pool was stopped; what is ready goes elsewhere, if anywhere."""
@@ -131,6 +136,7 @@ class Feeder:
             return None
         if not flight.calls:
             return None  # it may have been given up since it was claimed
+        runner.carries(drain, flight)
         if cargo.spares and not self._keeps_spares:
             self._keeps_spares = True
             keep_spares(self)
@@ -156,19 +162,19 @@ class _Trip:
         self._flight = flight
         self._cargo = cargo
         self._how = ""
-        self._lent: list[Buffer] = []
+        self._lent: list[File] = []
 
-    def make(self) -> bool:
-        """See it through; false if the worker died before it began anything."""
+    def make(self) -> None:
+        """See it through."""
         try:
             message = self._message(self._lacking())
         except BaseException as error:
             self._give_back(error)
-            return True
+            return
         try:
             if self._flight.launch():
                 # Spares are given away for good.
-                self._lent = [buffer for buffer in message.buffers if not buffer.is_spare]
+                self._lent = [file for file in message.files if file.size]
                 self._lane.process.channel.send(message)
                 del message
                 while not self._receive():
@@ -176,8 +182,7 @@ class _Trip:
             else:
                 self._arrive([], True)
         except EOFError:
-            return self._crash()
-        return True
+            self._crash()
 
     # --- what is sent ---
 
@@ -189,11 +194,17 @@ class _Trip:
         self._lane.process.known.update(lacking)
         return message
 
+    def _supply(self, wanted: list[str]) -> None:
+        """Send what the worker asked for."""
+        assets = self._cargo.assets()
+        self._lane.process.channel.send(pack(Kind.ASSETS, {token: assets[token] for token in wanted}))
+        self._lane.process.known.update(wanted)
+
     def _give_back(self, error: BaseException) -> None:
         """Deal with a message that can't be written, or not be read: nothing of it has begun."""
         self._flight.take_back()
         self._flight.land()
-        self._drain.is_looking = True
+        self._runner.looks(self._drain)
         self._runner.dispatcher.handle(partial(self._cannot_be_sent, error))
 
     def _cannot_be_sent(self, error: BaseException) -> None:
@@ -212,10 +223,7 @@ class _Trip:
 
     def _receive(self) -> bool:
         """Take what comes next; true if the worker is done."""
-        flight, channel = self._flight, self._lane.process.channel
-        if flight.may_be_stuck and not channel.has_something(_OVERDUE):
-            flight.take_back()
-            self._runner.dispatcher.handle(partial(self._runner.recover, flight))
+        self._keep_going()
         arrivals: list[_Arrival] = []
         try:
             is_over = self._collect(arrivals)
@@ -224,6 +232,20 @@ class _Trip:
             raise
         self._arrive(arrivals, is_over)
         return is_over
+
+    def _keep_going(self) -> None:
+        """Wait for what comes next, but let other calls go elsewhere that would have to wait for long."""
+        flight, channel = self._flight, self._lane.process.channel
+        pause, end = _OVERDUE, time.perf_counter() + _PATIENCE
+        while flight.may_be_stuck and not channel.has_something(pause):
+            pause *= 2
+            if flight.is_running:
+                flight.take_back()
+            elif time.perf_counter() > end:
+                flight.take_back(keep=1)  # it has nothing yet that would be done: with nothing left it would never
+            else:
+                continue
+            self._runner.dispatcher.handle(partial(self._runner.recover, flight))
 
     def _collect(self, arrivals: list[_Arrival]) -> bool:
         """Add what has come to the arrivals, waiting for the first; true if the worker is done."""
@@ -241,10 +263,7 @@ class _Trip:
                 arrivals.append(_Arrival(flight.calls[flight.ended], _content_of(parcel)))
                 flight.ended += 1
             elif parcel.kind == Kind.MISSING:
-                lacking = set(parcel.load())
-                self._lent = []  # lent once more, so that this worker does not count as having let go of them
-                flight.relaunch()
-                channel.send(self._message(lacking))
+                self._supply(parcel.load())
             elif parcel.kind == Kind.FAILURE:
                 self._give_back(parcel.load().load())
                 return True
@@ -258,7 +277,9 @@ class _Trip:
             if content is not None and content[-1]:
                 frozen = [value for value in content[1] or () if isinstance(value, Frozen)]
                 made = {id(buffer): buffer for value in frozen for buffer in value.buffers}
-                for buffer in (*lent, *made.values()):
+                for file in lent:
+                    file.take_back()
+                for buffer in made.values():
                     buffer.take_back()
 
     def _arrive(self, arrivals: list[_Arrival], is_over: bool) -> None:
@@ -266,7 +287,7 @@ class _Trip:
             self._get_back(arrivals)
         if is_over:
             self._flight.land()
-            self._drain.is_looking = True
+            self._runner.looks(self._drain)
             # Arguments have to be gone when the next calls are chosen, which may be given their memory.
             self._cargo = _NOTHING
         self._runner.dispatcher.handle(partial(self._settle, arrivals, is_over))
@@ -297,14 +318,13 @@ class _Trip:
 
     # --- what goes wrong ---
 
-    def _crash(self) -> bool:
-        """Deal with the death of the worker; false if it had begun nothing."""
+    def _crash(self) -> None:
+        """Deal with the death of the worker."""
         flight = self._flight
         calls = flight.calls[: len(flight.calls) - flight.take_back()][flight.ended :]
         flight.land(len(calls))  # nobody may take these back, not even before they fail
         self._how = self._lane.bury()
         self._runner.dispatcher.handle(partial(self._settle_crash, calls))
-        return bool(calls) or flight.ended > 0
 
     def _settle_crash(self, calls: list[Call]) -> None:
         for call in calls:
@@ -312,13 +332,19 @@ class _Trip:
                 call.give_up()
             else:
                 call.fail(self._runner.explain(call, WorkerDied(self._how)), None)
+        if not calls and not self._flight.ended and not self._lane.was_killed:
+            self._blame(self._flight.back)
         self._runner.recover(self._flight)
 
-    def give_first_up(self, runner: DrainRunner) -> None:
-        """Fail the first call, which two workers in a row did not live to begin."""
-        call = self._flight.calls[0]
-        how = f"{self._how} while the call was sent to it, as did another one; the call was not run"
-        call.fail(runner.explain(call, WorkerDied(how), in_flight=False), None)
+    def _blame(self, calls: list[Call]) -> None:
+        """Note which call a worker did not live to begin; one that is to blame for two deaths is given up."""
+        if len(self._flight.calls) > 1:
+            return  # nobody knows which one it was: those that come back go alone soon
+        for call in calls:
+            call.deaths += 1
+            if call.deaths > 1:
+                how = f"{self._how} while the call was sent to it, as did another one; the call was not run"
+                call.fail(self._runner.explain(call, WorkerDied(how), in_flight=False), None)
 
 
 def _content_of(parcel: Parcel) -> Any:

@@ -10,6 +10,11 @@
 Who takes back: `cancel()`, in any thread; the lane, when a call takes longer than expected; another lane, whose worker
 would be idle; and the lane when the worker has died, for what nobody has begun goes to another one.
 
+So that calls don't go to and fro for ever, the lane takes back only what is behind a call that has begun, or, from a
+worker that begins nothing for long, all but the next call. So each flight brings at least one call to its end, unless
+the user cancels it or the worker dies. And a call that came back goes with fewer others the next time, in the end alone
+(see `bundles`), so that it is sent few times.
+
 Invariants, under the lock
 
 * Tokens are put in once, before the calls are sent. Those of one flight are gone before the next one of the same worker
@@ -51,6 +56,8 @@ class Flight:
         How many of them have been answered.
     expected
         How long they are expected to take, all together [s].
+    was_sent
+        Whether it was launched.
     """
 
     def __init__(self, tokens: Tokens) -> None:
@@ -59,6 +66,7 @@ class Flight:
         self.expected = 0.0
         self._last_ready = 0
         self._tokens = tokens
+        self.was_sent = False
         self._lock = threading.RLock()
         self._state = "boarding"
         self._back = 0
@@ -89,22 +97,24 @@ class Flight:
             if self._state != "boarding":
                 return False
             self._state = "launched"
+            self.was_sent = True
             self._tokens.put(len(self.calls))
             return True
 
-    def relaunch(self) -> None:
-        """Let the first call begin once more, for which the worker lacked something."""
-        with self._lock:
-            self._tokens.put(1)
+    def take_back(self, keep: int = 0) -> int:
+        """Take back what has not begun, and return how many of the calls, the last ones, are the driver's again.
 
-    def take_back(self) -> int:
-        """Take back what has not begun, and return how many of the calls, the last ones, are the driver's again."""
+        Parameters
+        ----------
+        keep
+            How many calls that have not begun are left to a worker that has the flight.
+        """
         with self._lock:
             if self._state == "boarding":
                 self._state = "landed"
                 self._back = len(self.calls)
             elif self._state == "launched":
-                self._back += self._tokens.take_back()
+                self._back += self._tokens.take_back(keep)
             return self._back
 
     def land(self, begun: int = 0) -> None:
@@ -139,6 +149,23 @@ class Flight:
             begun = len(self.calls) - self._back - waiting
             # Not before it has begun: two workers that are slow to start would take everything from each other.
             return 0 < begun <= self._last_ready and self.expected * waiting > _WORTH * len(self.calls)
+
+    @property
+    def carries_spare(self) -> bool:
+        """Whether there are calls that could as well go elsewhere, besides the first."""
+        return self._last_ready > 0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the worker has begun a call that it has not answered."""
+        with self._lock:
+            return self._state == "launched" and self.ended < len(self.calls) - self._back - self._tokens.left()
+
+    @property
+    def back(self) -> list[Call]:
+        """The calls that were taken back."""
+        with self._lock:
+            return self.calls[len(self.calls) - self._back :]
 
     @property
     def is_complete(self) -> bool:

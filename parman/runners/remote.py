@@ -180,7 +180,9 @@ def read_reply(reply: Reply) -> Outcome:
 # --- in the worker ---
 
 _KNOWN = 500
-"""Assets that a worker remembers; others are asked for again."""
+"""Assets that a worker remembers in any case; others are asked for again."""
+_ROOM = 1 << 26
+"""How big they may be all together before it forgets any [bytes]."""
 _OWN = "_NUM_THREADS"
 """How variables end that the pool sets for a worker."""
 
@@ -195,6 +197,8 @@ class _Worker:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.assets: OrderedDict[str, Any] = OrderedDict()
+        self.sizes: dict[str, int] = {}
+        self.size = 0
         self.state: str | None = None
         self.seeded = os.getpid()
         self.own_environment: dict[str, str] | None = None
@@ -208,11 +212,13 @@ class _Worker:
                 self.assets.move_to_end(token)
                 continue
             if needs.assets is None or token not in needs.assets:
-                return [t for t in tokens if t not in self.assets]
+                # With a new state all that is known of tasks and shares goes, so that it has to be sent as well.
+                is_fresh = needs.state is not None and needs.state not in self.assets
+                return [t for t in tokens if is_fresh or t not in self.assets]
             self._load(token, needs)
         if needs.state is not None and needs.state != self.state:
             self._enter(needs.state)
-        while len(self.assets) > max(_KNOWN, len(tokens)):
+        while self.size > _ROOM and len(self.assets) > max(_KNOWN, len(tokens)):
             self._forget(next(iter(self.assets)))
         return []
 
@@ -228,6 +234,8 @@ class _Worker:
             self.assets[token] = None
         else:
             self.assets[token] = frozen.thaw()
+        self.sizes[token] = frozen.nbytes
+        self.size += frozen.nbytes
 
     def _forget_other_blocks(self) -> None:
         """Drop tasks and shares when a block begins: a warm worker would pile them up, and can ask for them again."""
@@ -237,6 +245,7 @@ class _Worker:
 
     def _forget(self, token: str) -> None:
         del self.assets[token]
+        self.size -= self.sizes.pop(token)
         forget_share(token)
 
     def _enter(self, token: str) -> None:

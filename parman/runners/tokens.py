@@ -39,12 +39,21 @@ class Tokens:
         """Put tokens in, at most some thousand at a time: a pipe holds 65536 bytes, on some systems 16384."""
         os.write(self._writing, bytes(count))
 
-    def take_back(self) -> int:
-        """Take all that are left, and return how many those were."""
+    def take_back(self, keep: int = 0) -> int:
+        """Take all that are left but some, and return how many those were.
+
+        Parameters
+        ----------
+        keep
+            How many are left to the worker, unless it takes them meanwhile.
+        """
         count = 0
         while True:
+            wanted = self.left() - keep if keep else _CHUNK
+            if wanted <= 0:
+                return count
             try:
-                taken = len(os.read(self.theirs, _CHUNK))
+                taken = len(os.read(self.theirs, wanted))
             except BlockingIOError:
                 return count
             count += taken

@@ -17,6 +17,7 @@ import threading
 import time
 from functools import partial
 from pickle import PicklingError, UnpicklingError
+from typing import Any
 
 from ..failures import PackedException, annotate, traceback_text
 from .channel import Channel, Kind, Message, Parcel, open_pidfd, pack
@@ -93,7 +94,12 @@ class _Worker:
             else:
                 self._send_last(message)
 
-        run_bundle(bundle, parcel.traces, partial(take_token, self._tokens), send)
+        run_bundle(bundle, parcel.traces, partial(take_token, self._tokens), self._ask, send)
+
+    def _ask(self, tokens: list[str]) -> Any:
+        """Ask the driver for what is missing here."""
+        self._channel.send(pack(Kind.MISSING, tokens))
+        return self._channel.receive().load()
 
     def watch(self) -> None:
         """Wait for the end of the driver, and see to it that this process ends too."""

@@ -1,0 +1,152 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What goes between the driver and its worker processes, counted in the driver: nothing of this is there otherwise.
+
+`counted` is put around a block, and `Exchanges.check` holds what was counted against what is promised.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from parman.frozen import FILED, Frozen
+from parman.journal import Journal
+from parman.runners.channel import Channel, Kind, Message, Parcel
+from parman.runners.feeding import _Trip
+
+__all__ = ["MESSAGES", "SENDS", "TRIPS", "Exchanges", "counted"]
+
+MESSAGES = 4
+"""Messages for each call, to and fro, on the average of a block."""
+SENDS = 2
+"""How often the bytes of something big are sent to a worker."""
+TRIPS = 3
+"""How often a call is sent, if no worker dies."""
+
+
+class Exchanges:
+    """What was counted.
+
+    Attributes
+    ----------
+    calls
+        How many calls were made.
+    messages
+        How many messages of each kind went to and fro, without those that tell that a worker has started.
+    size, largest
+        How much was sent to workers, without memory files, and in the largest message [bytes].
+    sends
+        How often the bytes of each thing were sent to a worker: assets, shares, big values of dependencies.
+    trips
+        How often each call was sent.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.messages: Counter[Kind] = Counter()
+        self.size = 0
+        self.largest = 0
+        self.sends: Counter[tuple[int, Any]] = Counter()
+        self.trips: Counter[int] = Counter()
+        self._lock = threading.Lock()
+        self._here = threading.local()
+        self._held: list[Any] = []  # so that no number of an object is used twice
+
+    def check(self) -> None:
+        """Hold what was counted against what is promised."""
+        total = self.messages.total()
+        assert total <= MESSAGES * self.calls, f"{total} messages for {self.calls} calls: {self.messages}"
+        assert max(self.sends.values(), default=0) <= SENDS, self.sends.most_common(3)
+        assert max(self.trips.values(), default=0) <= TRIPS, self.trips.most_common(3)
+
+    # --- what the driver does ---
+
+    def note_call(self) -> None:
+        with self._lock:
+            self.calls += 1
+
+    def note_message(self, kind: Kind, size: int = 0) -> None:
+        with self._lock:
+            self.messages[kind] += kind != Kind.READY
+            self.size += size
+            self.largest = max(self.largest, size)
+
+    def note_value(self, frozen: Frozen) -> None:
+        """Note that the bytes of a value go into the message that this thread writes."""
+        self._here.values = [*getattr(self._here, "values", ()), frozen]
+
+    def note_trip(self, trip: _Trip) -> None:
+        values, self._here.values = getattr(self._here, "values", []), []
+        calls = [call for call, _ in trip._cargo.calls]
+        process = trip._lane.process
+        with self._lock:
+            self._held += [*values, *calls, process]
+            self.trips.update(map(id, calls))
+            self.sends.update((id(process), id(value)) for value in values)
+
+    def note_assets(self, trip: _Trip, tokens: Any) -> None:
+        with self._lock:
+            self.sends.update((id(trip._lane.process), token) for token in tokens)
+
+
+@contextmanager
+def counted() -> Iterator[Exchanges]:
+    """Count what goes between the driver and its workers."""
+    exchanges = Exchanges()
+    originals = {
+        (owner, name): getattr(owner, name)
+        for owner, name in (
+            (Journal, "added"),
+            (Channel, "send"),
+            (Channel, "receive"),
+            (Channel, "take_ahead"),
+            (Frozen, "for_message"),
+            (_Trip, "_message"),
+            (_Trip, "_supply"),
+        )
+    }
+
+    def added(self: Journal, call: Any) -> None:
+        exchanges.note_call()
+        originals[Journal, "added"](self, call)
+
+    def send(self: Channel, message: Message) -> None:
+        exchanges.note_message(message.kind, len(message.body))
+        originals[Channel, "send"](self, message)
+
+    def receive(self: Channel) -> Parcel:
+        parcel: Parcel = originals[Channel, "receive"](self)
+        exchanges.note_message(parcel.kind)
+        return parcel
+
+    def take_ahead(self: Channel, wanted: Kind) -> Iterator[Any]:
+        for content in originals[Channel, "take_ahead"](self, wanted):
+            exchanges.note_message(wanted)
+            yield content
+
+    def for_message(self: Frozen) -> Frozen:
+        frozen: Frozen = originals[Frozen, "for_message"](self)
+        if type(frozen) is Frozen and len(frozen.stream) >= FILED:
+            exchanges.note_value(frozen)
+        return frozen
+
+    def write(self: _Trip, lacking: set[str]) -> Message:
+        message: Message = originals[_Trip, "_message"](self, lacking)
+        exchanges.note_trip(self)
+        exchanges.note_assets(self, lacking)
+        return message
+
+    def supply(self: _Trip, wanted: list[str]) -> None:
+        exchanges.note_assets(self, wanted)
+        originals[_Trip, "_supply"](self, wanted)
+
+    wrappers = (added, send, receive, take_ahead, for_message, write, supply)
+    with ExitStack() as stack:
+        for (owner, name), wrapper in zip(originals, wrappers, strict=True):
+            stack.enter_context(patch.object(owner, name, wrapper))
+        yield exchanges

@@ -1,0 +1,244 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Very many threads, and very many worker processes: a call costs hardly more than with a few of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import pytest
+from helpers import TIMEOUT, hasty_switches, in_thread
+from standins import Peers
+
+from parman import ConcurrentRunner, resolve, task, workflow
+from parman.runners import drains, processes
+from parman.runners.calls import Call
+from parman.runners.drains import Drain, DrainRunner
+from parman.runners.flights import Flight
+
+CALLS = 2000
+FEW = 16
+MOST = 3
+"""How much more a call may cost than with few workers."""
+
+
+@task
+def step(x: int) -> int:
+    return x + 1
+
+
+@task(snapshot=False)
+def meet(barrier: threading.Barrier) -> int:
+    return barrier.wait(TIMEOUT)
+
+
+def wide() -> Any:
+    """Make calls that start from nothing."""
+    return [step(i) for i in range(CALLS)]
+
+
+def chains() -> Any:
+    """Make short chains."""
+    return [step(step(step(step(i)))) for i in range(CALLS // 4)]
+
+
+def cost(make: Callable[[], Any]) -> float:
+    """Return the CPU time of all threads [s], of the best of a few times: it is the others that something disturbed."""
+    times = []
+    for _ in range(4):
+        start = time.process_time()
+        resolve(make(), TIMEOUT)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def cost_on_threads(workers: int, make: Callable[[], Any]) -> float:
+    """Return what calls cost when all the threads have been started."""
+    with ConcurrentRunner.threads(workers) as runner, workflow(runner):
+        barrier = threading.Barrier(workers)
+        assert sorted(resolve([meet(barrier) for _ in range(workers)], TIMEOUT)) == list(range(workers))
+        return cost(make)
+
+
+@pytest.mark.parametrize("workers", [64, 200, 1000])
+@pytest.mark.parametrize("make", [wide, chains])
+def test_calls_on_many_threads(make: Callable[[], Any], workers: int) -> None:
+    """However many threads there are, a call costs about the same."""
+    assert cost_on_threads(workers, make) <= MOST * cost_on_threads(FEW, make)
+
+
+def test_all_threads_are_used() -> None:
+    """As many calls run at a time as there are threads, although not all of those are woken at once."""
+    with ConcurrentRunner.threads(300) as runner, workflow(runner):
+        for _ in range(3):
+            barrier = threading.Barrier(300)
+            assert sorted(resolve([meet(barrier) for _ in range(300)], TIMEOUT)) == list(range(300))
+
+
+@pytest.fixture
+def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
+    """Have stand-ins for worker processes, none of which is held to be late: one thread answers for all of them."""
+    peers = Peers()
+    monkeypatch.setattr(processes, "_Process", peers.make)
+    monkeypatch.setattr("parman.runners.feeding._OVERDUE", 100.0)
+    yield peers
+    peers.close()
+
+
+def cost_on_lanes(peers: Peers, workers: int, make: Callable[[], Any]) -> float:
+    """Return what calls cost in the driver when all the workers have been started."""
+    with ConcurrentRunner.processes(workers) as runner, workflow(runner):
+        for _ in range(3):
+            resolve([step(i) for i in range(5 * workers)], TIMEOUT)
+        before = peers.bundles
+        taken = cost(make)
+        assert peers.bundles - before >= 4
+        return taken
+
+
+@pytest.mark.parametrize("make", [wide, chains])
+def test_calls_on_many_lanes(peers: Peers, make: Callable[[], Any]) -> None:
+    """However many worker processes there are, a call costs the driver about the same."""
+    assert cost_on_lanes(peers, 200, make) <= MOST * cost_on_lanes(peers, FEW, make)
+
+
+def test_calls_that_travel_alone_on_many_lanes(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same holds for calls that are not known to be short."""
+    monkeypatch.setattr("parman.runners.bundles._BUDGET", 0.0)
+    assert cost_on_lanes(peers, 200, wide) <= MOST * cost_on_lanes(peers, FEW, wide)
+
+
+class Laden:
+    """A flight that has nothing to spare, and notes who asks."""
+
+    carries_spare = True
+    is_complete = False
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def can_spare(self) -> bool:
+        self.asked += 1
+        return False
+
+
+def test_an_idle_worker_looks_at_a_few_others() -> None:
+    """However many are busy; and who has nothing left looks at others than who did before."""
+    with ConcurrentRunner.threads(1) as runner:
+        flights: list[Any] = [Laden() for _ in range(100)]
+        for flight in flights:
+            runner.carries(Drain(None), flight)  # type: ignore[arg-type]
+        assert runner._take_from_others() is None
+        assert sum(flight.asked for flight in flights) == drains._LOOKS
+        for _ in range(20):
+            runner._take_from_others()
+        assert {flight.asked for flight in flights} <= {1, 2}
+
+
+def test_what_a_drain_carries_is_forgotten_when_it_is_over() -> None:
+    """A drain that ends, or asks for the next call, has nothing on its way."""
+    with ConcurrentRunner.threads(1) as runner:
+        first, second = Drain(None), Drain(None)  # type: ignore[arg-type]
+        for drain in (first, second):
+            runner._drains.add(drain)
+            flight: Any = Laden()
+            runner.carries(drain, flight)
+        runner.end_drain(first)
+        assert runner.next_call(second) is None
+        assert not runner._laden
+        assert not runner._drains
+
+
+def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that learns that its pool was stopped when it has taken a call gives that back."""
+    take = DrainRunner._take
+    gate, given_up = threading.Event(), []
+
+    def late_take(runner: DrainRunner) -> Call | None:
+        call = take(runner)
+        if call is not None and not given_up and threading.current_thread().name.startswith("parman-thread"):
+            given_up.extend(runner._drains)
+            future: Future[Any] = Future()
+            future.cancel()
+            done = threading.Event()
+            runner.dispatcher.post(partial(runner.end_drain, given_up[0], future))
+            runner.dispatcher.post(done.set)
+            assert done.wait(TIMEOUT)
+        return call
+
+    @task
+    def wait(number: int) -> int:
+        assert gate.wait(TIMEOUT)
+        return number
+
+    with ConcurrentRunner.threads(1) as runner, workflow(runner):
+        futures = [wait(i) for i in range(3)]
+        monkeypatch.setattr(DrainRunner, "_take", late_take)
+        gate.set()
+        assert resolve(futures, TIMEOUT) == [0, 1, 2]
+    assert given_up
+
+
+def test_a_call_is_settled_before_its_drain_goes_on() -> None:
+    """A drain sleeps until its call is settled, and not when that came first; each sleep is ended once."""
+    courtesy, drain = drains._Courtesy(), Drain(None)  # type: ignore[arg-type]
+    courtesy._seats.clear()
+    with hasty_switches():
+        for number in range(1, 500):
+            drain.ran = number
+            settler = in_thread(partial(courtesy.settled, drain))
+            courtesy.give_way(drain)
+            settler.join(TIMEOUT)
+            assert drain.settled == number
+            assert drain.bell is None
+
+
+def test_results_first_on_many_threads() -> None:
+    """Hardly a chain begins before those that have begun have gone on, however many threads there are."""
+    lock, begun, peak = threading.Lock(), [0], [0]
+
+    @task
+    def begin(x: int) -> int:
+        with lock:
+            begun[0] += 1
+            peak[0] = max(peak[0], begun[0])
+        return x
+
+    @task
+    def end(x: int) -> int:
+        with lock:
+            begun[0] -= 1
+        return x
+
+    workers = 32
+    with ConcurrentRunner.threads(workers) as runner, workflow(runner):
+        barrier = threading.Barrier(workers)
+        waiting = [meet(barrier) for _ in range(workers)]
+        ends = [end(begin(i)) for i in range(2000)]
+        resolve([waiting, ends], TIMEOUT)
+    assert peak[0] <= 3 * workers
+
+
+def test_a_flight_knows_what_it_could_spare() -> None:
+    """Only calls behind the first that need nothing of the same flight could as well go elsewhere."""
+
+    class Wanted:
+        flight: Any = None
+        seat = 0
+
+        def is_wanted(self) -> bool:
+            return True
+
+    tokens: Any = None
+    flight = Flight(tokens)
+    calls: list[Any] = [Wanted() for _ in range(3)]
+    flight.board(calls[0])
+    flight.board(calls[1], is_ready=False)
+    assert not flight.carries_spare
+    flight.board(calls[2])
+    assert flight.carries_spare
