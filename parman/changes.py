@@ -2,88 +2,311 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Which arguments a task changed in place, in its own copy: a change that is lost, so the user wants to know.
 
-The copy is pickled before and after the task has run, argument by argument, and the streams are compared. Both are
-made of the same objects, so that they differ only if something changed. Big arrays are not copied for that, but
-compared with the memory that the snapshot holds anyway.
+After the task has run, its arguments are pickled again and compared with the snapshot that they were made from: in
+order, piece by piece. So a task that changes nothing, as most do, costs one more pickling. Big arrays are not copied
+for that, and not read either where the system tells that no page of them was written.
+
+Only if something differs is it looked at more closely: against a fresh copy, argument by argument, without the values
+of caches. What the task gave back is not lost: neither an argument that can be reached from the result, nor a part of
+it, nor an array that shares its memory.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from .attributes import cached_names, is_cache
 from .buffers import Buffer
-from .frozen import Held, HeldArray
+from .frozen import Frozen, FrozenAtoms, FrozenRows, Held, HeldArray, HeldObject, Row, thawed
+from .hidden import inside, reachable
+from .kinds import is_array
 from .ledgers import Ledger
+from .pages import address_of, is_untouched
 from .picklers import write_in_process
 from .trees import ATOMS
 
-__all__ = ["Fingerprint", "changed", "fingerprint"]
-
-Fingerprint: TypeAlias = "tuple[object, ...] | None"
-"""Tells an argument before from one after a change; None if that can't be told."""
+__all__ = ["Watched"]
 
 
-class _Comparing(Ledger):
-    """Notes which of the held buffers a big array equals, instead of holding another copy of it."""
-
-    def __init__(self, held: Sequence[Buffer]) -> None:
-        super().__init__()
-        self.held = held
-        self.found: list[int] = []
-
-    def keep(self, view: memoryview) -> Buffer:
-        equal = (-1 - number for number, buffer in enumerate(self.held) if buffer.equals(view))
-        self.found.append(next(equal, None) or zlib.crc32(view))
-        return _EMPTY
-
-
-_EMPTY = Buffer.of(b"")
-
-
-def fingerprint(arguments: Mapping[str, object], buffers: Sequence[Buffer] = ()) -> dict[str, Fingerprint]:
-    """Return what tells whether an argument changes; never raises.
+class Watched:
+    """The arguments of a call, which are copies, and what of them the task changes in place.
 
     Parameters
     ----------
+    frozen
+        The snapshot of the arguments by name.
+    values
+        The values of its futures, plain or frozen.
+
+    Attributes
+    ----------
     arguments
-        The copies that a task is given, or was given, by name.
-    buffers
-        Those of the snapshot that the copies were made from.
+        The copies.
     """
-    return {name: _fingerprint(value, buffers) for name, value in arguments.items() if type(value) not in ATOMS}
+
+    arguments: dict[str, Any]
+
+    def __init__(self, frozen: Frozen, values: Sequence[object]) -> None:
+        self._frozen = frozen
+        self._values = values
+        self._slots = thawed(values)
+        self._memories: list[object] = []
+        self.arguments = frozen.thaw(self._slots, memories=self._memories)
+        self._before: Frozen | None = frozen
+        if type(frozen) not in (FrozenAtoms, FrozenRows) and frozen.futures:
+            self._before = _written(self.arguments, frozen)
+
+    def changed(self, result: object) -> list[str]:
+        """Return the names of arguments that were changed, and not given back; never raises."""
+        try:
+            names = [name for name in self._suspects() if type(self.arguments[name]) not in ATOMS]
+        except Exception:  # from code of the user's classes, or since it can't be pickled any more
+            names = [name for name, value in self.arguments.items() if type(value) not in ATOMS]
+        try:
+            return self._lost(names, result) if names else []
+        except Exception:  # what can't be compared is not told
+            return []
+
+    # --- whether anything changed ---
+
+    def _suspects(self) -> list[str]:
+        frozen = self._frozen
+        if type(frozen) not in (FrozenAtoms, FrozenRows):
+            before = self._before
+            same = before is not None and _is_same(before, self.arguments, self._memories)
+            return [] if same else list(self.arguments)
+        places = frozen.places  # type: ignore[attr-defined]
+        slots = {name: number for name, number in places if self._has_changed(number)}
+        rows = frozen.rows if isinstance(frozen, FrozenRows) else ()
+        return [*slots, *(row[0] for row in rows if self._has_row_changed(row))]
+
+    def _has_changed(self, number: int) -> bool:
+        value = self._values[number]
+        return isinstance(value, Frozen) and not _is_same(value.ordinary, self._slots[number], None)
+
+    def _has_row_changed(self, written: Row) -> bool:
+        name, _, template, places = written
+        row, slots = self.arguments[name], dict(places)
+        if len(row) != len(template):
+            return True
+        if any(item is not (self._slots[slots[i]] if i in slots else template[i]) for i, item in enumerate(row)):
+            return True
+        return any(self._has_changed(number) for number in slots.values())
+
+    # --- what changed, and whether it is lost ---
+
+    def _lost(self, names: list[str], result: object) -> list[str]:
+        given_back = _GivenBack(result)
+        kept = {name for name in names if given_back.holds(self.arguments[name])}
+        names = [name for name in names if name not in kept]
+        if not names:
+            return []
+        first, second = self._again(), self._again()
+        references = _references(self._frozen)
+        return [
+            name
+            for name in names
+            if _differ(first[name], self.arguments[name], references) is True
+            and _differ(first[name], second[name], references) is False  # else the order depends on identities
+            and _Comparison(given_back).tells_loss(first[name], self.arguments[name])
+        ]
+
+    def _again(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = self._frozen.thaw(thawed(self._values))
+        return arguments
 
 
-def changed(before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]) -> list[str]:
-    """Return the names of the arguments that differ."""
-    return [name for name, old in before.items() if old is not None and after.get(name) not in (old, None)]
+# --- comparing with a snapshot ---
 
 
-def _fingerprint(value: object, buffers: Sequence[Buffer]) -> Fingerprint:
-    ledger = _Comparing(buffers)
+class _Memory:
+    """The memory of a big array, which lies beside a stream that is not kept."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
+
+
+class _Comparing(Ledger):
+    """Refers to memory instead of copying it."""
+
+    def keep(self, view: memoryview) -> Any:
+        return _Memory(view)
+
+
+def _written(value: object, like: Frozen) -> Frozen | None:
+    """Freeze a copy in order to compare it, as the snapshot was made of which it is a copy; None if that fails."""
     try:
-        frozen, _ = write_in_process(value, ledger, without_cached=True)
+        return write_in_process(value, Ledger(), _references(like))[0]
     except Exception:
         return None
-    return frozen.stream, tuple(ledger.found), tuple(map(_identity, frozen.beside))
 
 
-class _Same:
-    """Equal to itself and to what refers to the same object, whatever that thinks of equality."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-    __hash__ = None  # type: ignore[assignment]
+def _references(frozen: Frozen) -> set[int]:
+    """Return the identities of what is passed as it is, if the snapshot was made by a second attempt."""
+    return set(map(id, frozen.references)) if frozen.has_big_strings else set()
 
 
-def _identity(item: Buffer | Held | int) -> object:
-    if isinstance(item, HeldArray):
-        return item.value.dtype, item.value.shape, item.value.tobytes()
-    if isinstance(item, Held):
-        return item.value if isinstance(item.value, str | bytes) else _Same(item.value)
-    return item if isinstance(item, int) else None
+def _is_same(before: Frozen, value: object, memories: Sequence[object] | None) -> bool:
+    if type(before) is not Frozen:
+        return bool(before.value == value)  # type: ignore[attr-defined]
+    after, _ = write_in_process(value, _Comparing(), _references(before), comparing=True)
+    if before.stream != after.stream or len(before.beside) != len(after.beside):
+        return False
+    known = iter(memories or ())
+    for old, new in zip(before.beside, after.beside, strict=True):
+        memory = next(known, None) if isinstance(old, Buffer) else None
+        if old is not new and not _is_same_item(old, new, memory):
+            return False
+    return True
+
+
+def _is_same_item(old: object, new: Any, memory: object) -> bool:
+    if isinstance(old, Buffer):
+        if not isinstance(new, _Memory):
+            return False
+        view: memoryview = new.view
+        return (memory is not None and _is_as_mapped(view, memory)) or old.equals(view)
+    if isinstance(old, HeldArray):
+        return isinstance(new, HeldArray) and _are_same_arrays(old.value, new.value)
+    if isinstance(old, HeldObject):
+        return isinstance(new, HeldObject) and _differ(old.value, new.value, set()) is False
+    if isinstance(old, Held):
+        same = isinstance(new, Held) and type(new) is not HeldArray
+        return same and (old.value is new.value or (isinstance(old.value, str | bytes) and old.value == new.value))
+    return type(new) is int and old == new
+
+
+def _is_as_mapped(view: memoryview, memory: object) -> bool:
+    """Tell whether this is the private map of a file, none of whose pages was written."""
+    address = address_of(view)
+    return address is not None and address == address_of(memory) and is_untouched(address, view.nbytes)
+
+
+def _are_same_arrays(old: Any, new: Any) -> bool:
+    return bool(
+        old.shape == new.shape
+        and old.strides == new.strides
+        and old.dtype == new.dtype
+        and old.tobytes("A") == new.tobytes("A")
+    )
+
+
+# --- comparing with a fresh copy ---
+
+
+def _differ(old: object, new: object, references: set[int]) -> bool | None:
+    """Tell whether two copies differ, apart from the values of caches; None if that can't be told."""
+    try:
+        first, second = (
+            write_in_process(one, _Comparing(), references, comparing=True, without_cached=True)[0]
+            for one in (old, new)
+        )
+    except Exception:  # from code of the user's classes
+        return None
+    if first.stream != second.stream or len(first.beside) != len(second.beside):
+        return True
+    return not all(map(_is_same_memory, first.beside, second.beside))
+
+
+def _is_same_memory(old: Any, new: Any) -> bool:
+    if isinstance(old, _Memory):
+        return isinstance(new, _Memory) and Buffer.of(old.view).equals(new.view)
+    return _is_same_item(old, new, None)
+
+
+class _GivenBack:
+    """What can be reached from the result of a task, found as far as it is asked for."""
+
+    def __init__(self, result: object) -> None:
+        self._found = reachable(result)
+        self._seen: dict[int, object] = {}
+
+    def holds(self, obj: object) -> bool:
+        """Tell whether the result holds an object, or an array with the memory of this one."""
+        wanted = {id(obj), *map(id, _bases(obj))}
+        if not wanted.isdisjoint(self._seen):
+            return True
+        for one in self._found:
+            for part in (one, *_bases(one)):
+                self._seen[id(part)] = part
+            if not wanted.isdisjoint(self._seen):
+                return True
+        return False
+
+
+def _bases(obj: Any) -> Iterable[object]:
+    """Yield the objects whose memory an array or a view of memory shows."""
+    while True:
+        if is_array(type(obj)):
+            obj = obj.base
+        elif isinstance(obj, memoryview):
+            obj = obj.obj
+        else:
+            return
+        if obj is None:
+            return
+        yield obj
+
+
+_BUDGET = 10_000
+
+
+class _Comparison:
+    """A walk through an argument as it was and as it is, around what was given back."""
+
+    def __init__(self, given_back: _GivenBack) -> None:
+        self._given_back = given_back
+        self._met = False
+
+    def tells_loss(self, old: object, new: object) -> bool:
+        """Tell whether two objects that differ do so in what was not given back."""
+        lost = self._differ(old, new)
+        return lost or not self._met
+
+    def _differ(self, old: object, new: object) -> bool:
+        todo = deque([(old, new)])
+        seen: set[int] = set()
+        budget = _BUDGET
+        while todo and budget:
+            budget -= 1
+            one, other = todo.popleft()
+            if type(other) not in ATOMS and self._given_back.holds(other):
+                self._met = True
+            elif one is other or id(other) in seen:
+                continue
+            elif type(one) is not type(other) or not _is_equal_in_itself(one, other):
+                return True
+            else:
+                seen.add(id(other))
+                before, after = _parts(one), _parts(other)
+                if list(before) != list(after):
+                    return True
+                todo.extend((before[step], after[step]) for step in before)
+        return False
+
+
+def _is_equal_in_itself(one: Any, other: Any) -> bool:
+    """Compare what is not among the parts of two objects of one class."""
+    cls = type(one)
+    if cls in ATOMS or isinstance(one, str | bytes | bytearray):
+        return repr(one) == repr(other)
+    if is_array(cls):
+        same = one.dtype == other.dtype and one.shape == other.shape
+        return bool(same and (one.dtype.hasobject or one.tobytes() == other.tobytes()))
+    if isinstance(one, list | tuple | dict | set | frozenset | deque):
+        if len(one) != len(other):
+            return False
+        items = one.values() if isinstance(one, dict) else one
+        return not ATOMS.issuperset(map(type, items)) or repr(one) == repr(other)
+    return True
+
+
+def _parts(obj: Any) -> Mapping[str, object]:
+    cls: Any = type(obj)
+    cached = cached_names(cls)
+    parts = ((str(step), part) for step, part in inside(obj))
+    return {step: part for step, part in parts if step[1:] not in cached and not is_cache(step[1:])}

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from types import MappingProxyType
 from typing import Any
 
+from .changes import Watched
 from .context import InsideTask, Site, call_site, in_force
 from .definitions import Definition
 from .errors import WorkflowError
@@ -22,7 +23,7 @@ from .flat import freeze_flat, names_in
 from .promises import Promise
 from .rules import Rules
 from .schemas import Structure
-from .snapshots import Carrier, Frozen, freeze, in_process
+from .snapshots import Carrier, Frozen, freeze, in_process, what_is_lost
 from .trees import ATOMS, Path, all_futures, futures_in, map_futures
 
 __all__ = ["Closure"]
@@ -159,6 +160,8 @@ class Closure:
             ledger=self.rules.ledger,
             label=f"{self.name}()",
             as_is=self._tell_as_is,
+            forgets=self.tell_forgotten,
+            seeds=self._tell_seeds,
         )
         futures = self._frozen.futures
         if self._given:
@@ -175,6 +178,20 @@ class Closure:
             ("as it is", self.name, kind),
             f"{self.site}: {self.name}() is given {path} as it is, since a {kind} can't be copied: "
             "what the task changes in it is seen by others",
+        )
+
+    def _tell_seeds(self, path: str) -> None:
+        self.rules.tell(
+            ("seeds", self.name, path),
+            f"{self.site}: {self.name}() is given {path}, a SeedSequence that an earlier call was given: what both "
+            "spawn gives the same random numbers; give each call one of its own, as from spawn(n)",
+        )
+
+    def tell_forgotten(self, cls: type, names: list[str]) -> None:
+        """Tell the user what of an argument is lost on the way to another process."""
+        self.rules.tell(
+            ("forgotten", cls.__module__, cls.__qualname__, *names),
+            f"{self.site}: {self.name}() is given {what_is_lost(cls, names)}",
         )
 
     def _place_futures(self, arguments: dict[str, Any]) -> None:
@@ -222,7 +239,15 @@ class Closure:
             For each dependency its value, plain or frozen.
         """
         frozen = self._frozen
-        arguments: dict[str, Any] = (self.frozen if frozen is None else frozen).thaw(values)
+        return self._with_given((self.frozen if frozen is None else frozen).thaw(values), values)
+
+    def watched_arguments(self, values: Sequence[Any] = ()) -> tuple[Watched, dict[str, Any]]:
+        """Return the arguments, as `arguments` does, and what tells which of the copies the task changes."""
+        watched = Watched(self.frozen, values)
+        return watched, self._with_given(dict(watched.arguments), values)
+
+    def _with_given(self, arguments: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
+        """Add the arguments that are passed as they are."""
         if self._given:
             plain = {
                 id(future): value.thaw() if isinstance(value, Frozen) else value

@@ -10,7 +10,6 @@ base and its state is set afterwards, so that no code of the user runs. What can
 
 from __future__ import annotations
 
-import inspect
 import io
 import logging
 import traceback
@@ -263,19 +262,30 @@ def _arguments_of_new(exception: BaseException) -> tuple[Any, ...]:
     return exception.args
 
 
-def _state(exception: BaseException) -> dict[str, Any]:
+def _descriptors(cls: type) -> dict[str, Any]:
+    """Return what reads and sets the members that are written in C, and slots; what a class puts over them is not."""
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        for name, descriptor in vars(base).items():
+            if name not in _SET_BY_PYTHON and isinstance(descriptor, MemberDescriptorType | GetSetDescriptorType):
+                found.setdefault(name, descriptor)
+    return found
+
+
+def _members_of(exception: BaseException) -> dict[str, Any]:
     members: dict[str, Any] = {}
-    for cls in type(exception).__mro__:
-        for name, descriptor in vars(cls).items():
-            if name in _SET_BY_PYTHON or not isinstance(descriptor, MemberDescriptorType | GetSetDescriptorType):
-                continue
-            try:
-                members.setdefault(name, descriptor.__get__(exception))
-            except AttributeError:
-                continue
+    for name, descriptor in _descriptors(type(exception)).items():
+        try:
+            members[name] = descriptor.__get__(exception)
+        except AttributeError:  # not set
+            continue
+    return members
+
+
+def _state(exception: BaseException) -> dict[str, Any]:
     return {
         "args": exception.args,
-        "members": members,
+        "members": _members_of(exception),
         "attributes": dict(getattr(exception, "__dict__", {})),
         "cause": exception.__cause__,
         "context": exception.__context__,
@@ -288,13 +298,20 @@ def _new(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
 
 
 def _set_state(exception: BaseException, state: dict[str, Any]) -> None:
-    """Set everything by the descriptors of Python's classes: a class may refuse assignments, as frozen ones do."""
-    for name, value in {**state["members"], "args": state["args"]}.items():
-        descriptor = inspect.getattr_static(type(exception), name, None)
+    """Set everything by the descriptors of Python's classes: a class may refuse assignments, as frozen ones do.
+
+    A member that was never set reads as None, and is another thing than one set to None: the text of an `OSError`
+    shows the latter. So nothing is set that reads as it should.
+    """
+    descriptors, has = _descriptors(type(exception)), _members_of(exception)
+    for name, value in state["members"].items():
+        if name not in descriptors or (name in has and has[name] is value):
+            continue
         try:
-            descriptor.__set__(exception, value)
+            descriptors[name].__set__(exception, value)
         except (AttributeError, TypeError):
             continue  # read-only members are set by __new__
+    vars(BaseException)["args"].__set__(exception, state["args"])
     getattr(exception, "__dict__", {}).update(state["attributes"])
     for part in ("cause", "context"):
         vars(BaseException)[f"__{part}__"].__set__(exception, state[part])

@@ -26,18 +26,9 @@ if TYPE_CHECKING:
     from .shares import Share
 
 __all__ = [
-    "FILED",
-    "Frozen",
-    "FrozenArray",
-    "FrozenAtoms",
-    "FrozenFile",
-    "FrozenRows",
-    "Held",
-    "HeldArray",
-    "decoded",
-    "given",
-    "with_fields",
-]
+    "FILED", "Frozen", "FrozenArray", "FrozenAtoms", "FrozenFile", "FrozenRows", "Held", "HeldArray", "HeldObject",
+    "Row", "decoded", "given", "thawed", "with_fields",
+]  # fmt: skip
 
 FILED = 1 << 16
 """Size from which a stream that is sent again goes as a memory file [bytes]."""
@@ -79,6 +70,38 @@ class HeldArray(Held):
     value: Any
 
 
+class HeldObject(Held):
+    """A copy of an object that lies beside a stream, since its class says itself how it is copied."""
+
+    __slots__ = ("_arrays",)
+
+    def __init__(self, value: object, arrays: dict[int, tuple[Buffer, Any]]) -> None:
+        super().__init__(value)
+        self._arrays = arrays
+
+    @classmethod
+    def of(cls, obj: object, memo: dict[int, Any], arrays: dict[int, tuple[Buffer, Any]]) -> HeldObject:
+        """Copy an object; its big arrays, by their identities, are held as buffers, with a map in their place."""
+        mapped = {}
+        for identity, (buffer, array) in arrays.items():
+            if identity not in memo:
+                memo[identity] = _mapped(buffer, array)
+            mapped[id(memo[identity])] = buffer, memo[identity]
+        return cls(copy.deepcopy(obj, memo), mapped)
+
+    def copied(self, memo: dict[int, Any]) -> Any:
+        """Copy it once more; what several objects hold, by the memo of their copies, stays one object."""
+        for identity, (buffer, array) in self._arrays.items():
+            if identity not in memo:
+                memo[identity] = _mapped(buffer, array)
+        return copy.deepcopy(self.value, memo)
+
+
+def _mapped(buffer: Buffer, array: Any) -> Any:
+    order = "C" if array.flags.c_contiguous else "F"
+    return type(array)(array.shape, array.dtype, buffer.private(), order=order)
+
+
 class _Thawer(pickle.Unpickler):
     """Reads streams in which big strings lie beside the stream."""
 
@@ -103,14 +126,17 @@ class Frozen:
         The futures, in the order of the slots for their values.
     shares
         The shares that the value refers to.
+    has_big_strings
+        Whether it was made by a second attempt, in which big strings lie beside the stream.
     """
 
-    __slots__ = ("_has_big_strings", "_sent", "beside", "futures", "shares", "stream")
+    __slots__ = ("_sent", "beside", "futures", "has_big_strings", "shares", "stream")
 
     stream: bytes
     beside: tuple[Buffer | Held | int, ...]
     futures: tuple[Future[Any], ...]
     shares: tuple[Share, ...]
+    has_big_strings: bool
 
     @property
     def ordinary(self) -> Frozen:
@@ -129,7 +155,7 @@ class Frozen:
         self.beside = beside
         self.futures = futures
         self.shares = shares
-        self._has_big_strings = has_big_strings
+        self.has_big_strings = has_big_strings
         self._sent: FrozenFile | bool = False
 
     @property
@@ -147,7 +173,9 @@ class Frozen:
         """Memory that the snapshot refers to, some of which other snapshots may refer to as well [bytes]."""
         return len(self.stream) + sum(map(_size, self.beside))
 
-    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+    def thaw(
+        self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
+    ) -> Any:
         """Make a copy of the value.
 
         Parameters
@@ -156,18 +184,24 @@ class Frozen:
             For each future its value, or a snapshot of its value.
         readonly
             Big arrays can't be written, and all such copies refer to the same memory.
+        memories
+            Is given the memory of each of the `buffers` that the copy uses.
         """
         if not self.beside:
             return pickle.loads(self.stream)
-        beside = self._taken(_thawed(slots), readonly)
-        if self._has_big_strings:
+        beside = self._taken(thawed(slots), readonly, [] if memories is None else memories)
+        if self.has_big_strings:
             return _Thawer(io.BytesIO(self.stream), buffers=beside).load()
         return pickle.loads(self.stream, buffers=beside)
 
-    def _taken(self, values: Sequence[object], readonly: bool) -> Iterator[Any]:
+    def _taken(self, values: Sequence[object], readonly: bool, memories: list[object]) -> Iterator[Any]:
+        copies: dict[int, Any] = {}
         for item in self.beside:
             if isinstance(item, Buffer):
-                yield item.readonly() if readonly else item.private()
+                memories.append(item.readonly() if readonly else item.private())
+                yield memories[-1]
+            elif isinstance(item, HeldObject):
+                yield item.copied(copies)
             elif isinstance(item, HeldArray):
                 yield item.value.copy("K")
             else:
@@ -186,7 +220,7 @@ class Frozen:
             self._sent = True
             return self
         if self._sent is True:
-            self._sent = FrozenFile(Buffer.of(self.stream), self.beside, self._has_big_strings)
+            self._sent = FrozenFile(Buffer.of(self.stream), self.beside, self.has_big_strings)
         return self._sent
 
     def __repr__(self) -> str:
@@ -195,7 +229,7 @@ class Frozen:
     def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
         if self.references:
             raise TypeError("this snapshot was made for use in one process: it refers to objects of that process")
-        return Frozen, (self.stream, self.beside, (), (), self._has_big_strings)
+        return Frozen, (self.stream, self.beside, (), (), self.has_big_strings)
 
 
 def _size(item: Buffer | Held | int) -> int:
@@ -206,7 +240,7 @@ def _size(item: Buffer | Held | int) -> int:
     return item.size if isinstance(item, Buffer) else 0
 
 
-def _thawed(slots: Sequence[object]) -> Sequence[object]:
+def thawed(slots: Sequence[object]) -> Sequence[object]:
     """Return plain values; a snapshot that is in several slots gives one copy."""
     copies: dict[int, object] = {}
     for slot in slots:
@@ -234,7 +268,7 @@ class FrozenFile(Frozen):
     def __init__(self, content: Buffer, beside: tuple[Buffer | Held | int, ...], has_big_strings: bool) -> None:
         self._content = content
         self.beside = beside
-        self._has_big_strings = has_big_strings
+        self.has_big_strings = has_big_strings
 
     @property
     def stream(self) -> memoryview:  # type: ignore[override]
@@ -247,7 +281,7 @@ class FrozenFile(Frozen):
         return (self._content, *super().buffers)
 
     def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
-        return FrozenFile, (self._content, self.beside, self._has_big_strings)
+        return FrozenFile, (self._content, self.beside, self.has_big_strings)
 
 
 class FrozenAtoms(Frozen):
@@ -268,6 +302,7 @@ class FrozenAtoms(Frozen):
     stream = b""
     beside = ()
     shares = ()
+    has_big_strings = False
 
     def __init__(
         self, value: object, futures: tuple[Future[Any], ...] = (), places: tuple[tuple[str, int], ...] = ()
@@ -283,14 +318,16 @@ class FrozenAtoms(Frozen):
             sys.getsizeof(item) for item in (self.value.values() if isinstance(self.value, dict) else (self.value,))
         )
 
-    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+    def thaw(
+        self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
+    ) -> Any:
         """Return the value; a dict is a new one."""
         value = self.value
         if type(value) is not dict:
             return value
         value = value.copy()
         if self.places:
-            values = _thawed(slots)
+            values = thawed(slots)
             for name, number in self.places:
                 value[name] = values[number]
         return value
@@ -353,11 +390,13 @@ class FrozenArray(Frozen):
         array = self._array
         return int(array.nbytes) if array is not None else self.ordinary.nbytes
 
-    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+    def thaw(
+        self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
+    ) -> Any:
         """Make a copy."""
         array = self._array
         if array is None or readonly or (self._is_big and self._is_read):
-            return self.ordinary.thaw(slots, readonly=readonly)
+            return self.ordinary.thaw(slots, readonly=readonly, memories=memories)
         self._is_read = True
         return array.copy("K")
 
@@ -397,16 +436,18 @@ class FrozenRows(FrozenAtoms):
         """Memory that the snapshot refers to [bytes]."""
         return super().nbytes + sum(sum(map(sys.getsizeof, items)) for _, _, items, _ in self.rows)
 
-    def thaw(self, slots: Sequence[object] = (), *, readonly: bool = False) -> Any:
+    def thaw(
+        self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
+    ) -> Any:
         """Return a new dict with new lists."""
-        values = _thawed(slots)
-        thawed = super().thaw(values)
+        values = thawed(slots)
+        whole = super().thaw(values)
         for name, cls, template, places in self.rows:
             items = list(template)
             for position, number in places:
                 items[position] = values[number]
-            thawed[name] = items if cls is list else tuple(items)
-        return thawed
+            whole[name] = items if cls is list else tuple(items)
+        return whole
 
     def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
         return FrozenRows, (self.value, (), self.places, self.rows)

@@ -43,7 +43,7 @@ from weakref import ref
 from .nodes import kind_of
 from .trees import ATOMS, Attr, Index, Key, StandIn, Step, record_fields
 
-__all__ = ["BUDGET", "Trail", "format_trail", "inside", "search", "search_function", "search_leaves"]
+__all__ = ["BUDGET", "Trail", "format_trail", "inside", "reachable", "search", "search_function", "search_leaves"]
 
 BUDGET = 10_000
 """Objects that one search looks at, apart from numbers, strings and the like."""
@@ -121,6 +121,23 @@ def inside(obj: object) -> list[tuple[Step | str, object]]:
     for reader in _readers(type(obj)):
         found.extend(_careful(reader(obj)))
     return found
+
+
+def reachable(obj: object, budget: int = BUDGET) -> Iterator[object]:
+    """Yield an object and what can be reached from it, also through objects written in C; each of them once."""
+    seen = {id(obj): obj}
+    queue = deque([obj])
+    while queue and budget > 0:
+        one = queue.popleft()
+        yield one
+        parts: Iterable[object] = [part for _, part in inside(one)]
+        if not parts and not isinstance(one, _CLOSED) and gc.is_tracked(one):
+            parts = gc.get_referents(one)
+        for part in parts:
+            if type(part) not in ATOMS and not isinstance(part, _CLOSED) and id(part) not in seen:
+                seen[id(part)] = part
+                budget -= 1
+                queue.append(part)
 
 
 class _Search:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from .attributes import Forgotten
 from .buffers import Buffer
 from .frozen import Held
 
@@ -27,9 +28,16 @@ _SAMPLES = 96
 
 
 class Ledger:
-    """What the snapshots of a workflow hold in common, as long as one of them holds it."""
+    """What the snapshots of a workflow hold in common, as long as one of them holds it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    forgotten
+        What is known of types whose pickles forget something.
+    """
+
+    def __init__(self, forgotten: Forgotten | None = None) -> None:
+        self.forgotten = forgotten or Forgotten()
         self._buffers: weakref.WeakValueDictionary[tuple[int, bytes], Buffer] = weakref.WeakValueDictionary()
         self._strings: weakref.WeakValueDictionary[tuple[int, bytes], Held] = weakref.WeakValueDictionary()
         self._passed: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -27,13 +27,36 @@ from weakref import CallableProxyType, ProxyType, ref
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
+from .arrays import reduce_array
+from .attributes import (
+    AsItIs,
+    attributes_of,
+    cached_names,
+    is_cache,
+    is_copied_by_itself,
+    may_forget,
+    reduced_with,
+    set_attributes,
+)
 from .buffers import Buffer
-from .frozen import Frozen, Held, HeldArray, decoded, given, with_fields
-from .kinds import is_array, is_generator, is_iterator, is_scalar
+from .frozen import Frozen, Held, HeldArray, HeldObject, decoded, given, with_fields
+from .hidden import reachable
+from .kinds import (
+    is_array,
+    is_calculator,
+    is_generator,
+    is_iterator,
+    is_molecule,
+    is_plain_array,
+    is_quantity,
+    is_scalar,
+    is_seed,
+)
 from .ledgers import BIG, Ledger
-from .maps import file_place, is_shared_map, opened_map
+from .maps import is_shared_map
 from .shares import Share
 from .trees import ATOMS, StandIn
+from .variables import is_variable, reduce_variable
 
 __all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
 
@@ -49,16 +72,23 @@ class Record:
     ----------
     beside, futures, shares
         As in `Frozen`.
+    comparing
+        The stream is compared and then dropped, so that small arrays need not be copied.
     without_cached
-        Leave the values of cached properties out, so that computing one does not look like a change.
+        Leave the values of caches out, so that computing one does not look like a change.
     searchable
         Objects passed by reference that may hold futures.
-    stand_ins, iterators, generators
-        Whether any stand-in, iterator, random generator was met.
+    stand_ins, iterators, generators, seeds
+        Whether any stand-in, iterator, random generator, sequence of seeds was met.
+    suspects
+        Objects whose pickles may forget something, and that were not compared.
+    copies
+        The memo of objects that are copied by themselves: what several of them hold stays one object.
     """
 
-    def __init__(self, ledger: Ledger, *, without_cached: bool = False) -> None:
+    def __init__(self, ledger: Ledger, *, comparing: bool = False, without_cached: bool = False) -> None:
         self.ledger = ledger
+        self.comparing = comparing
         self.without_cached = without_cached
         self.beside: list[Buffer | Held | int] = []
         self.futures: list[Future[Any]] = []
@@ -67,6 +97,9 @@ class Record:
         self.stand_ins = False
         self.iterators = False
         self.generators = False
+        self.seeds = False
+        self.suspects: list[object] = []
+        self.copies: dict[int, Any] = {}
         self._next: Held | int | None = None
 
     def reduced(self, item: Held | int) -> tuple[Callable[[Any], Any], tuple[pickle.PickleBuffer]]:
@@ -91,10 +124,6 @@ _MARK = bytearray(1)
 
 
 # --- what is done with an object of each class ---
-
-
-def _as_usual(record: Record, obj: Any) -> Any:
-    return NotImplemented
 
 
 def _refer(record: Record, obj: Any) -> Any:
@@ -153,6 +182,11 @@ def _note_generator(record: Record, obj: Any) -> Any:
     return NotImplemented
 
 
+def _note_seed(record: Record, obj: Any) -> Any:
+    record.seeds = True
+    return NotImplemented
+
+
 def _reduce_ours(record: Record, obj: Any) -> Any:
     return type(obj).__parman_reduce__(obj)
 
@@ -168,6 +202,11 @@ def _reduce_cached_function(record: Record, obj: Any) -> Any:
     return _cached_again, (obj.__wrapped__, obj.cache_parameters())
 
 
+def _reduce_cached_property(record: Record, obj: Any) -> Any:
+    """Send the cached property of a script's class without the lock that it has in Python 3.11."""
+    return cached_property, (obj.func,), {"attrname": obj.attrname}
+
+
 def _refuse_file(record: Record, obj: Any) -> Any:
     """Refuse a file, of which cloudpickle would send the text, but not the standard streams that every process has."""
     for name in ("stdout", "stderr"):
@@ -176,49 +215,91 @@ def _refuse_file(record: Record, obj: Any) -> Any:
     raise TypeError(f"cannot pickle '{type(obj).__name__}' object")
 
 
-def _as_class(array: Any, cls: type) -> Any:
-    return array.view(cls)
-
-
 def _reduce_array_here(record: Record, obj: Any) -> Any:
     if obj.base is not None and is_shared_map(obj):
         return _refer(record, obj)
-    if type(obj).__module__ != "numpy" or obj.nbytes >= BIG or obj.dtype.hasobject or not obj.flags.writeable:
+    if (
+        type(obj) is not sys.modules["numpy"].ndarray
+        or obj.nbytes >= BIG
+        or obj.dtype.hasobject
+        or not obj.flags.writeable
+    ):
         return _reduce_array(record, obj)
-    return record.reduced(HeldArray(obj.copy("K")))
+    return record.reduced(HeldArray(obj if record.comparing else obj.copy("K")))
 
 
 def _reduce_array(record: Record, obj: Any) -> Any:
-    place = file_place(obj) if obj.base is not None else None
-    if place is not None:
-        return opened_map, (place,)
-    if obj.nbytes < BIG or obj.dtype.hasobject:
+    if record.without_cached and "_fill_value" in getattr(obj, "__dict__", ()):
+        obj.fill_value  # noqa: B018 (a masked array computes it when it is asked for the first time)
+    reduced = reduce_array(obj)
+    return _carry_the_rest(record, obj) if reduced is NotImplemented and may_forget(type(obj)) else reduced
+
+
+def _carry_the_rest(record: Record, obj: Any) -> Any:
+    """Carry what the pickle of a class forgets, as far as that is known."""
+    forgotten = record.ledger.forgotten
+    if not forgotten.is_known(obj):
+        record.suspects.append(obj)
+    names = forgotten.carried.get(type(obj))
+    if record.without_cached:
+        return _without_caches(obj)
+    return reduced_with(obj, names) if names else NotImplemented
+
+
+def _copy_by_itself(record: Record, obj: Any) -> Any:
+    """Hold a copy that the class of an object makes."""
+    record.searchable.append(obj)
+    if record.without_cached:
         return NotImplemented
-    numpy: Any = sys.modules["numpy"]
-    plain = numpy.ndarray.view(obj, numpy.ndarray) if type(obj) is not numpy.ndarray else obj
-    if plain is not obj:  # numpy copies the memory of an instance of a subclass into the stream
-        return (_as_class, (plain, type(obj))) if type(obj).__reduce__ is numpy.ndarray.__reduce__ else NotImplemented
-    if obj.flags.forc:
-        return NotImplemented
-    return numpy.ascontiguousarray(obj).__reduce_ex__(5)
+    if record.comparing:
+        return record.reduced(HeldObject(obj, {}))
+    return record.reduced(HeldObject.of(obj, record.copies, _big_arrays(record, obj)))
 
 
-def _cached(cls: type) -> frozenset[str]:
-    """Return the names of the cached properties of a class."""
-    return frozenset(
-        name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)
-    )
+def _big_arrays(record: Record, obj: Any) -> dict[int, tuple[Buffer, Any]]:
+    """Hold the big arrays in an object as everywhere: once, and mapped by each copy."""
+    arrays: list[Any] = [one for one in reachable(obj, 1000) if is_plain_array(one)]
+    arrays = [one for one in arrays if one.nbytes >= BIG]
+    return {id(one): (record.ledger.keep(pickle.PickleBuffer(one).raw()), one) for one in arrays}
 
 
-def _leave_cached_out(record: Record, obj: Any) -> Any:
-    if not record.without_cached:
-        return NotImplemented
+def _refer_to_value(record: Record, obj: AsItIs) -> Any:
+    record.searchable.append(obj.value)
+    return record.reduced(Held(obj.value))
+
+
+def _without_caches(obj: Any) -> Any:
+    """Reduce an object as usual, but without what it has computed from the rest and keeps."""
+    if is_calculator(type(obj)):
+        return type, (None,)
     reduced = obj.__reduce_ex__(5)
     if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
         return reduced
-    names = _cached(type(obj))
-    state = {name: value for name, value in reduced[2].items() if name not in names}
+    cls: Any = type(obj)
+    names = cached_names(cls)
+    state = {name: value for name, value in reduced[2].items() if name not in names and not is_cache(str(name))}
     return (*reduced[:2], state, *reduced[3:])
+
+
+def _blank(cls: type) -> Any:
+    return object.__new__(cls)
+
+
+def _reduce_quantity(record: Record, obj: Any) -> Any:
+    """Keep the class, and with it the registry of units; a pickle names that of the application."""
+    return _blank, (type(obj),), attributes_of(obj), None, None, set_attributes
+
+
+def _reduce_molecule(record: Record, obj: Any) -> Any:
+    """Keep all properties, and coordinates in full."""
+    chemistry: Any = sys.modules["rdkit.Chem.rdchem"]
+    options = chemistry.PropertyPickleOptions
+    kept = int(options.AllProps) | int(getattr(options, "CoordsAsDouble", 0))
+    return type(obj), (obj.ToBinary(kept),), attributes_of(obj) or None, None, None, set_attributes
+
+
+def _reduce_variable(record: Record, obj: Any) -> Any:
+    return reduce_variable(obj)
 
 
 _CachedFunction = type(lru_cache(len))
@@ -233,19 +314,22 @@ def _common_handler(cls: type) -> _Handler | None:
         return _pass_whole
     if is_generator(cls):
         return _note_generator
+    if is_seed(cls):
+        return _note_seed
     if is_iterator(cls):
         return _note_iterator
     return None
 
 
-def _choose_in_process(cls: type) -> _Handler:
+def _choose_in_process(cls: type) -> _Handler | None:
+    """Return what is done with instances of a class; None is as usual, which most are."""
     if cls is FunctionType:
         return _refer_to_function
     if cls is BuiltinFunctionType:
         return _refer_to_builtin
     if cls is MethodType:
         return _bind_again
-    if cls in _IMMUTABLE or issubclass(cls, _BY_REFERENCE) or is_scalar(cls):
+    if cls in _IMMUTABLE or issubclass(cls, _BY_REFERENCE) or is_scalar(cls) or is_variable(cls):
         return _refer
     if getattr(cls, "__parman_task__", False) or issubclass(cls, (ref, ProxyType, CallableProxyType, BaseException)):
         return _refer_and_search
@@ -254,9 +338,15 @@ def _choose_in_process(cls: type) -> _Handler:
     common = _common_handler(cls)
     if common is not None:
         return common
-    if is_array(cls):
+    if is_array(cls) and not is_copied_by_itself(cls):
         return _reduce_array_here
-    return _leave_cached_out if _cached(cls) else _as_usual
+    if cls is AsItIs:
+        return _refer_to_value
+    if is_quantity(cls):
+        return _reduce_quantity
+    if is_copied_by_itself(cls):
+        return _copy_by_itself
+    return _carry_the_rest if may_forget(cls) else None
 
 
 def _choose_pickled(cls: type) -> _Handler | None:
@@ -267,12 +357,19 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _share_token
     if cls is _CachedFunction:
         return _reduce_cached_function
+    if cls is cached_property:
+        return _reduce_cached_property
     if issubclass(cls, TextIOWrapper):
         return _refuse_file
-    return _common_handler(cls) or (_reduce_array if is_array(cls) else None)
+    if is_molecule(cls):
+        return _reduce_molecule
+    if is_variable(cls):
+        return _reduce_variable
+    common = _common_handler(cls) or (_reduce_array if is_array(cls) else None)
+    return common or (_carry_the_rest if may_forget(cls) else None)
 
 
-_handler_in_process: Callable[[type], _Handler] = lru_cache(maxsize=4096)(_choose_in_process)
+_handler_in_process: Callable[[type], _Handler | None] = lru_cache(maxsize=4096)(_choose_in_process)
 _handler_pickled: Callable[[type], _Handler | None] = lru_cache(maxsize=4096)(_choose_pickled)
 
 
@@ -288,7 +385,18 @@ class InProcessPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Return what an object becomes in the stream."""
-        return _handler_in_process(type(obj))(self.record, obj)
+        handler = _handler_in_process(type(obj))
+        return NotImplemented if handler is None else handler(self.record, obj)
+
+
+class _CarefulPickler(InProcessPickler):
+    """Leaves caches out, if so told."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        handler = _handler_in_process(type(obj))
+        if handler is None:
+            return _without_caches(obj) if self.record.without_cached else NotImplemented
+        return handler(self.record, obj)
 
 
 class PickledPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
@@ -303,7 +411,9 @@ class PickledPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
         """Return what an object becomes in the stream."""
         handler = _handler_pickled(type(obj))
         if handler is not None:
-            return handler(self.record, obj)
+            reduced = handler(self.record, obj)
+            if reduced is not NotImplemented or handler is not _carry_the_rest:
+                return reduced
         if self.hook is not None:
             reduced = self.hook(obj)
             if reduced is not NotImplemented:
@@ -339,7 +449,7 @@ class _Persistent:
 _STRINGS = frozenset({str, bytes, bytearray})
 
 
-class _PersistentInProcess(_Persistent, InProcessPickler):
+class _PersistentInProcess(_Persistent, _CarefulPickler):
     strings_by_reference = True
 
 
@@ -363,15 +473,20 @@ Writer: TypeAlias = "Callable[[object, Ledger, Collection[int]], tuple[Frozen, R
 
 
 def write_in_process(
-    value: object, ledger: Ledger, as_they_are: Collection[int] = (), *, without_cached: bool = False
+    value: object,
+    ledger: Ledger,
+    as_they_are: Collection[int] = (),
+    *,
+    comparing: bool = False,
+    without_cached: bool = False,
 ) -> tuple[Frozen, Record]:
-    """Make a snapshot for use in this process."""
+    """Make a snapshot for use in this process; see `Record` for the rest."""
     if not as_they_are:
-        sink, record = _Sink(), Record(ledger, without_cached=without_cached)
-        InProcessPickler(sink, record).dump(value)
+        sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
+        (_CarefulPickler if without_cached else InProcessPickler)(sink, record).dump(value)
         if not sink.has_big_strings():
             return _frozen(sink, record), record
-    sink, record = _Sink(), Record(ledger, without_cached=without_cached)
+    sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
     return _second(_PersistentInProcess(sink, record), value, sink, as_they_are)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import ArgumentError, HiddenFutureError
 from .hidden import Trail, format_trail, search, search_leaves
-from .kinds import is_generator, is_iterator
+from .kinds import is_generator, is_iterator, is_seed
 from .ledgers import Ledger
 from .trees import Key, StandIn, futures_in, walk
 
@@ -97,6 +97,12 @@ class Place:
                     f"{self.format(trail)} is a random generator that an earlier call was given: both calls would see "
                     f"the same numbers; give each call one of its own, {_one_each(leaf)}"
                 )
+
+    def seeds_again(self, ledger: Ledger) -> Iterator[str]:
+        """Yield the places of sequences of seeds that an earlier call was given."""
+        leaves = [(trail, leaf) for trail, leaf in walk(self.value) if is_seed(type(leaf))]
+        passed = ledger.pass_generators([leaf for _, leaf in leaves])
+        yield from (self.format(trail) for trail, leaf in leaves if leaf is passed)
 
 
 def _proper(tree: object, stand_ins: bool) -> Iterator[Future[Any]]:

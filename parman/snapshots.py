@@ -25,9 +25,10 @@ from io import IOBase
 from typing import Any, TypeAlias
 from weakref import getweakrefcount
 
+from .attributes import attributes_of, has_attributes, lost_names
 from .frozen import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
 from .hidden import Trail, inside
-from .kinds import is_plain_array
+from .kinds import is_plain_array, is_quantity
 from .ledgers import BIG, HUGE, Ledger
 from .picklers import Hook, Record, Writer, write_in_process, writer_pickled
 from .places import Place
@@ -36,6 +37,7 @@ from .trees import ATOMS, children, futures_in_row, is_leaf
 __all__ = [
     "AsIs",
     "Carrier",
+    "Forgets",
     "Frozen",
     "Ledger",
     "freeze",
@@ -44,10 +46,13 @@ __all__ = [
     "is_plain",
     "pickled",
     "pickled_with",
+    "what_is_lost",
 ]
 
 AsIs: TypeAlias = Callable[[str, object], None]
 """Told of what is passed as it is: the place, such as `x[0].lock`, and the object."""
+Forgets: TypeAlias = Callable[[type, list[str]], None]
+"""Told of what is lost on the way to another process: the class, and the names of attributes of its instances."""
 
 _ATOMS = ATOMS - {slice}
 _TEXTS = (str, bytes)
@@ -102,6 +107,8 @@ def freeze(
     ledger: Ledger | None = None,
     label: str = "",
     as_is: AsIs | None = None,
+    forgets: Forgets | None = None,
+    seeds: Callable[[str], None] | None = None,
 ) -> Frozen:
     """Make a snapshot.
 
@@ -117,6 +124,10 @@ def freeze(
         What the value is, in messages; if it ends with "()", the value is a dict of the arguments of that function.
     as_is
         Told of each leaf that is passed as it is.
+    forgets
+        Told of what is lost.
+    seeds
+        Told of the place of each sequence of seeds that an earlier call was given.
 
     Raises
     ------
@@ -137,11 +148,18 @@ def freeze(
     try:
         frozen, record = carrier.write(value, ledger, ())
     except Exception as error:
+        if ledger.forgotten.give_up():
+            return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
         place.check_iterators()
         if not carrier.within:
             raise _cannot_pickle(place, carrier, error) from error
         frozen, record = _freeze_the_rest(place, ledger, as_is)
+    if record.suspects and _compare(record.suspects, carrier, ledger, forgets):
+        return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
     _check(place, record)
+    if record.seeds and seeds is not None:
+        for path in place.seeds_again(ledger):
+            seeds(path)
     return frozen
 
 
@@ -271,6 +289,61 @@ def _check(place: Place, record: Record) -> None:
         place.check_iterators()
     if record.generators:
         place.check_generators(record.ledger)
+
+
+# --- what pickles forget ---
+
+
+def what_is_lost(cls: type, names: list[str]) -> str:
+    """Say what of the instances of a class is lost on the way to another process."""
+    name = cls.__qualname__
+    if names == ["__class__"]:
+        pint = ", for pint by pint.set_application_registry() of the registry" if is_quantity(cls) else ""
+        return (
+            f"an instance of {name}, whose pickle is loaded as one of another class: make it come back as it is{pint}"
+        )
+    many = "attributes" if len(names) > 1 else "attribute"
+    return (
+        f"an instance of {name}, whose pickle forgets its {many} {', '.join(map(repr, names))}: that is lost on the "
+        "way to another process; set it inside the task, or pass what is needed as an argument of its own"
+    )
+
+
+def _compare(suspects: list[object], carrier: Carrier, ledger: Ledger, forgets: Forgets | None) -> bool:
+    """Compare objects with their copies; tell whether there is more to be carried for them."""
+    more = False
+    for obj in suspects:
+        if ledger.forgotten.is_known(obj):
+            continue
+        carried, lost = _forgotten(obj, carrier, ledger)
+        ledger.forgotten.note(obj, carried)
+        more |= bool(carried)
+        if lost and forgets is not None:
+            forgets(type(obj), sorted(lost))
+    return more
+
+
+def _forgotten(obj: object, carrier: Carrier, ledger: Ledger) -> tuple[dict[str, bool], set[str]]:
+    """Return which attributes of an object are to be carried beside its pickle, and which are lost."""
+    if not has_attributes(obj):
+        return {}, set()
+    try:
+        frozen, record = carrier.write(obj, ledger, ())
+        if record.futures or record.stand_ins or record.iterators:
+            return {}, set()
+        copy = frozen.thaw()
+    except Exception:  # from code of the user's class: whoever pickles it next says so
+        return {}, set()
+    if type(copy) is not type(obj):
+        return {}, set() if carrier.within else {"__class__"}
+    carried: dict[str, bool] = {}
+    own = attributes_of(obj)
+    lost = lost_names(obj, copy, carrier.within)
+    for name in lost & own.keys():
+        by_reference = _failure(carrier.write, own[name]) is not None
+        if carrier.within or not by_reference:
+            carried[name] = by_reference
+    return carried, set() if carrier.within else lost - carried.keys()
 
 
 # --- what can't be pickled ---

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from helpers import TIMEOUT
 
@@ -920,3 +921,49 @@ class _Unknown:
 
     def __gt__(self, other):
         return self.number > other
+
+
+# --- what an exception says after it has travelled ---
+
+
+def set_later(error: Any, **attributes: object) -> BaseException:
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    assert isinstance(error, BaseException)
+    return error
+
+
+class OverMember(OSError):
+    """Has something of its own over a member of its base."""
+
+    @property
+    def filename(self) -> str:  # type: ignore[override]
+        return "of its own"
+
+
+TOLD: dict[str, Callable[[], BaseException]] = {
+    "none": lambda: OSError(),
+    "one": lambda: OSError("busy"),
+    "two": lambda: OSError(16, "busy"),
+    "file": lambda: OSError(16, "busy", "a.txt"),
+    "no file": lambda: OSError(16, "busy", None),
+    "both": lambda: OSError(18, "far", "a.txt", None, "b.txt"),
+    "six": lambda: OSError(1, 2, 3, 4, 5, 6),
+    "unnumbered": lambda: set_later(OSError(2, "x"), errno=None, filename="late"),
+    "over a member": lambda: OverMember(1, "b", "c"),
+    "axis": lambda: np.exceptions.AxisError(3, 2),
+    "syntax": lambda: SyntaxError("bad", ("f.py", 1, 2, "text", 1, 3)),
+    "changed": lambda: set_later(ValueError("a"), args=(1, 2), extra=[1]),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+@pytest.mark.parametrize("way", ["copied", "packed"])
+def test_the_text_of_an_exception_stays(kind: str, way: str) -> None:
+    """What was never set is not set to None on the way: text, repr, args and attributes are what they were."""
+    error = TOLD[kind]()
+    told = duplicate(error) if way == "copied" else PackedException(error, "").load()
+    assert told is not error
+    assert (str(told), repr(told), told.args, vars(told)) == (str(error), repr(error), error.args, vars(error))
+    for name in ("errno", "strerror", "filename", "filename2", "axis", "msg", "lineno", "end_offset"):
+        assert getattr(told, name, "unset") == getattr(error, name, "unset")

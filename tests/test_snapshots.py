@@ -6,7 +6,6 @@ import collections
 import enum
 import functools
 import io
-import itertools
 import pickle
 import random
 import subprocess
@@ -16,6 +15,7 @@ import threading
 import types
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parman.changes import changed, fingerprint
+from parman import pages
+from parman.buffers import Buffer
+from parman.changes import Watched
 from parman.errors import ArgumentError, HiddenFutureError
 from parman.frozen import FrozenAtoms
 from parman.ledgers import BIG
@@ -837,6 +839,10 @@ def test_snapshot_of_this_process_does_not_travel():
 # --- changes in place ---
 
 
+def watched(value):
+    return Watched(freeze(value, in_process), ())
+
+
 def test_changes():
     """What a task changed in its arguments is told by name, whatever it is."""
     value = {
@@ -849,24 +855,312 @@ def test_changes():
         "function": [print],
         "lock": [threading.Lock()],
     }
-    frozen = freeze(value, in_process)
-    arguments = frozen.thaw()
-    before = fingerprint(arguments, frozen.buffers)
-    assert changed(before, fingerprint(arguments, frozen.buffers)) == []
+    watch = watched(value)
+    arguments = watch.arguments
+    assert watch.changed(None) == []
     arguments["list"].append(2)
     arguments["small"][1] = 5
     arguments["large"][77777] = 5
     arguments["deep"].a["k"][0] = 2
     arguments["function"][0] = len
     arguments["lock"].append(1)
-    after = fingerprint(arguments, frozen.buffers)
-    assert changed(before, after) == ["list", "small", "large", "deep", "function"]
+    assert watch.changed(None) == ["list", "small", "large", "deep", "function", "lock"]
 
 
-def test_fingerprint_never_raises():
-    """An argument that can't be pickled has no fingerprint, and is not said to have changed."""
-    arguments = {"x": threading.Lock(), "y": itertools.repeat(1)}
+GIVEN_BACK = {
+    "itself": lambda x: x,
+    "in a tuple": lambda x: (1, x),
+    "in a dict": lambda x: {"a": [x]},
+    "in an object": lambda x: Plain(a=x),
+    "a part": lambda x: x["fields"],
+    "another part": lambda x: [x["fields"]["a"], x["fields"]["b"]],
+    "views": lambda x: (x["fields"]["a"][1:], x["fields"]["b"].T),
+    "memory": lambda x: (memoryview(x["fields"]["a"]), x["fields"]["b"]),
+}
+
+
+@pytest.mark.parametrize("way", GIVEN_BACK)
+def test_what_is_given_back_is_not_lost(way):
+    """A changed argument that is reached from the result, or whose changed parts are, is not told."""
+    watch = watched({"x": {"fields": {"a": np.ones(3), "b": big()}, "more": [1, np.ones(2)]}})
+    x = watch.arguments["x"]
+    x["fields"]["a"] *= 2
+    x["fields"]["b"] += 1
+    assert watch.changed(GIVEN_BACK[way](x)) == []
+
+
+@pytest.mark.parametrize("way", ["a part", "another part", "views"])
+def test_what_is_changed_beside_the_part_that_is_given_back_is_lost(way):
+    """The rest of an argument is told, if it was changed as well."""
+    for change in (lambda x: x["more"].append(2), lambda x: x["more"][1].fill(3), lambda x: x.update(new=1)):
+        watch = watched({"x": {"fields": {"a": np.ones(3), "b": big()}, "more": [1, np.ones(2)]}})
+        x = watch.arguments["x"]
+        x["fields"]["a"] *= 2
+        change(x)
+        assert watch.changed(GIVEN_BACK[way](x)) == ["x"]
+
+
+class Lazy:
+    def __init__(self):
+        self.x, self._cache = [1], {}
+
+    @functools.cached_property
+    def total(self):
+        return sum(self.x)
+
+
+def test_what_is_computed_again_is_no_change():
+    """The values of caches are not looked at: cached properties, and attributes named so."""
+    watch = watched({"x": [Lazy()]})
+    lazy = watch.arguments["x"][0]
+    lazy._cache[1] = lazy.total
+    assert watch.changed(None) == []
+    lazy.x.append(2)
+    assert watch.changed(None) == ["x"]
+
+
+def test_the_look_for_changes_reads_no_big_array():
+    """A page that nobody wrote is not compared; one that was is, whatever is in it."""
+    count = 0
+
+    def equals(self, content, _equals=Buffer.equals):
+        nonlocal count
+        count += 1
+        return _equals(self, content)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("parman.changes.write_in_process", lambda *_: 1 / 0)
-        before = fingerprint(arguments)
-    assert changed(before, fingerprint({"x": [1], "y": [1]})) == []
+        watch = watched({"x": [big(i) for i in range(8)]})
+        patch.setattr(Buffer, "equals", equals)
+        assert watch.changed(None) == []
+        assert count == (0 if is_untouched_known() else 8)
+        watch.arguments["x"][3][5] = watch.arguments["x"][3][5]
+        assert watch.changed(None) == []
+        assert count == (1 if is_untouched_known() else 16)
+        watch.arguments["x"][3] = watch.arguments["x"][3].copy()
+        assert watch.changed(None) == []
+        watch.arguments["x"][3][-1] += 1
+        assert watch.changed(None) == ["x"]
+
+
+def is_untouched_known():
+    return sys.platform == "linux" and pages._tells()
+
+
+def test_the_look_for_changes_never_raises():
+    """An argument that can't be pickled any more is not said to have changed."""
+    watch = watched({"x": [1]})
+    watch.arguments["x"].append(threading.Lock())
+    assert watch.changed(None) == []
+
+
+# --- what pickles forget ---
+
+
+class Noted(np.ndarray):
+    pass
+
+
+class Constructed:
+    def __init__(self, x):
+        self.x, self.label, self.numbers = x, None, [0]
+
+    def __reduce__(self):
+        return Constructed, (self.x,)
+
+
+class Dropping:
+    """Leaves out a cache, something private and something public."""
+
+    def __init__(self):
+        self.a, self.lock, self._private, self._cache = 1, threading.Lock(), [2], {1: 2}
+
+    def __getstate__(self):
+        return {"a": self.a}
+
+
+class CopiesItself:
+    def __init__(self, x):
+        self.x, self.copies, self.big = x, 0, big()
+
+    def __deepcopy__(self, memo):
+        new = object.__new__(CopiesItself)
+        new.x, new.big, new.copies = deepcopy(self.x, memo), deepcopy(self.big, memo), self.copies + 1
+        return new
+
+    def __reduce__(self):
+        raise TypeError("only copied")
+
+
+class NotCopied:
+    def __deepcopy__(self, memo):
+        raise RuntimeError("only leaves can be copied")
+
+
+def told_of(value, carrier, ledger=None):
+    found: list[tuple[type, list[str]]] = []
+    frozen = freeze(value, carrier, ledger=ledger, forgets=lambda *one: found.append(one))
+    return frozen, found
+
+
+@pytest.mark.parametrize("size", [3, BIG])
+def test_attributes_of_array_subclasses(carrier, size):
+    """What was set on an instance of a subclass of arrays comes along, also where the class does nothing for it."""
+    array = np.arange(float(size)).view(Noted)
+    array.note = {"a": [1]}
+    result = copy({"x": array, "note": array.note}, carrier)
+    assert type(result["x"]) is Noted
+    assert result["x"].note is result["note"]
+    assert result["x"].note is not array.note
+    assert (np.asarray(result["x"]) == np.asarray(array)).all()
+
+
+@pytest.mark.parametrize("size", [3, BIG])
+def test_masks(carrier, size):
+    """A masked array keeps a hard mask, its fill value, attributes, and a mask that is shared or none."""
+    hard = np.ma.masked_array(np.arange(float(size)), mask=np.arange(size) % 2, hard_mask=True, fill_value=-1)
+    hard.note = "n"
+    hard, view, bare = copy([hard, hard[1:], np.ma.masked_array(np.ones(size))], carrier)
+    assert (hard.hardmask, hard.fill_value, hard.note, view.hardmask, view.sharedmask) == (True, -1, "n", True, True)
+    hard[:] = 9
+    assert hard.data[:3].tolist() == [9, 1, 9]
+    assert bare.mask is np.ma.nomask
+    assert copy(np.ma.masked, carrier) is np.ma.masked
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.arange(6.0).reshape(2, 3),
+        lambda: np.arange(6.0).reshape(2, 3)[:, ::2],
+        lambda: np.ones((BIG // 8, 2))[:, ::2],
+        lambda: np.array([1, "a", None], object),
+    ],
+)
+def test_arrays_that_cannot_be_written(carrier, make):
+    """An array that can't be written is one for the task too."""
+    array = make()
+    array.flags.writeable = False
+    result = copy(array, carrier)
+    assert not result.flags.writeable
+    assert result.tolist() == array.tolist()
+
+
+def test_what_a_pickle_forgets_is_carried(carrier):
+    """Attributes that a class leaves out of its pickle come along, from the first instance on, as do later ones."""
+    first, second = Constructed(1), Constructed(2)
+    first.label, second.label, second.numbers, second.more = "a", "b", [1], 5
+    ledger = Ledger()
+    for obj in (first, second, first):
+        frozen, told = told_of([obj], carrier, ledger)
+        assert not told
+        result = travelled(frozen).thaw()[0]
+        assert vars(result) == vars(obj)
+    assert result.numbers is not first.numbers
+
+
+def test_what_cannot_be_carried_is_told_once():
+    """What is left out and can't be pickled is told with its name, once a block; private things are left out."""
+    ledger = Ledger()
+    for _ in range(2):
+        frozen, told = told_of({"x": [Dropping()]}, pickled, ledger)
+        assert told == ([(Dropping, ["lock"])] if _ == 0 else [])
+        assert vars(frozen.thaw()["x"][0]) == {"a": 1}
+
+
+def test_in_this_process_nothing_is_lost():
+    """What is left out of a pickle, and can't be copied, is passed by reference, and nothing is said, but of caches."""
+    obj = Dropping()
+    frozen, told = told_of(obj, in_process)
+    assert not told
+    result = frozen.thaw()
+    assert result.lock is obj.lock
+    assert result._private == [2]
+    assert result._private is not obj._private
+    assert not hasattr(result, "_cache")
+
+
+def test_what_is_carried_may_become_impossible():
+    """An attribute that was carried, and can't be pickled in a later instance, is no error."""
+    ledger, first, second = Ledger(), Constructed(1), Constructed(2)
+    first.label, second.label = "a", threading.Lock()
+    told_of(first, pickled, ledger)
+    frozen, _ = told_of(second, pickled, ledger)
+    assert frozen.thaw().x == 2
+
+
+def test_a_class_copies_itself():
+    """In this process an object is copied as its class says; what several hold stays one, big arrays are held once."""
+    obj = CopiesItself([1])
+    other = CopiesItself(obj.x)
+    ledger = Ledger()
+    frozen = freeze({"x": [obj], "y": other, "z": obj}, in_process, ledger=ledger)
+    obj.x.append(2)
+    obj.big[0] = 7
+    first, second = frozen.thaw(), frozen.thaw()
+    assert first["x"][0] is first["z"]
+    assert first["x"][0] is not second["x"][0]
+    assert first["y"].x is first["z"].x
+    assert first["z"].x == [1]
+    assert first["z"].copies == 2
+    first["z"].big[1] = 8
+    assert second["z"].big[:2].tolist() == [1, 1]
+    assert first["z"].big is not first["y"].big
+
+
+def test_what_refuses_to_be_copied_is_passed_as_it_is():
+    """An object whose `__deepcopy__` raises is passed as it is, and told."""
+    told: list[str] = []
+    obj = NotCopied()
+    frozen = freeze({"x": [obj]}, in_process, label="f()", as_is=lambda place, _: told.append(place))
+    assert frozen.thaw()["x"][0] is obj
+    assert told == ["x[0]"]
+
+
+def test_a_future_in_what_copies_itself_is_found():
+    """A hidden future is an error, also where a class copies itself."""
+    with pytest.raises(HiddenFutureError, match=r"x\.x"):
+        freeze({"x": CopiesItself([Future()])}, in_process, label="f()")
+
+
+def test_variables_of_uncertainties_stay_the_same():
+    """A variable is the same in all that depends on it, wherever that was computed."""
+    uncertainties = pytest.importorskip("uncertainties")
+    x = uncertainties.ufloat(1, 0.1)
+    for carrier in (in_process, pickled):
+        assert (2 * x - copy({"y": 2 * x}, carrier)["y"]).std_dev == 0
+        assert copy([x], carrier)[0] is x
+    changed = freeze(x, pickled)
+    x.std_dev = 0.2
+    assert changed.thaw().std_dev == 0.1
+
+
+def test_quantities_keep_their_registry():
+    """In this process a quantity belongs to the registry of the user; elsewhere it is told that it does not."""
+    pint = pytest.importorskip("pint")
+    quantity = pint.UnitRegistry().Quantity(2.0, "km")
+    assert type(copy(quantity, in_process)) is type(quantity)
+    assert copy(quantity, in_process) == quantity
+    _, told = told_of(quantity, pickled)
+    assert told == [(type(quantity), ["__class__"])]
+
+
+def test_generators_of_other_libraries():
+    """Generators are known by their name and module, or by what they can do."""
+    called = type("Generator", (), {"__module__": "torch._C"})
+    able = type("Congruential", (), {"random": lambda self: 1, "seed": lambda self, seed: None})
+    for cls in (called, able):
+        ledger, obj = Ledger(), cls()
+        freeze({"x": obj}, in_process, ledger=ledger, label="f()")
+        with pytest.raises(ArgumentError, match="the same numbers"):
+            freeze({"x": obj}, in_process, ledger=ledger, label="g()")
+    other = type("Generator", (), {"__module__": "pages"})()
+    for _ in range(2):
+        freeze({"x": other}, in_process, ledger=ledger)
+
+
+def test_seeds_that_are_passed_twice_are_told(carrier):
+    """A sequence of seeds gives the same generator twice, as it should; what it spawns would differ, so it is told."""
+    ledger, told, seeds = Ledger(), [], np.random.SeedSequence(1)
+    for _ in range(2):
+        freeze({"x": [seeds]}, carrier, ledger=ledger, label="f()", seeds=told.append)
+    assert told == ["x[0]"]

@@ -16,7 +16,7 @@ import numpy
 import pytest
 from helpers import run_script, succeeded
 
-from parman import ConcurrentRunner, HiddenFutureError, resolve, task, workflow
+from parman import ConcurrentRunner, DryRunner, HiddenFutureError, resolve, task, workflow
 
 POOLS = ("threads:2", "processes:2")
 RUNNERS = ("serial", *POOLS)
@@ -477,3 +477,58 @@ def test_the_users_number_of_threads_stays(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     with workflow("processes:2"):
         assert resolve(variables())[0] == "5"
+
+
+# --- what pickles forget ---
+
+
+class Leaving:
+    def __init__(self):
+        self.kept, self.left = 1, threading.Lock()
+
+    def __getstate__(self):
+        return {"kept": self.kept}
+
+
+@task
+def take(x: Any) -> int:
+    return 1
+
+
+@task
+def give() -> Any:
+    return Leaving()
+
+
+@pytest.mark.parametrize("runner", ["processes:1", "dry"])
+def test_what_the_pickle_of_an_argument_forgets_is_told(runner, caplog):
+    """An attribute that can't travel is told with its class and name and the line, once a block, in a dry run too."""
+    with workflow(DryRunner(proceed=True) if runner == "dry" else runner):
+        for _ in range(3):
+            take([Leaving()])
+    told = [r.getMessage() for r in caplog.records if "forgets" in r.getMessage()]
+    assert len(told) == 1
+    assert all(text in told[0] for text in (__file__, "take()", "Leaving", "'left'"))
+
+
+def test_what_the_pickle_of_a_result_forgets_is_told(caplog):
+    """So is one of a result, which a worker notices."""
+    with workflow("processes:1"):
+        resolve([give() for _ in range(3)])
+    told = [r.getMessage() for r in caplog.records if "forgets" in r.getMessage()]
+    assert len(told) == 1
+    assert all(text in told[0] for text in (__file__, "give()", "Leaving", "'left'"))
+
+
+@pytest.mark.parametrize("runner", ["serial", "threads:1"])
+def test_in_this_process_nothing_is_forgotten(runner, caplog):
+    """On serial and threads nothing is lost and nothing is said."""
+
+    @task
+    def left(x: Any) -> Any:
+        return x.left
+
+    obj = Leaving()
+    with workflow(runner):
+        assert resolve(left(obj)) is obj.left
+    assert not caplog.records

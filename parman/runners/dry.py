@@ -28,7 +28,7 @@ from ..failures import safe_text
 from ..journal import Journal
 from ..promises import Promise
 from ..schemas import Schema, item_type
-from ..snapshots import Frozen, freeze, in_process
+from ..snapshots import Frozen, Ledger, freeze, in_process, pickled
 from ..standins import stand_in
 from ..trees import futures_in
 from .base import Runner
@@ -69,6 +69,7 @@ class DryRunner(Runner):
         self.dispatcher = Dispatcher()
         self._journal = Journal()
         self._plan = Plan()
+        self._ledger = Ledger()
 
     @property
     def own_journal(self) -> Journal:
@@ -81,6 +82,7 @@ class DryRunner(Runner):
         call = _DryCall(self, closure.site, closure.name, self._plan, level)
         self._plan.add_call(call.name, level)
         self._rehearse(closure)
+        self._tell_losses(closure)
         if closure.definition.options.mock is not None:
             return self._mocked(call, closure)
         return closure.structure.build(call.make_leaf, stand_in)
@@ -91,6 +93,13 @@ class DryRunner(Runner):
             closure.originals, closure.site, plan.seen, lambda value: plan.level_of_values(value) > 0
         ):
             plan.add_mistake(closure.site, error)
+
+    def _tell_losses(self, closure: Closure) -> None:
+        """Tell what the arguments would lose on the way to another process."""
+        try:
+            freeze(dict(closure.originals), pickled, ledger=self._ledger, forgets=closure.tell_forgotten)
+        except Exception as error:  # a mistake only where calls leave the process
+            logger.debug("%s can't be sent to another process: %s", closure, error)
 
     def _mocked(self, call: _DryCall, closure: Closure) -> Any:
         """Return what the mock returns, or its shape where it makes no values."""
@@ -135,6 +144,7 @@ class DryRunner(Runner):
         if plan.depth:
             return
         self._plan = Plan()
+        self._ledger = Ledger()
         if cause is not None and not isinstance(cause, _ENDS):
             _note_exception(plan, cause)
         logger.log(logging.ERROR if plan.mistakes else logging.WARNING, "%s", plan.report())

@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import attrs
 
+from ..attributes import Forgotten
 from ..errors import ResultError
 from ..failures import PackedException, annotate, traceback_text
 from ..schemas import Structure
 from ..shares import forget_share, install_share
-from ..snapshots import Frozen, Ledger, freeze, is_plain, pickled
+from ..snapshots import Frozen, Ledger, freeze, is_plain, pickled, what_is_lost
 from ..work import Outcome, Remark, perform
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ class _Worker:
         self.state: str | None = None
         self.seeded = os.getpid()
         self.own_environment: dict[str, str] | None = None
+        self.forgotten = Forgotten()
 
     def learn(self, needs: Needs) -> list[str]:
         """Load what is brought along; return the tokens that are still missing."""
@@ -239,6 +241,7 @@ class _Worker:
         """Drop tasks and shares when a block begins: a warm worker would pile them up, and can ask for them again."""
         for token in [t for t, asset in self.assets.items() if not isinstance(asset, BlockState)]:
             self._forget(token)
+        self.forgotten = Forgotten()
 
     def _forget(self, token: str) -> None:
         del self.assets[token]
@@ -332,15 +335,20 @@ def reply_of(outcome: Outcome, name: str) -> Reply:
     if outcome.failure is not None:
         return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
     assert outcome.values is not None
-    ledger = Ledger()
+    ledger = Ledger(_worker.forgotten)
+    told: list[Remark] = []
+
+    def forgets(cls: type, names: list[str]) -> None:
+        told.append(Remark("forgotten", f"{name}() returned {what_is_lost(cls, names)}"))
+
     try:
         values = []
         while outcome.values:
             value = outcome.values.pop()
             if not is_plain(value):
-                value = freeze(value, pickled, ledger=ledger, label=f"what {name} returned")
+                value = freeze(value, pickled, ledger=ledger, label=f"what {name} returned", forgets=forgets)
             values.append(value)
     except BaseException as error:
         failure = ResultError(f"the result of {name}() can't be sent back: {error}")
         return Reply(None, PackedException(failure, str(failure)), outcome.remarks)
-    return Reply(values[::-1], None, outcome.remarks)
+    return Reply(values[::-1], None, (*outcome.remarks, *told))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
-from ..changes import changed, fingerprint
+from ..changes import Watched
 from ..closures import Closure
 from ..dispatching import Dispatcher
 from ..failures import strip
@@ -76,10 +76,10 @@ class SerialRunner(Runner):
 
     def _perform(self, call: Call) -> Outcome:
         closure = call.closure
-        watched = _Watched(closure, call.take_values())
+        arguments = _Arguments(closure, call.take_values())
         outcome = perform(
             closure.definition,
-            watched.take_arguments,
+            arguments.take,
             closure.structure,
             closure.site,
             late=closure.late,
@@ -87,37 +87,31 @@ class SerialRunner(Runner):
             runner=self,
             in_place=True,
         )
-        outcome.remarks += watched.remarks()
+        outcome.remarks += arguments.remarks(outcome.result)
         return outcome
 
 
-class _Watched:
+class _Arguments:
     """The arguments of a call, and whether the task changes them in place."""
 
     def __init__(self, closure: Closure, values: list[Any]) -> None:
         self.closure = closure
         self.values = values
-        self.arguments: dict[str, Any] = {}
-        self.before: dict[str, Any] = {}
-        self.buffers: tuple[Any, ...] = ()
+        self.watched: Watched | None = None
 
-    def take_arguments(self) -> dict[str, Any]:
-        self.arguments = self.closure.arguments(self.values)
-        self.buffers = self.closure.frozen.buffers
-        self.before = fingerprint(self._copied(), self.buffers)
-        return dict(self.arguments)
+    def take(self) -> dict[str, Any]:
+        self.watched, arguments = self.closure.watched_arguments(self.values)
+        return arguments
 
-    def _copied(self) -> dict[str, Any]:
-        skip = self.closure.definition.as_they_are
-        return {name: value for name, value in self.arguments.items() if name not in skip}
+    def remarks(self, result: object) -> tuple[Remark, ...]:
+        watched = self.watched
+        if watched is None:
+            return ()
+        return tuple(self._remark(name, watched.arguments[name]) for name in watched.changed(result))
 
-    def remarks(self) -> tuple[Remark, ...]:
-        after = fingerprint(self._copied(), self.buffers)
-        return tuple(self._remark(parameter) for parameter in changed(self.before, after))
-
-    def _remark(self, parameter: str) -> Remark:
+    def _remark(self, parameter: str, value: object) -> Remark:
         name = self.closure.name
-        if is_generator(type(self.arguments[parameter])):
+        if is_generator(type(value)):
             text = (
                 f"{name}() drew numbers from a copy of its argument {parameter!r}, so that the generator itself has "
                 "not moved on: don't draw from it elsewhere, since that gives the same numbers again"
