@@ -11,6 +11,7 @@ belongs to the future alone, as PEP 3148 has it: nobody else is told, and nothin
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 from .closures import Closure
 from .context import InsideTask, Site, in_force, is_ours
 from .definitions import Definition, Options
-from .errors import WorkflowError
+from .errors import Failure, WorkflowError
 from .failures import shorten
 from .journal import Journal, JournaledCall
 from .promises import Promise
@@ -29,6 +30,8 @@ from .runners.base import Runner
 from .workflows import Workflow
 
 __all__ = ["RunnerExecutor", "executor"]
+
+logger = logging.getLogger("parman")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -190,6 +193,10 @@ class _Calls(Workflow):
             raise WorkflowError("a callback of a future can't wait for its executor: use shutdown(wait=False)")
         if isinstance(inside, InsideTask) and self.runner in inside.enclosing:
             raise WorkflowError("a call can't wait for the executor that runs it: use shutdown(wait=False)")
+
+    def _tell_lost(self, pending: list[JournaledCall], failures: list[Failure]) -> None:
+        """Say what is dropped, as a warning: what becomes of a call is for who holds its future."""
+        logger.warning("the interpreter ends with an open executor: %d unfinished calls are dropped", len(pending))
 
     def finish(self, cause: BaseException | None) -> None:
         """Leave the block."""

@@ -178,6 +178,11 @@ class Promise(DispatchedFuture[Any]):
         return self._frozen
 
     @property
+    def shown_plain(self) -> Any:
+        """The value if it is a number or the like, which anybody may look at."""
+        return self._result if is_plain(self._result) else None
+
+    @property
     def root(self) -> Any:
         """The call because of which this future failed."""
         return self._origin.root

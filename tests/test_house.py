@@ -29,11 +29,11 @@ SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 
 # Each rank may import the ranks above it (and modules of its own rank, without cycles).
 RANKS = (
-    ("errors", "context", "memfiles", "signals"),
+    ("errors", "context", "descriptors", "exits", "memfiles", "signals"),
     ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping"),
     ("failures", "frozen", "nodes", "trees"),
     ("annotations", "ledgers", "hidden", "markers", "places", "shares"),
-    ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms"),
+    ("checkers", "picklers", "portraits", "checks", "snapshots", "changes", "fits", "structures", "forms"),
     ("schemas", "rules"),
     ("definitions", "promises", "standins", "flat"),
     ("closures",),

@@ -261,12 +261,10 @@ class ConcurrentRunner(DrainRunner):
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         if isinstance(exception, WorkerDied):
-            return WorkerDied(f"{exception}, while it was running {call}")
+            return self.died(call, f"{exception}, while it was running {call}")
         if tells_of_death(exception):
             what = "was in flight when its worker died" if in_flight else "can't run any more: the executor is broken"
-            died = WorkerDied(f"{call}, {what}: {safe_text(exception)}")
-            died.__cause__ = exception.with_traceback(None)
-            return died
+            return self.died(call, f"{call}, {what}: {safe_text(exception)}", exception)
         return super().explain(call, exception, in_flight=in_flight)
 
 

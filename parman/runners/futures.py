@@ -39,6 +39,7 @@ from typing import Any
 
 from ..closures import Closure
 from ..dispatching import Dispatcher
+from ..errors import WorkerDied
 from ..failures import annotate, duplicate, strip
 from ..journal import Journal
 from ..standins import stand_in
@@ -225,6 +226,14 @@ class FuturesRunner(Runner):
         failure = duplicate(exception)
         strip(failure)
         annotate(failure, f"In the call of {call}.")
+        return failure
+
+    def died(self, call: Call, text: str, cause: BaseException | None = None) -> WorkerDied:
+        """Make the failure of a call that was with a worker that died, or that no worker is left for."""
+        failure = WorkerDied(text)
+        if cause is not None:
+            failure.__cause__ = cause.with_traceback(None)
+        annotate(failure, f"In the task {call.describe()}, called at {call.closure.site}.")
         return failure
 
     def stop_running(self) -> None:
