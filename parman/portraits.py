@@ -116,7 +116,7 @@ class _Reader(pickle.Unpickler):
         if module.startswith("cloudpickle") and name == "_make_skeleton_class":
             return lambda kind, name, *rest: _stranger(name)
         if module.startswith("cloudpickle") and name == "_make_function":
-            return lambda code, variables, name, *rest: _stranger(name)
+            return lambda *parts: _stranger("<function>")
         key = (module, name)
         if key not in self._strangers:
             self._strangers[key] = _stranger(name.rpartition(".")[2])

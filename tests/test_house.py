@@ -29,7 +29,7 @@ SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 
 # Each rank may import the ranks above it (and modules of its own rank, without cycles).
 RANKS = (
-    ("errors", "context", "descriptors", "exits", "memfiles", "signals"),
+    ("errors", "context", "descriptors", "exits", "forks", "memfiles", "signals"),
     ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping"),
     ("failures", "frozen", "nodes", "trees"),
     ("annotations", "ledgers", "hidden", "markers", "places", "shares"),

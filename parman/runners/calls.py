@@ -170,7 +170,7 @@ class Call(Node):
     # --- the origin of promises ---
 
     def make_leaf(self, declared: object) -> Promise:
-        promise = Promise(self, declared)
+        promise = self.journal.leaf_class(self, declared)
         leaves = self.leaves
         if not leaves:
             self.leaves = (promise,)  # mostly the only one

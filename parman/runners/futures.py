@@ -30,6 +30,7 @@ Invariants
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -47,6 +48,7 @@ from ..waiting import wait_for
 from ..work import Outcome
 from .base import Runner
 from .calls import Call
+from .cpus import available_cpus
 from .flights import Flight
 from .queues import ReadyQueue
 
@@ -74,6 +76,11 @@ class FuturesRunner(Runner):
         self._is_summoned = False
         self._queues_aside: dict[tuple[Hashable, int | None], ReadyQueue] = {}
         self._journal = Journal()
+
+    @property
+    def workers(self) -> int:
+        slots = self._queue.slots
+        return available_cpus() if slots == math.inf else int(slots)
 
     @property
     def own_journal(self) -> Journal:
