@@ -160,13 +160,14 @@ def _end_with_one() -> None:
 
 def tell(text: str) -> None:
     """Log a warning that the user has to see: on standard error in any case."""
-    logger.warning("%s", text)
-    if not _is_seen():
-        try:
+    try:
+        is_seen = _is_seen()
+        logger.warning("%s", text)
+        if not is_seen:
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
-        except (AttributeError, OSError, ValueError):  # there is none, or it is closed
-            pass
+    except Exception:  # there is no stderr, or it is closed; or a handler of the user's failed
+        return
 
 
 def _is_seen() -> bool:

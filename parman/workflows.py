@@ -338,11 +338,11 @@ class Workflow:
         counts = [f"{len(pending)} unfinished calls are dropped"] if pending else []
         counts += [f"{len(failures)} calls failed"] if failures else []
         more = [f"and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
+        fail()
         tell(
             f"the interpreter ends in an open workflow: {' and '.join(counts)}; "
             "leave the block, or close() it, to wait for them\n    " + "\n    ".join(lost[:_NAMED] + more)
         )
-        fail()
 
     def _report_late(self) -> None:
         """Give the report of a dry run that nobody ended."""
