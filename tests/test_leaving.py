@@ -291,7 +291,7 @@ FORGETFUL = {
 @pytest.mark.parametrize("way", FORGETFUL)
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_the_interpreter_ends_in_an_open_block(tmp_path, name, way):
-    """A script that does not leave its block ends within 3 s with status 1, names what it drops, and leaves no process."""
+    """A script that does not leave its block ends in 3 s with status 1, names what it drops, leaves no process."""
     text = (
         HEAD
         + FORGETFUL[way].format(name=name)

@@ -78,7 +78,7 @@ def check_submit(executor: object) -> None:
     except (TypeError, ValueError):  # of one that is written in C, say
         return
     if not _takes_a_call(signature):
-        stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+        stars: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
         parts = ", ".join(stars.get(one.kind, "") + one.name for one in signature.parameters.values())
         raise WorkflowError(
             f"{kind} is no executor of the standard library's kind: its method is submit({parts}), where "
@@ -94,7 +94,9 @@ def _takes_a_call(signature: inspect.Signature) -> bool:
     by_position = [
         one for one in kinds if one[1] in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     ]
-    needed = [name for name, kind, default in kinds if kind == inspect.Parameter.KEYWORD_ONLY and default is inspect._empty]
+    needed = [
+        name for name, kind, default in kinds if kind == inspect.Parameter.KEYWORD_ONLY and default is inspect._empty
+    ]
     if needed:
         return False
     if any(kind == inspect.Parameter.VAR_POSITIONAL for _, kind, _ in kinds):
