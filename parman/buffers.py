@@ -33,6 +33,7 @@ from collections import OrderedDict
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Self
 
+from .descriptors import map_file
 from .memfiles import File, Traces, add_spare, filled_file, has_room_for, take_spare
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ class Buffer:
         if self._start is not None or len(tier.maps) >= tier.room:
             return None
         try:
-            made = mmap.mmap(file.fd, self.size, flags=mmap.MAP_PRIVATE, prot=protection)
+            made = map_file(file.fd, self.size, flags=mmap.MAP_PRIVATE, prot=protection)
         except OSError:  # each map holds a descriptor of its own, and the user may have taken them all
             return None
         return file.traces.add(made, tier.maps)

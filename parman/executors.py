@@ -11,9 +11,11 @@ belongs to the future alone, as PEP 3148 has it: nobody else is told, and nothin
 from __future__ import annotations
 
 import functools
+import itertools
+import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -21,7 +23,7 @@ from typing import Any, ParamSpec, TypeVar
 from .closures import Closure
 from .context import InsideTask, Site, in_force, is_ours
 from .definitions import Definition, Options
-from .errors import WorkflowError
+from .errors import Failure, WorkflowError
 from .failures import shorten
 from .journal import Journal, JournaledCall
 from .promises import Promise
@@ -29,6 +31,8 @@ from .runners.base import Runner
 from .workflows import Workflow
 
 __all__ = ["RunnerExecutor", "executor"]
+
+logger = logging.getLogger("parman")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,6 +117,50 @@ class RunnerExecutor(Executor):
             raise
         return result if isinstance(result, Promise) else _finished(result)
 
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        **more: Any,
+    ) -> Iterator[T]:
+        """Make a call for each set of items, and yield the results in their order.
+
+        Parameters
+        ----------
+        fn
+            Anything that can be called.
+        *iterables
+            What it is called with, which is taken from them at once.
+        timeout
+            How long all results together may take [s].
+        chunksize
+            How many calls travel as one: on processes, many short ones are much faster so. A failure is that of the
+            whole chunk.
+        **more
+            As `Executor.map` of this Python has it.
+
+        Raises
+        ------
+        TimeoutError
+            A result was not there in time. What has not started is cancelled, as it is when nobody wants the results
+            any more.
+        ValueError
+            `chunksize` is less than 1.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout, **more)
+        chunks = _in_chunks(zip(*iterables, strict=False), chunksize)
+        return _chained(super().map(_Chunk(fn), chunks, timeout=timeout, **more))
+
+    @property
+    def _max_workers(self) -> int:
+        # Libraries look at this attribute of the standard library's.
+        return self._calls.runner.workers
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls, and release what was opened for them when they are done. May be called again.
 
@@ -191,13 +239,19 @@ class _Calls(Workflow):
         if isinstance(inside, InsideTask) and self.runner in inside.enclosing:
             raise WorkflowError("a call can't wait for the executor that runs it: use shutdown(wait=False)")
 
+    def _tell_lost(self, pending: list[JournaledCall], failures: list[Failure]) -> None:
+        """Say what is dropped, as a warning: what becomes of a call is for who holds its future."""
+        logger.warning("the interpreter ends with an open executor: %d unfinished calls are dropped", len(pending))
+
     def finish(self, cause: BaseException | None) -> None:
         """Leave the block."""
         self._end(cause)
 
 
 class _Quiet(Journal):
-    """A journal of calls whose failures concern nobody but the holders of their futures."""
+    """A journal of calls whose failures concern nobody but the holders of their futures, which are plain ones."""
+
+    leaf_class = Promise
 
     def failed(self, call: JournaledCall) -> None:
         """Keep nothing of the call."""
@@ -222,9 +276,34 @@ def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     return fn(*args, **kwargs)
 
 
+class _Chunk:
+    """A function, called with many sets of arguments one after another."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, chunk: Iterable[tuple[Any, ...]]) -> list[Any]:
+        return [submit(self.function, *args) for args in chunk]
+
+    def __repr__(self) -> str:
+        return f"<a chunk of calls of {_name_of(self.function)}>"
+
+
+def _in_chunks(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    while chunk := list(itertools.islice(items, size)):
+        yield chunk
+
+
+def _chained(chunks: Iterator[list[T]]) -> Iterator[T]:
+    for chunk in chunks:
+        chunk.reverse()
+        while chunk:
+            yield chunk.pop()  # not kept here
+
+
 def _name_of(function: Any) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
+    while isinstance(function, functools.partial | _Chunk):
+        function = function.func if isinstance(function, functools.partial) else function.function
     name: str = getattr(function, "__qualname__", None) or type(function).__qualname__
     return name.rpartition("<locals>.")[2]
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .descriptors import lift
+
 __all__ = [
     "copy",
     "escaped",
@@ -47,7 +49,7 @@ def read_whole(path: Path, follow: bool = False) -> bytes:
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe would have us wait for somebody who writes to it
     try:
-        descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+        descriptor = lift(os.open(path, flags if follow else flags | os.O_NOFOLLOW))
     except OSError as error:
         if error.errno == errno.ELOOP and not follow:
             raise OSError(errno.ELOOP, "a link, where a file has to be", str(path)) from error
@@ -70,7 +72,7 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.unlink(missing_ok=True)  # what is there may be a link
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        descriptor = lift(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()

@@ -17,11 +17,12 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from .closures import Closure
 from .errors import Failure, Interrupted
 from .failures import traceback_text
+from .promises import Promise, StrictPromise
 from .signals import take
 
 __all__ = ["Journal", "JournaledCall"]
@@ -60,6 +61,9 @@ class Journal:
     fail_fast
         The first failure ends the block.
     """
+
+    leaf_class: ClassVar[type[Promise]] = StrictPromise
+    """What the calls return for each leaf of their results."""
 
     def __init__(self, keep: bool = False, fail_fast: bool = False) -> None:
         # Locks of C alone, since Ctrl-C can lose a `Condition`; the collector may run code of the user's under it.

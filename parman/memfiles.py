@@ -34,6 +34,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .descriptors import lift
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,10 +69,10 @@ def has_room_for(fd: int) -> bool:
 
 def _new_file() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("parman", os.MFD_CLOEXEC)
+        return lift(os.memfd_create("parman", os.MFD_CLOEXEC))
     fd, name = tempfile.mkstemp(prefix="parman-")
     Path(name).unlink()
-    return fd
+    return lift(fd)
 
 
 def _write(fd: int, view: memoryview, start: int = 0) -> None:

@@ -6,7 +6,7 @@ A promise is a real `concurrent.futures.Future`: `wait`, `as_completed`, `asynci
 It knows three things more.
 
 * What it stands for: the declared type, and the call, so that using the future where its value was meant gives an
-  error that names the call, its line and the cure.
+  error that names the call, its line and the cure (`StrictPromise`; the futures of `parman.executor()` are plain ones).
 * Whether somebody asked how the call ended, so that a failure that nobody saw is raised when the block is left.
 * Its value in up to two forms. `frozen` is the snapshot that tasks are given: nobody can change it. `value` is what
   the user was given, and may change. A task is given the frozen form that was made when the call finished, or one
@@ -31,7 +31,7 @@ from .failures import annotate
 from .schemas import item_type
 from .snapshots import Frozen, is_plain
 
-__all__ = ["Origin", "Promise"]
+__all__ = ["Origin", "Promise", "StrictPromise"]
 
 logger = logging.getLogger("parman")
 
@@ -176,6 +176,11 @@ class Promise(DispatchedFuture[Any]):
     def frozen(self) -> Frozen | None:
         """The form that was frozen when the call finished."""
         return self._frozen
+
+    @property
+    def shown_plain(self) -> Any:
+        """The value if it is a number or the like, which anybody may look at."""
+        return self._result if is_plain(self._result) else None
 
     @property
     def root(self) -> Any:
@@ -386,10 +391,6 @@ class Promise(DispatchedFuture[Any]):
                 self._result = value
             return self._result
 
-    def __getitem__(self, key: Any) -> Promise:
-        """Return the future of an item of the value."""
-        return _Item(self, key)
-
     def _describe(self) -> str:
         with self._condition:
             state = {PENDING: "pending", RUNNING: "running", CANCELLED: "cancelled"}.get(self._state, "cancelled")
@@ -402,7 +403,15 @@ class Promise(DispatchedFuture[Any]):
 
     __str__ = __repr__
 
-    # --- what it refuses ---
+
+class StrictPromise(Promise):
+    """A future that refuses to be used as its value: what the calls of tasks return."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Promise:
+        """Return the future of an item of the value."""
+        return _Item(self, key)
 
     def __hash__(self) -> int:
         return object.__hash__(self)
@@ -436,7 +445,7 @@ class Promise(DispatchedFuture[Any]):
 
 
 def _refusal(use: str) -> Callable[..., NoReturn]:
-    def refuse(self: Promise, *args: object, **kwargs: object) -> NoReturn:
+    def refuse(self: StrictPromise, *args: object, **kwargs: object) -> NoReturn:
         self._refuse(use)
 
     return refuse
@@ -459,11 +468,11 @@ _REFUSED = {
 }
 for _use, _names in _REFUSED.items():
     for _name in _names.split():
-        setattr(Promise, f"__{_name}__", _refusal(_use))
+        setattr(StrictPromise, f"__{_name}__", _refusal(_use))
 del _use, _names, _name
 
 
-class _Item(Promise):
+class _Item(StrictPromise):
     """The future of an item of another future's value; it belongs to the same call."""
 
     __slots__ = ("_key", "_parent")

@@ -8,6 +8,7 @@ travels as a token; the runner sends the snapshot itself once to each worker, wh
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import uuid
@@ -89,6 +90,15 @@ class _Installed:
 
 _here: weakref.WeakValueDictionary[str, Share] = weakref.WeakValueDictionary()
 _installed: dict[str, _Installed] = {}
+
+
+def _renew_in_child() -> None:
+    """Forget who held the locks in the process that was forked."""
+    for one in _installed.values():
+        one._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
 
 
 _CODE = (type, ModuleType, FunctionType)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -20,6 +19,7 @@ from .closures import Closure
 from .context import call_site, current_workflow, in_force, opened
 from .definitions import Check
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
+from .exits import Stage, at_exit, fail, tell, unwatch, watch
 from .failures import annotate, safe_text, shorten
 from .journal import Journal, JournaledCall
 from .rules import Rules
@@ -28,7 +28,7 @@ from .runners.base import Runner
 if TYPE_CHECKING:
     from .jobs.settings import JobSettings
 
-__all__ = ["Workflow", "drop_open_blocks", "share", "workflow"]
+__all__ = ["Workflow", "share", "workflow"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ logger = logging.getLogger("parman")
 
 _PATIENCE = 2.5
 """How long leaving a block after Ctrl-C waits for futures to be failed [s]."""
+_NAMED = 20
+"""How many calls are named that are lost with the interpreter."""
 
 
 def workflow(
@@ -137,6 +139,7 @@ class Workflow:
         """Enter the block for the whole process, as over several cells of a notebook; `close` leaves it."""
         self._enter()
         opened.append(self)
+        watch()
         self._state = "open"
         return self
 
@@ -250,6 +253,8 @@ class Workflow:
         """Be in force no more."""
         if self in opened:
             opened.remove(self)
+            if not opened:
+                unwatch()
         token, self._token = self._token, None
         if token is None:
             return
@@ -320,20 +325,33 @@ class Workflow:
         if self.runner.is_dry:
             self._report_late()
         pending = self._journal.pending()
-        if pending:
-            logger.warning(
-                "the interpreter ends in an open workflow: %d unfinished calls are dropped; "
-                "leave the block, or close() it, to wait for them",
-                len(pending),
-            )
+        failures = self._journal.failures(all_of_them=False)
+        if pending or failures:
+            self._tell_lost(pending, failures)
         self.runner.interrupt(self._journal)
         self._journal.wait(max(0.0, deadline - time.monotonic()))
 
+    def _tell_lost(self, pending: list[JournaledCall], failures: list[Failure]) -> None:
+        """Name what the script will never see, and let it end with an exit status that says so."""
+        lost = [f"dropped: {call.closure}" for call in pending]
+        lost += [f"failed: {closure}: {safe_text(exception)}" for closure, exception in failures]
+        counts = [f"{len(pending)} unfinished calls are dropped"] if pending else []
+        counts += [f"{len(failures)} calls failed"] if failures else []
+        more = [f"and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
+        fail()
+        tell(
+            f"the interpreter ends in an open workflow: {' and '.join(counts)}; "
+            "leave the block, or close() it, to wait for them\n    " + "\n    ".join(lost[:_NAMED] + more)
+        )
+
     def _report_late(self) -> None:
-        """Give the report of a dry run that nobody ended; the exit status can't be changed any more."""
+        """Give the report of a dry run that nobody ended."""
         try:
             self.runner.finish(self._journal, None)
-        except BaseException:  # by which it would end the script
+        except SystemExit as end:
+            if end.code:
+                fail()
+        except BaseException:
             pass
 
 
@@ -341,8 +359,8 @@ _open_blocks: weakref.WeakSet[Workflow] = weakref.WeakSet()
 os.register_at_fork(after_in_child=_open_blocks.clear)  # a child has none of their calls to give up at its exit
 
 
-@atexit.register
-def drop_open_blocks() -> None:
+@at_exit(Stage.BLOCKS)
+def _drop_open_blocks() -> None:
     """Give up all blocks that were not left, since the interpreter ends."""
     deadline = time.monotonic() + 1
     for block in list(_open_blocks):
@@ -358,7 +376,8 @@ def _drop_blocks_on_joined_executors() -> None:
 
 
 # The only place before that wait. It is private, but all executors outside of the standard library stand on it.
-getattr(threading, "_register_atexit", atexit.register)(_drop_blocks_on_joined_executors)
+if hasattr(threading, "_register_atexit"):
+    threading._register_atexit(_drop_blocks_on_joined_executors)
 
 
 def _failed(failures: list[Failure]) -> WorkflowFailed:

@@ -234,6 +234,7 @@ def test_exit_of_the_script_comes_with_the_report(tmp_path: Path, code: str, mis
 def test_forgotten_close_still_gives_the_report(tmp_path: Path) -> None:
     """A dry block that was opened and never closed is reported when the interpreter ends."""
     result, _ = run(tmp_path, "w = workflow('dry').open()\nmean(1)\n")
+    assert result.returncode == 1
     assert result.stderr.startswith("Dry run: 1 mistake\n  script.py:")
     assert "Traceback" not in result.stderr
 

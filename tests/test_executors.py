@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -217,6 +219,94 @@ def test_a_shutdown_that_does_not_wait_closes_later() -> None:
     thread.join(TIMEOUT)
     assert not thread.is_alive()
     assert future.result(0) is True
+
+
+@pytest.mark.parametrize("name", ["threads:2", "processes:2"])
+def test_futures_are_plain(name: str) -> None:
+    """Futures can be used as those of the standard library are, before they are done and after."""
+    hold = Hold()
+    with executor("threads:1") as blocked:
+        pending = hold.submit_to(blocked)
+        with executor(name) as pool:
+            done = pool.submit(pow, 2, 3)
+            assert done.result(TIMEOUT) == 8
+            for future in (done, pending):
+                assert future
+                assert future != 8
+                assert future in [None, 1, future]
+                assert not isinstance(future, Iterable)
+                assert f"{future}" == str(future)
+                assert copy.copy(future).done() == future.done()
+                assert not any(hasattr(future, f"__{name}__") for name in ("len", "getitem", "array", "float", "add"))
+                assert not hasattr(future, "attribute")
+                with pytest.raises(TypeError):
+                    copy.deepcopy(future)
+        hold.go.set()
+
+
+@pytest.mark.parametrize(("name", "workers"), [("serial", 1), ("threads:3", 3), ("processes:2", 2)])
+def test_the_number_of_workers(name: str, workers: int) -> None:
+    """Libraries find it where the standard library's pools have it."""
+    with executor(name) as pool:
+        assert pool._max_workers == workers
+
+
+@pytest.mark.parametrize("name", ["serial", "threads:2", "processes:2"])
+def test_chunks(name: str) -> None:
+    """`map` gives the same results in chunks of any size, which are calls by themselves."""
+    with executor(name) as pool:
+        for size in (1, 3, 7, 100):
+            assert list(pool.map(pow, range(7), [2] * 9, chunksize=size)) == [n**2 for n in range(7)]
+        assert len(set(pool.map(lambda _: threading.get_ident(), range(4), chunksize=4))) == 1
+        with pytest.raises(ValueError, match="chunksize"):
+            pool.map(abs, [1], chunksize=0)
+        with pytest.raises(TypeError) as caught:
+            list(pool.map(abs, [1, "x"], chunksize=2))
+        assert any("called at" in note for note in caught.value.__notes__)
+
+
+def test_chunks_that_nobody_wants() -> None:
+    """Chunks that have not started are cancelled when the time is over, or the results are given up."""
+    hold, ran = Hold(), []
+    with executor("threads:1") as pool:
+        hold.submit_to(pool)
+        with pytest.raises(TimeoutError):
+            next(pool.map(ran.append, range(4), timeout=0.01, chunksize=2))
+        results = pool.map(ran.append, [*range(4)], chunksize=2)
+        pending = pool.map(abs, range(2), chunksize=2)
+        del results
+        hold.go.set()
+        assert list(pending) == [0, 1]
+    assert len(ran) in (0, 4)  # a generator that has not begun cancels nothing, as in the standard library
+
+
+class TimedPool:
+    """A pool whose calls have a limit of time, as Pebble's: it comes before the arguments."""
+
+    def __init__(self, inner: Executor) -> None:
+        self.inner = inner
+
+    def submit(self, function: Any, timeout: float | None, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self.inner.submit(function, *args, **kwargs)
+
+    def schedule(self, function: Any, args: Any = (), kwargs: Any = None) -> Future[Any]:
+        return self.inner.submit(function, *args, **(kwargs or {}))
+
+
+def test_another_kind_of_executor_is_refused() -> None:
+    """A pool whose `submit` takes something else than the function's arguments is an error at the block's head."""
+    with ThreadPool(1) as inner:
+        pool: Any = TimedPool(inner)
+        for head in (lambda: workflow(pool).__enter__(), lambda: executor(pool), lambda: parman.ConcurrentRunner(pool)):
+            with pytest.raises(WorkflowError, match=r"submit\(function, timeout, \*args, \*\*kwargs\).*schedule"):
+                head()
+
+        class Adapted(Executor):
+            def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
+                return pool.schedule(function, args=arguments, kwargs=keywords)
+
+        with executor(Adapted()) as adapted:
+            assert adapted.submit(abs, -1).result(TIMEOUT) == 1
 
 
 def test_a_dry_run_runs_nothing() -> None:

@@ -29,11 +29,11 @@ SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 
 # Each rank may import the ranks above it (and modules of its own rank, without cycles).
 RANKS = (
-    ("errors", "context", "memfiles", "pages", "signals", "variables"),
+    ("errors", "context", "memfiles", "pages", "signals", "variables", "descriptors", "exits", "forks"),
     ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping"),
     ("failures", "frozen", "nodes", "trees", "attributes"),
     ("annotations", "arrays", "ledgers", "hidden", "markers", "places", "shares"),
-    ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms"),
+    ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms", "portraits"),
     ("schemas", "rules"),
     ("definitions", "promises", "standins", "flat"),
     ("closures",),

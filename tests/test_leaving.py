@@ -291,7 +291,7 @@ FORGETFUL = {
 @pytest.mark.parametrize("way", FORGETFUL)
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_the_interpreter_ends_in_an_open_block(tmp_path, name, way):
-    """A script that does not leave its block ends within 3 s, says once how much it drops, and leaves no process."""
+    """A script that does not leave its block ends in 3 s with status 1, names what it drops, leaves no process."""
     text = (
         HEAD
         + FORGETFUL[way].format(name=name)
@@ -308,10 +308,12 @@ say("ENDING")
         running.go()
         running.wait_for("ENDING")
         begin = time.monotonic()
-        assert running.end() == 0
+        assert running.end() == 1
         assert time.monotonic() - begin < LIMIT
         assert running.errors.count("the interpreter ends in an open workflow") == 1
         assert "7 unfinished calls" in running.errors
+        assert running.errors.count("dropped: hold(), called at") == 2
+        assert running.errors.count("dropped: after(), called at") == 5
         assert "Traceback" not in running.errors
         assert running.all_gone()
         assert "STARTED" not in running.seen
@@ -332,7 +334,7 @@ sys.stdin.readline()
     with script(tmp_path, text) as running:
         running.wait_for("RUNNING")
         running.go()
-        assert running.end() == 0
+        assert running.end() == 1
         assert "6 unfinished calls" in running.errors
         assert "Traceback" not in running.errors
         assert "STARTED" not in running.seen

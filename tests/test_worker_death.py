@@ -12,7 +12,9 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import attrs
 import loky
+import numpy
 import pytest
 from helpers import TIMEOUT
 
@@ -108,6 +110,55 @@ def test_only_the_running_call_is_lost(own, how, said):
         assert resolve(before + after, TIMEOUT) == [2 * i for i in range(10)] * 2
         assert resolve(dependent, TIMEOUT) == "WorkerDied"
     assert [f.closure.name for f in w.failed] == ["die"]
+
+
+@attrs.frozen
+class Config:
+    name: str
+    size: int = 3
+
+
+class Deadly:
+    """Kills the process that rebuilds it."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
+@task
+def die_with(config: Config, values: list[int], other: object, number: int = 1) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_of(error):
+    """Return the note that names the call."""
+    (note,) = [note for note in error.__notes__ if note.startswith("In the task")]
+    return note
+
+
+def test_the_arguments_of_the_call_are_told(own):
+    """The failure names the call with its arguments, results of other calls among them, like every other failure."""
+    with workflow(own):
+        error = die_with(Config("b"), [1, double(2)], numpy.ones(300_000), number=double(21)).exception(TIMEOUT)
+    told = "config=Config(name='b', size=3), values=[1, 4], other=<ndarray float64 (300000,)>, number=42"
+    assert note_of(error).startswith(f"In the task die_with({told}), called at {__file__}:")
+
+
+def test_no_code_of_the_user_runs_for_that(own):
+    """What killed the worker while it was rebuilt does not kill the driver, which shows what it is."""
+    with workflow(own):
+        error = die_with(Config("b"), [], Deadly()).exception(TIMEOUT)
+    assert "exit status 7" in str(error)
+    assert "other=_exit(7))" in note_of(error)
+
+
+def test_a_broken_executor_tells_the_arguments_of_each_call(broken_by_death):
+    """On an executor that breaks, each of the calls that were in flight is named with its own arguments."""
+    with workflow(broken_by_death):
+        calls = [die("killed", x) for x in range(3)]
+        errors = [call.exception(TIMEOUT) for call in calls]
+    for x, error in enumerate(errors):
+        assert f"die(how='killed', x={x})" in note_of(error)
 
 
 def test_a_death_can_be_missed_no_more_than_a_failure(own):

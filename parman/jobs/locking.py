@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+from ..descriptors import lift
 from ..errors import Interrupted
 from ..stopping import Stop
 
@@ -82,7 +83,7 @@ class Lock:
     def try_to_take(self) -> bool:
         """Take the lock if nobody else holds it."""
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            descriptor = lift(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
             try:
                 if not self._lock(descriptor):
                     os.close(descriptor)
@@ -99,7 +100,7 @@ class Lock:
     def is_held(self) -> bool:
         """Tell whether somebody holds the lock, and change nothing: not the file, nor whether it is there."""
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = lift(os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
         except FileNotFoundError:
             return False
         try:

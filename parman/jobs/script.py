@@ -18,7 +18,6 @@ A process is not reaped before the last signal to its group, under a lock: until
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import signal
@@ -29,10 +28,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from ..descriptors import lift, opener
 from ..errors import Interrupted
+from ..exits import Stage, at_exit
 from ..signals import take
 from ..stopping import Stop
-from ..workflows import drop_open_blocks
 from .record import Record
 
 __all__ = ["Script"]
@@ -175,7 +175,11 @@ class Script:
         for path in (record.output(self._name), record.errors(self._name)):
             if path.is_symlink():  # it may lead anywhere
                 path.unlink()
-        with record.output(self._name).open(mode) as output, record.errors(self._name).open(mode) as errors, self._lock:
+        with (
+            open(record.output(self._name), mode, opener=opener) as output,  # noqa: PTH123 (a path takes no opener)
+            open(record.errors(self._name), mode, opener=opener) as errors,  # noqa: PTH123
+            self._lock,
+        ):
             if self._is_ending or _end.is_asked():
                 raise Interrupted(f"the script {self._name!r} was told to end before it started")
             self._process = subprocess.Popen(
@@ -229,10 +233,9 @@ def _signal_group(number: int, what: signal.Signals) -> None:
         pass
 
 
-@atexit.register
+@at_exit(Stage.SCRIPTS)
 def _end_all() -> None:
     """End all scripts with the interpreter, and start no more."""
-    drop_open_blocks()
     _end.ask()
     scripts = list(_running)
     for script in scripts:
@@ -251,7 +254,7 @@ def tail(path: Path, size: int = 2000) -> str:
     """Return the end of a text file, from the beginning of a line on, without what would upset a terminal."""
     try:
         # no link, which the script may have put there
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        with os.fdopen(lift(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)), "rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
             content = stream.read(size)
     except OSError:

@@ -36,6 +36,11 @@ class Runner(ABC):
         """Whether the interpreter may wait for running calls before it runs exit hooks."""
         return False
 
+    @property
+    def workers(self) -> int:
+        """How many calls it runs at a time, as far as is known."""
+        return 1
+
     @abstractmethod
     def run(self, closure: Closure, journal: Journal) -> Any:
         """See that the closure is run, and return its result tree; what becomes of it is written into the journal."""

@@ -17,11 +17,12 @@ from ..closures import Closure
 from ..dispatching import Dispatcher, exception_of, result_of
 from ..errors import Interrupted
 from ..journal import Journal
+from ..portraits import Named, portrait, shown
 from ..promises import Promise
 from ..snapshots import Carrier, Frozen, freeze, freeze_own, in_process, is_plain
 from ..stopping import Stop
 from ..waiting import Node
-from ..work import Outcome, Remark
+from ..work import Outcome, Remark, describe_call
 from .flights import Flight
 
 __all__ = ["Call", "CallRunner"]
@@ -150,10 +151,26 @@ class Call(Node):
         """The task."""
         return self.closure.task
 
+    def describe(self) -> str:
+        """Write the call with its arguments as far as they can be shown without running code of the user's."""
+        closure = self.closure
+        try:
+            arguments = portrait(closure.frozen, [self._shown_value(i, d) for i, d in enumerate(closure.dependencies)])
+            return describe_call(closure.definition.name, arguments)
+        except Exception:  # they are gone, very long, or of a kind that can't be read so
+            return f"{closure.definition.name}()"
+
+    def _shown_value(self, i: int, dependency: Future[Any]) -> object:
+        value = self._values[i] if i < len(self._values) else None
+        if value is None and isinstance(dependency, Promise):
+            value = dependency.failure or dependency.frozen or dependency.shown_plain
+        name = f"<{dependency.origin if isinstance(dependency, Promise) else 'a future'}>"
+        return Named(name) if value is None else shown(value, name)
+
     # --- the origin of promises ---
 
     def make_leaf(self, declared: object) -> Promise:
-        promise = Promise(self, declared)
+        promise = self.journal.leaf_class(self, declared)
         leaves = self.leaves
         if not leaves:
             self.leaves = (promise,)  # mostly the only one

@@ -37,6 +37,7 @@ from typing import Any, NamedTuple, TypeAlias
 import cloudpickle
 
 from ..buffers import Buffer
+from ..descriptors import lift
 from ..memfiles import Bulk, File, Traces
 
 __all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "open_pidfd", "pack"]
@@ -256,7 +257,7 @@ def _close_all(descriptors: list[int]) -> None:
 def open_pidfd(pid: int) -> int | None:
     """Return a descriptor that becomes readable when the process has ended, None where the system has no such thing."""
     try:
-        return os.pidfd_open(pid)
+        return lift(os.pidfd_open(pid))
     except (AttributeError, OSError):
         return None
 
@@ -462,7 +463,7 @@ def _descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return list(found)
+    return [lift(fd) for fd in found]
 
 
 def milliseconds(seconds: float | None) -> int | None:

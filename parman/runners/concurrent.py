@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..errors import WorkerDied, WorkflowError
 from ..failures import safe_text
+from ..forks import start_forks
 from ..journal import Journal
-from ..paths import short_repr
 from ..snapshots import in_process, is_plain, pickled
 from ..work import Outcome, perform
 from .aside import Aside
@@ -22,9 +22,10 @@ from .calls import Call
 from .cpus import available_cpus
 from .drains import Drain, DrainRunner
 from .pools import ThreadPool
-from .traits import PLACES, Traits, Where, is_process_pool, tells_of_death, traits_of
+from .traits import PLACES, Traits, Where, check_submit, is_process_pool, tells_of_death, traits_of
 
 if TYPE_CHECKING:
+    from ..closures import Closure
     from .courier import Courier
     from .feeding import Feeder
 
@@ -73,10 +74,7 @@ class ConcurrentRunner(DrainRunner):
         where: Where | None = None,
         workers: int | None = None,
     ) -> None:
-        if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
-            raise WorkflowError(
-                f"{short_repr(executor)} is no executor: pass an object with a method submit, such as ThreadPool(4)"
-            )
+        check_submit(executor)
         if where not in (None, *PLACES):
             raise WorkflowError(f"where must be one of {', '.join(map(repr, PLACES))}, not {where!r}")
         self._set_up(traits_of(executor, where, workers), executor=executor, schedule=schedule)
@@ -194,7 +192,14 @@ class ConcurrentRunner(DrainRunner):
 
     # --- calls ---
 
+    def __call__(self, closure: Closure) -> Any:
+        if self._factory is None:
+            start_forks(self._executor)
+        return super().__call__(closure)
+
     def begin(self, journal: Journal) -> None:
+        if self._factory is None:
+            start_forks(self._executor)
         if self._courier is not None:
             self._courier.begin(journal)
 
@@ -261,12 +266,10 @@ class ConcurrentRunner(DrainRunner):
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         if isinstance(exception, WorkerDied):
-            return WorkerDied(f"{exception}, while it was running {call}")
+            return self.died(call, f"{exception}, while it was running {call}")
         if tells_of_death(exception):
             what = "was in flight when its worker died" if in_flight else "can't run any more: the executor is broken"
-            died = WorkerDied(f"{call}, {what}: {safe_text(exception)}")
-            died.__cause__ = exception.with_traceback(None)
-            return died
+            return self.died(call, f"{call}, {what}: {safe_text(exception)}", exception)
         return super().explain(call, exception, in_flight=in_flight)
 
 

@@ -26,7 +26,7 @@ from ..dispatching import Dispatcher
 from ..errors import DryRunErrors, FutureUseError, ParmanError, StructureError
 from ..failures import safe_text
 from ..journal import Journal
-from ..promises import Promise
+from ..promises import Promise, StrictPromise
 from ..schemas import Schema, item_type
 from ..snapshots import Frozen, Ledger, freeze, in_process, pickled
 from ..standins import stand_in
@@ -313,7 +313,7 @@ def _is_called_by_user() -> bool:
     return frame is not None
 
 
-class _DryPromise(Promise):
+class _DryPromise(StrictPromise):
     """Stands in for a value in a dry run.
 
     It counts as done, so that nobody waits for it for ever; who asks for its value ends the run.

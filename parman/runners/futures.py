@@ -30,6 +30,7 @@ Invariants
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -39,6 +40,7 @@ from typing import Any
 
 from ..closures import Closure
 from ..dispatching import Dispatcher
+from ..errors import WorkerDied
 from ..failures import annotate, duplicate, strip
 from ..journal import Journal
 from ..standins import stand_in
@@ -46,6 +48,7 @@ from ..waiting import wait_for
 from ..work import Outcome
 from .base import Runner
 from .calls import Call
+from .cpus import available_cpus
 from .flights import Flight
 from .queues import ReadyQueue
 
@@ -73,6 +76,11 @@ class FuturesRunner(Runner):
         self._is_summoned = False
         self._queues_aside: dict[tuple[Hashable, int | None], ReadyQueue] = {}
         self._journal = Journal()
+
+    @property
+    def workers(self) -> int:
+        slots = self._queue.slots
+        return available_cpus() if slots == math.inf else int(slots)
 
     @property
     def own_journal(self) -> Journal:
@@ -225,6 +233,14 @@ class FuturesRunner(Runner):
         failure = duplicate(exception)
         strip(failure)
         annotate(failure, f"In the call of {call}.")
+        return failure
+
+    def died(self, call: Call, text: str, cause: BaseException | None = None) -> WorkerDied:
+        """Make the failure of a call that was with a worker that died, or that no worker is left for."""
+        failure = WorkerDied(text)
+        if cause is not None:
+            failure.__cause__ = cause.with_traceback(None)
+        annotate(failure, f"In the task {call.describe()}, called at {call.closure.site}.")
         return failure
 
     def stop_running(self) -> None:

@@ -224,10 +224,8 @@ class ParslRunner(ConcurrentRunner):
         if isinstance(exception, names.ManagerLost | names.WorkerLost | names.ExecutorError | WorkerDied):
             when = "was in flight when Parsl lost it" if in_flight else "can't run"
             if isinstance(exception, WorkerDied):
-                return WorkerDied(f"{call} {when}: {exception}")
-            died = WorkerDied(f"{call} {when}: {safe_text(exception)}")
-            died.__cause__ = exception.with_traceback(None)
-            return died
+                return self.died(call, f"{call} {when}: {exception}")
+            return self.died(call, f"{call} {when}: {safe_text(exception)}", exception)
         return super().explain(call, exception, in_flight=in_flight)
 
     # --- when nobody is left ---

@@ -19,7 +19,6 @@ the crew), and after that an outcome that comes too late finds the future finish
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import os
@@ -32,6 +31,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import Interrupted
+from ..exits import Stage, at_exit
 from .cpus import available_cpus
 
 __all__ = ["Call", "Lane", "Outcome", "Pool", "ThreadPool"]
@@ -281,7 +281,7 @@ def _serve(crew: Crew, lane: Lane) -> None:
         lane.end()
 
 
-@atexit.register
+@at_exit(Stage.POOLS)
 def _interrupt_all() -> None:
     """End everything with the interpreter; workers that were killed are waited for, lest they stay as zombies."""
     crews = [crew for crew in _crews if not crew.foreign]

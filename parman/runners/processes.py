@@ -40,6 +40,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal, NamedTuple
 
+from ..descriptors import inherited, lift_socket
 from ..errors import ArgumentError, WorkerDied
 from .channel import Channel, Kind, Message, Parcel, milliseconds, open_pidfd, pack
 from .cpus import available_cpus
@@ -92,7 +93,7 @@ class _Process:
     def __init__(self, environ: dict[str, str]) -> None:
         self.tokens = Tokens()
         self.known: set[str] = set()
-        ours, theirs = socket.socketpair()
+        ours, theirs = map(lift_socket, socket.socketpair())
         try:
             with theirs:
                 self._popen = _spawn(theirs.fileno(), self.tokens.theirs, environ)
@@ -185,6 +186,8 @@ def _spawn(fd: int, tokens: int, environ: dict[str, str]) -> subprocess.Popen[by
     return subprocess.Popen(
         [sys.executable, *flags, "-c", _BOOT, str(fd), str(tokens), str(os.getpid()), *path],
         stdin=subprocess.DEVNULL,
+        stdout=inherited(1),
+        stderr=inherited(2),
         pass_fds=[fd, tokens],
         process_group=0,
         env=environ,

@@ -270,6 +270,14 @@ class _Worker:
 _worker = _Worker()
 
 
+def _renew_in_child() -> None:
+    """Forget who held the lock in the process that was forked."""
+    _worker.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
+
+
 def definitions_for(needs: Needs) -> list[Definition] | Missing:
     """Get ready in this worker for what is to come; return what is known of the tasks, or what is missing.
 

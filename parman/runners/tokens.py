@@ -17,6 +17,8 @@ import os
 import struct
 import termios
 
+from ..descriptors import lift
+
 __all__ = ["Tokens", "take_token"]
 
 _CHUNK = 1 << 12
@@ -32,7 +34,7 @@ class Tokens:
     """
 
     def __init__(self) -> None:
-        self.theirs, self._writing = os.pipe()
+        self.theirs, self._writing = map(lift, os.pipe())
         os.set_blocking(self.theirs, False)
 
     def put(self, count: int) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
 import attrs
 
+from ..errors import WorkflowError
+from ..paths import short_repr
 from .pools import ThreadPool
 
 if TYPE_CHECKING:
     from .processes import ProcessPool
 
-__all__ = ["PLACES", "Traits", "Where", "is_process_pool", "tells_of_death", "traits_of"]
+__all__ = ["PLACES", "Traits", "Where", "check_submit", "is_process_pool", "tells_of_death", "traits_of"]
 
 Where = Literal["inside", "machine", "cluster", "unknown"]
 PLACES: tuple[str, ...] = get_args(Where)
@@ -25,7 +28,13 @@ _CLUSTERS = ("executorlib", "mpi4py")
 """Packages whose executors always have processes of their own, on machines with the same files."""
 
 
-_DEATHS = (("executorlib", "ExecutorlibSocketError"), ("distributed", "KilledWorker"))
+_DEATHS = (
+    ("executorlib", "ExecutorlibSocketError"),
+    ("distributed", "KilledWorker"),
+    ("parsl", "ManagerLost"),
+    ("parsl", "WorkerLost"),
+    ("pebble", "ProcessExpired"),
+)
 """Packages, and what they raise for a call whose worker has died."""
 
 
@@ -46,6 +55,59 @@ class Traits:
 
     where: Where
     workers: float = math.inf
+
+
+def check_submit(executor: object) -> None:
+    """Look whether the arguments of a call are what `submit` takes behind the function, as PEP 3148 has it.
+
+    Raises
+    ------
+    WorkflowError
+        There is no such method, or it takes something else first, such as a time limit; what helps is said.
+    """
+    submit = getattr(executor, "submit", None)
+    if isinstance(executor, type) or not callable(submit):
+        raise WorkflowError(
+            f"{short_repr(executor)} is no executor: pass an object with a method submit, such as ThreadPool(4)"
+        )
+    kind = f"{type(executor).__module__.partition('.')[0]}.{type(executor).__qualname__}"
+    if inspect.iscoroutinefunction(submit):
+        raise WorkflowError(f"submit() of {kind} is a coroutine function, and that of an executor returns a future")
+    try:
+        signature = inspect.signature(submit)
+    except (TypeError, ValueError):  # of one that is written in C, say
+        return
+    if not _takes_a_call(signature):
+        stars: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+        parts = ", ".join(stars.get(one.kind, "") + one.name for one in signature.parameters.values())
+        raise WorkflowError(
+            f"{kind} is no executor of the standard library's kind: its method is submit({parts}), where "
+            "submit(function, *arguments) is needed. Take 'processes', whose workers are replaced when they die, "
+            "or pass an object whose method submit(function, *arguments) calls this one as it wants to be called "
+            f"{_hint(executor)}"
+        )
+
+
+def _takes_a_call(signature: inspect.Signature) -> bool:
+    """Tell whether what comes second by position is an argument of the call, and no option of the executor's."""
+    kinds = [(one.name, one.kind, one.default) for one in signature.parameters.values()]
+    by_position = [
+        one for one in kinds if one[1] in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    needed = [
+        name for name, kind, default in kinds if kind == inspect.Parameter.KEYWORD_ONLY and default is inspect._empty
+    ]
+    if needed:
+        return False
+    if any(kind == inspect.Parameter.VAR_POSITIONAL for _, kind, _ in kinds):
+        return len(by_position) <= 1
+    # An executor of the user's, for functions of one argument, will do.
+    return len(by_position) == 2 and by_position[1][0] not in ("args", "timeout")
+
+
+def _hint(executor: object) -> str:
+    schedule = getattr(executor, "schedule", None)
+    return "(pool.schedule(function, args=arguments))" if callable(schedule) else ""
 
 
 def traits_of(executor: Executor, where: Where | None = None, workers: int | None = None) -> Traits:

@@ -19,6 +19,7 @@ from functools import partial
 from pickle import PicklingError, UnpicklingError
 from typing import Any
 
+from ..descriptors import fill_standard
 from ..failures import PackedException, annotate, traceback_text
 from .channel import Channel, Kind, Message, Parcel, open_pidfd, pack
 from .tokens import take_token
@@ -31,6 +32,7 @@ _PATIENCE = 3.0
 
 def main(fd: int, tokens: int, driver: int) -> None:
     """Serve the driver, whose process id is `driver`, over the socket `fd`, with `tokens` for calls from a pipe."""
+    fill_standard()
     # A handler rather than SIG_IGN: what a task starts inherits that something is ignored, but no handlers.
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     os.set_inheritable(fd, False)

@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Scripts that end in a block that was never closed: what they say, and their exit status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, TIMEOUT
+
+SCRIPT = """
+import atexit, logging, os, sys, threading
+atexit.register(lambda: print("the first hook", flush=True))
+from concurrent.futures import ThreadPoolExecutor, wait
+from parman import executor, resolve, task, workflow
+atexit.register(lambda: print("the last hook", flush=True))
+
+@task
+def invert(x: float) -> float:
+    return 1 / x
+
+@task
+def hold(name: str) -> None:
+    threading.Event().wait()
+
+runner = sys.argv[1]
+{before}
+w = workflow(ThreadPoolExecutor(2) if runner == "pool" else runner)
+w.open()
+{calls}
+{end}
+"""
+LINE = SCRIPT[: SCRIPT.index("{calls}")].count("\n") + 1
+FAILED = "result = invert(0.0)\nwait([result])"
+PENDING = "result = hold('a')"
+
+
+def run(
+    folder: Path, calls: str, end: str = "", before: str = "", runner: str = "threads:2", options: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run the script; it has no input."""
+    path = folder / "script.py"
+    path.write_text(SCRIPT.format(calls=calls, end=end, before=before))
+    return subprocess.run(
+        [sys.executable, *options, str(path), runner],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+    )
+
+
+@pytest.mark.parametrize("runner", ["serial", "threads:2", "processes:2", "pool"])
+def test_a_failure_that_nobody_saw(tmp_path: Path, runner: str) -> None:
+    """The call is named on stderr, the exit status is 1, and all hooks run."""
+    result = run(tmp_path, FAILED, runner=runner)
+    assert result.returncode == 1
+    assert result.stderr.count("the interpreter ends in an open workflow: 1 calls failed") == 1
+    assert f"failed: invert(), called at {tmp_path}/script.py:{LINE}: ZeroDivisionError" in result.stderr
+    assert result.stdout == "the last hook\nthe first hook\n"
+
+
+@pytest.mark.parametrize("runner", ["threads:2", "processes:2"])
+def test_a_call_that_is_dropped(tmp_path: Path, runner: str) -> None:
+    """So is a call that has not finished, running or not, whose result nobody will ever have."""
+    result = run(tmp_path, "results = [hold(name) for name in 'abc']", runner=runner)
+    assert result.returncode == 1
+    assert result.stderr.count("dropped: hold(), called at") == 3
+
+
+ENDS = {
+    "success": ("sys.exit(0)", 1),
+    "no status": ("sys.exit()", 1),
+    "another status": ("sys.exit(3)", 3),
+    "from a function": ("def main():\n    sys.exit(3)\nmain()", 3),
+    "words": ("sys.exit('words')", 1),
+    "an exit that was caught": ("try:\n    sys.exit(3)\nexcept SystemExit:\n    pass", 1),
+    "an exit without sys": ("raise SystemExit(0)", 1),
+    "an exception": ("raise KeyError('mine')", 1),
+    "Ctrl-C": ("raise KeyboardInterrupt", -2),
+    "a thread that goes on": ("threading.Thread(target=threading.Event().wait, args=[0.1]).start()", 1),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_status_of_the_script(tmp_path: Path, end: str) -> None:
+    """A status of success becomes 1; another one, an exception and Ctrl-C are what they are; hooks run in any case."""
+    text, status = ENDS[end]
+    result = run(tmp_path, FAILED, text)
+    assert result.returncode == status
+    assert result.stderr.count("failed: invert()") == 1
+    assert ("KeyError: 'mine'" in result.stderr) == (end == "an exception")
+    assert result.stdout == "the last hook\nthe first hook\n"
+
+
+CLEAN = {
+    "all was well": ("result = invert(1.0)\nwait([result])", ""),
+    "the failure was seen": (FAILED, "result.exception()"),
+    "the block was closed": (FAILED, "try:\n    w.close()\nexcept Exception:\n    pass"),
+    "the block is closed by a hook": (FAILED, "atexit.register(lambda: (result.exception(), w.close()))"),
+    "a call of an executor": ("e = executor('threads:2')\nwait([e.submit(int, 'x')])", ""),
+}
+
+
+@pytest.mark.parametrize("case", CLEAN)
+def test_nothing_was_lost(tmp_path: Path, case: str) -> None:
+    """Failures that were retrieved, and blocks that were closed, are nobody's concern any more."""
+    result = run(tmp_path, *CLEAN[case])
+    assert result.returncode == 0
+    assert "interpreter ends" not in result.stderr
+
+
+LOGGING = {
+    "into a file": "logging.basicConfig(filename='log')",
+    "off": "logging.disable(logging.CRITICAL)",
+    "other words": "logging.basicConfig(format='%(levelname)s %(message)s')",
+    "errors alone": "logging.getLogger('parman').setLevel(logging.ERROR)",
+}
+
+
+@pytest.mark.parametrize("how", LOGGING)
+def test_it_is_said_on_stderr_once(tmp_path: Path, how: str) -> None:
+    """Whatever becomes of log records, what is lost is named on stderr, and once."""
+    result = run(tmp_path, PENDING, before=LOGGING[how])
+    assert result.returncode == 1
+    assert result.stderr.count("dropped: hold()") == 1
+
+
+def test_stderr_is_closed(tmp_path: Path) -> None:
+    """Where there is no stderr the status tells alone."""
+    assert run(tmp_path, PENDING, "sys.stderr.close()").returncode == 1
+    assert run(tmp_path, PENDING, "sys.stderr = None").returncode == 1
+
+
+def test_several_blocks(tmp_path: Path) -> None:
+    """Each block names its own calls."""
+    result = run(tmp_path, f"{FAILED}\nanother = workflow('threads:2').open()\n{PENDING}")
+    assert result.returncode == 1
+    assert result.stderr.count("interpreter ends") == 2
+    assert "failed: invert()" in result.stderr
+    assert "dropped: hold()" in result.stderr
+
+
+def test_very_many_calls(tmp_path: Path) -> None:
+    """Some are named, the others counted."""
+    result = run(tmp_path, "results = [hold(name) for name in 'a' * 100]")
+    assert "100 unfinished calls" in result.stderr
+    assert result.stderr.count("dropped: hold()") == 20
+    assert "and 80 more" in result.stderr
+
+
+def test_a_session_keeps_its_status(tmp_path: Path) -> None:
+    """Who works at a prompt is told; the status is that of the session."""
+    result = run(tmp_path, FAILED, options=("-i",))
+    assert result.returncode == 0
+    assert "failed: invert()" in result.stderr
+
+
+def test_sys_exit_is_as_it_was_afterwards(tmp_path: Path) -> None:
+    """`sys.exit` is replaced while a block is open, and put back; another one that came meanwhile stays."""
+    text = """
+exits = [sys.exit]
+w.close()
+exits.append(sys.exit)
+w = workflow("serial").open()
+sys.exit = mine = lambda *args: None
+w.close()
+assert sys.exit is mine
+assert exits[0] is not exits[1] and exits[1].__module__ == "sys" and type(exits[1]) is type(len)
+os.write(1, b"fine\\n")
+"""
+    assert run(tmp_path, "", text).stdout.startswith("fine\n")
+
+
+def test_a_test_suite(tmp_path: Path) -> None:
+    """Under pytest the block that a test has left open is named, and the run does not count as a success."""
+    (tmp_path / "test_it.py").write_text(
+        "from parman import task, workflow\n@task\ndef invert(x: float) -> float:\n    return 1 / x\n"
+        "def test_it():\n    workflow('threads:2').open()\n    invert(0.0)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+    )
+    assert "1 passed" in result.stdout
+    assert result.returncode == 1
+    assert "interpreter ends in an open workflow" in result.stderr
