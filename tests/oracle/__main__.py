@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Run scripts of the oracle for a time, or those that are named.
 
-    python -m tests.oracle --minutes 60 --seed 1     new scripts, two at a time
-    python -m tests.oracle oracle-failures/*.py      scripts that were kept
+python -m tests.oracle --minutes 60 --seed 1     new scripts, two at a time
+python -m tests.oracle oracle-failures/*.py      scripts that were kept
 """
 
 from __future__ import annotations
@@ -116,5 +116,3 @@ class _Soak:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

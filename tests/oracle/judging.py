@@ -21,6 +21,9 @@ _ALARMS = ("Exception ignored in", "Exception in thread", "Fatal Python error", 
 _PATIENCE = 20
 """How many times longer than without a block a script may take beyond its limit."""
 
+_FACTOR, _MORE = 4, 6
+"""How much more of the processors a script may use than without a block: a factor, and what is beyond it [s]."""
+
 _FAILED = "the block failed: "
 
 
@@ -129,6 +132,8 @@ class _Judge:
         found = [f"left behind: {text}" for text in other.left]
         found += [f"standard error says {text!r}{self._so_far()}" for text in _ALARMS if text in other.err]
         found += self._lines()
+        if (cpu := other.cpu) > _FACTOR * self._plain.cpu + _MORE:
+            found.append(f"it used {cpu:.1f} s of CPU, {self._plain.cpu:.1f} s without a block")
         numbers = sorted({*self._wanted.results, *self._got.results})
         found += [f"call {number}: {text}" for number in numbers if (text := self._result(number))]
         numbers = sorted({*self._wanted.prints, *self._got.prints})
@@ -182,10 +187,15 @@ class _Judge:
             return "cancel() said False, but it was cancelled"
         if answer or needed:
             return None
-        users = [user for user, needs in self._needs.items() if number in needs]
-        if users and all(self._is_cancelled(user) for user in users):
+        if self._is_given_up(number):
             return None  # nobody else needs it
         return "it was cancelled, though nobody asked for it"
+
+    def _is_given_up(self, number: int) -> bool:
+        """Tell whether all that need a call were cancelled, one of them because somebody asked for it."""
+        users = [user for user, needs in self._needs.items() if number in needs]
+        asked = any(self._got.cancelled.get(user) or self._is_given_up(user) for user in users)
+        return asked and all(self._is_cancelled(user) for user in users)
 
     def _prints(self, number: int) -> str | None:
         wanted, got = self._wanted.prints.get(number, []), self._got.prints.get(number, [])

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from .plans import (
-    OPAQUE,
     Array,
     AsTheyCome,
     Block,
@@ -43,19 +42,74 @@ _MOST = 400_000_000
 
 _NUMBER = Scalar("int")
 _SCALARS = ["int", "float", "str", "complex", "bool", "date", "Decimal", "Fraction", "Path", "Phase", "bytes"]
-_CLASSES = "Cell Grid Fit Mesh Orbit Sample Spectrum Model Trace Basis Frame Wave Energy Force Mode Bond".split()
-_FIELDS = "a n grid cell error label steps".split()
-_WAVES = (
-    "seeds starts walks sums peaks modes bands means shifts loads forces rates gaps tilts folds knots lines marks "
-    "pairs rings turns views zones nodes halves tails heads sides rows spans"
-).split()
-_STYLES = (
-    "dataclass frozen slots NamedTuple TypedDict attrs".split()
-    + ["attrs frozen", "attrs dict", "class", "slotted class", "generic"]
-)
+_CLASSES = [
+    "Cell",
+    "Grid",
+    "Fit",
+    "Mesh",
+    "Orbit",
+    "Sample",
+    "Spectrum",
+    "Model",
+    "Trace",
+    "Basis",
+    "Frame",
+    "Wave",
+    "Energy",
+    "Force",
+    "Mode",
+    "Bond",
+]
+_FIELDS = ["a", "n", "grid", "cell", "error", "label", "steps"]
+_WAVES = [
+    "seeds",
+    "starts",
+    "walks",
+    "sums",
+    "peaks",
+    "modes",
+    "bands",
+    "means",
+    "shifts",
+    "loads",
+    "forces",
+    "rates",
+    "gaps",
+    "tilts",
+    "folds",
+    "knots",
+    "lines",
+    "marks",
+    "pairs",
+    "rings",
+    "turns",
+    "views",
+    "zones",
+    "nodes",
+    "halves",
+    "tails",
+    "heads",
+    "sides",
+    "rows",
+    "spans",
+]
+_VARIABLES = ["mesh", "basis", "table", "setup", "start", "bounds"]
+_STYLES = [
+    "dataclass",
+    "frozen",
+    "slots",
+    "NamedTuple",
+    "TypedDict",
+    "attrs",
+    "attrs frozen",
+    "attrs dict",
+    "class",
+    "slotted class",
+    "generic",
+]
 _SMALL = (1, 2, 10, 1_000, 8_000, 20_000, 70_000, 131_072, 140_000)
 _BIG = (524_288, 1_000_000, 1_048_576, 2_000_000, 3_000_003, 4_194_304)
-_FAILURES = "ValueError KeyError OSError Diverged group chained array timeout".split()
+_FAILURES = ["ValueError", "KeyError", "OSError", "Diverged", "group", "chained", "array", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -94,13 +148,20 @@ class Theme:
     limit: float = 30
 
 
-_OTHERS = [("serial", "threads:2"), ("threads:2", "fork:2"), ("serial", "fork:2"), ("threads:64", "serial"), ("loky:2",)]
+_OTHERS = [
+    ("serial", "threads:2"),
+    ("threads:2", "fork:2"),
+    ("serial", "fork:2"),
+    ("threads:64", "serial"),
+    ("loky:2",),
+]
+_QUICK = [(0,), (0,), (0, 10)]
 _PAUSES = [(0,), (0,), (1, 3), (0, 10), (0, 0, 0, 50), (20,)]
 
 THEMES = {
     "mixed": Theme((3, 8), [1, 2, 3, 5, 8, 20], others=_OTHERS, pauses=_PAUSES),
     "values": Theme((5, 11), [1, 2, 3], others=_OTHERS, classes=60, numbers=15),
-    "big": Theme((2, 6), [2, 4, 8, 12, 20], _BIG, others=[("threads:2",), ("fork:2",)], numbers=60, pauses=_PAUSES),
+    "big": Theme((3, 6), [4, 8, 12, 20], _BIG, others=[("threads:2",), ("fork:2",)], numbers=80, pauses=_QUICK),
     "many": Theme((2, 3), [130, 160], [132_000, 140_000], others=[("threads:2",)], classes=0, limit=60),
     "swarm": Theme(
         (2, 3), [400, 600, 800], [10], ("threads:16",), [("threads:64", "threads:1000"), ("threads:200",)], 0, 90,
@@ -152,9 +213,11 @@ class _Drawing:
         self._variables: list[Variable] = []
         self._steps: list[Step] = []
         self._waves: dict[str, Wave] = {}
-        self._settled: set[str] = set()
+        self._dropped: set[str] = set()
         self._bytes = 0
         self._failing = self._pick(self._theme.failing)
+        # Big arrays, a number of each, a number of that: what most scripts do with them.
+        self._straight = 2 if theme == "big" and self._chance(60) else 0
 
     # --- choices ---
 
@@ -215,7 +278,11 @@ class _Drawing:
         if self._name == "big" and self._chance(10):
             count = 8_388_608
         dtype = self._pick(["float64", "float64", "uint8", "float32", "int16"])
-        return Array(count, dtype if self._name != "many" else "float64", self._pick(["flat", "flat", "rows", "columns", "strided"]))
+        return Array(
+            count,
+            dtype if self._name != "many" else "float64",
+            self._pick(["flat", "flat", "rows", "columns", "strided"]),
+        )
 
     def _items(self, depth: int) -> Items:
         container = self._pick(["list", "dict", "tuple", "deque", "set"])
@@ -238,14 +305,25 @@ class _Drawing:
 
     # --- waves ---
 
+    def _there(self) -> list[Wave]:
+        return [wave for wave in self._waves.values() if wave.name not in self._dropped]
+
     def _wave(self) -> None:
         widths = [wave.width for wave in self._waves.values()]
-        width = self._pick([*self._theme.widths, *widths]) if widths else self._pick(self._theme.widths)
+        width = self._pick(
+            [*widths, *(widths * 2 if self._name == "big" else self._theme.widths)] or self._theme.widths
+        )
         if widths and self._chance(20):
             width = 1
+        if self._straight and not widths:
+            width = self._pick([12, 16, 20])
         name = _WAVES[len(self._waves)]
         first = 1000 * (len(self._waves) + 1)
-        chosen = [self._input(width) for _ in range(self._number(0 if not self._waves else 1, 3))]
+        most = 1 if self._name == "big" and self._chance(70) else 3
+        chosen = [self._input(width) for _ in range(self._number(0 if not self._waves else 1, most))]
+        if self._straight and self._waves:
+            before = list(self._waves.values())[-1]
+            chosen, width = [(Input("each", before.name), self._tasks[before.task].result)], before.width
         chains = [i for i, (each, _) in enumerate(chosen) if each.mode == "chain"]
         chosen = [one for i, one in enumerate(chosen) if i not in chains[1:]]
         inputs, params = tuple(each for each, _ in chosen), tuple(kind for _, kind in chosen)
@@ -262,6 +340,9 @@ class _Drawing:
         for each, kind in zip(inputs, params, strict=True):
             if each.mode == "chain":
                 return kind, "new"
+        if self._straight and self._waves:
+            self._straight -= 1
+            return _NUMBER, "new"
         if params and not isinstance(params[0], Items) and self._chance(10):
             first = params[0]
             if isinstance(first, Array) and first.layout == "flat" and first.count > 1 and self._chance(50):
@@ -269,6 +350,8 @@ class _Drawing:
             return first, "first"
         if self._waves and self._chance(self._theme.numbers):
             return _NUMBER, "new"
+        if not self._waves and self._straight:
+            return Array(self._pick([1_048_576, 1_500_000, 2_000_000]), "float64", "flat"), "new"
         if not self._waves and self._name in ("many", "big"):
             return self._fitting(self._array, width), "new"
         return self._fitting(self._kind, width), "new"
@@ -283,13 +366,15 @@ class _Drawing:
 
     def _input(self, width: int) -> tuple[Input, Kind]:
         choice = self._number(0, 9)
-        if not self._waves or choice == 0:
+        if not self._there() or choice == 0:
             return self._own()
         if choice == 1:
             return self._variable()
-        wave = self._pick(list(self._waves.values()))
+        wave = self._pick(self._there())
         result = self._tasks[wave.task].result
         modes = ["one", "each", "each", "next"] if wave.width == width else ["one"]
+        if self._name == "big" and wave.width == width and self._chance(60):
+            modes = ["each"]
         if _size(result) < 20_000_000 and width <= 20:
             modes.append("chain")
         if _size(result) * wave.width < 100_000_000 and width * wave.width <= 2_000:
@@ -312,8 +397,8 @@ class _Drawing:
             variable = self._pick(self._variables)
         else:
             kind = self._kind()
-            name = f"{'mesh basis table setup start bounds grid0 grid1 grid2 grid3'.split()[len(self._variables) % 10]}"
-            if len(self._variables) >= 10 or _size(kind) > 40_000_000:
+            name = _VARIABLES[len(self._variables) % len(_VARIABLES)]
+            if len(self._variables) >= len(_VARIABLES) or _size(kind) > 40_000_000:
                 return Input("own", ""), _NUMBER
             variable = Variable(name, kind, 7 + len(self._variables), shared=self._chance(30))
             self._variables.append(variable)
@@ -334,7 +419,7 @@ class _Drawing:
             result,
             returns=returns,
             annotated=annotated,
-            pauses=self._pick(self._theme.pauses),
+            pauses=self._pick(self._theme.pauses) if not self._straight else (0,),
             prints=self._number(0, 2) if wave.width <= 20 else 0,
             scribbles=bool(params) and wave.inputs[-1].mode == "own" and returns == "new" and self._chance(30),
             fails=fails,
@@ -357,17 +442,22 @@ class _Drawing:
     def _something_else(self) -> None:
         if self._name == "cancels":
             return self._cancel()
-        if self._failing or self._name in ("swarm", "pools"):
+        if self._failing or self._straight or self._name in ("swarm", "pools"):
             return None
         choice = self._number(0, 19)
-        wave = self._pick(list(self._waves.values()))
+        if not self._there():
+            return None
+        wave = self._pick(self._there())
         if choice == 19:
             self._steps.append(Settle(wave.name))
         elif choice >= 17 and wave.width <= 20:
             self._follow(wave)
+        elif choice == 15:
+            self._dropped.add(wave.name)
+            self._steps.append(Drop(wave.name))
         elif choice == 16 and self._variables:
             variable = self._pick(self._variables)
-            if not variable.shared and _can_change(variable.kind):
+            if not variable.shared and _can_change(variable.kind) and not self._is_handed_on(variable):
                 self._steps.append(Change(variable.name))
         return None
 
@@ -377,11 +467,24 @@ class _Drawing:
             items = sorted({self._number(0, wave.width - 1) for _ in range(self._number(1, 3))})
             self._steps.append(Cancel(wave.name, tuple(items)))
 
+    def _is_handed_on(self, variable: Variable) -> bool:
+        """Tell whether a result is the very variable, which without a block would be changed with it."""
+        given = [
+            self._tasks[wave.task].returns != "new" for wave in self._waves.values() if _first(wave) == variable.name
+        ]
+        return any(given)
+
     def _follow(self, wave: Wave) -> None:
         """Call a task with each result as it comes."""
         kind = self._tasks[wave.task].result
         new = Wave(_WAVES[len(self._waves)], "", 1000 * (len(self._waves) + 1), wave.width, (Input("each", wave.name),))
-        self._add(replace(new, task=self._task(new, (kind,), self._fitting(self._kind, wave.width), "new")), as_they_come=True)
+        self._add(
+            replace(new, task=self._task(new, (kind,), self._fitting(self._kind, wave.width), "new")), as_they_come=True
+        )
+
+
+def _first(wave: Wave) -> str:
+    return wave.inputs[0].source if wave.inputs and wave.inputs[0].mode == "variable" else ""
 
 
 def _size(kind: Kind) -> int:
@@ -397,6 +500,3 @@ def _size(kind: Kind) -> int:
 
 def _can_change(kind: Kind) -> bool:
     return isinstance(kind, Array) or (isinstance(kind, Items) and kind.container in ("list", "dict"))
-
-
-assert OPAQUE <= set(_STYLES)

@@ -56,7 +56,8 @@ def script(plan: Plan) -> str:
     body = "\n".join(line.rstrip() for line in _body(plan))
     middle = "\n\n".join(pieces[title] for title in chosen)
     defined = "\n\n".join([*_classes(plan), *(_task(task, plan) for task in plan.tasks)])
-    return f'{head}\n"""{_DOC[plan.theme]}"""\n\n{future}{pieces["imports"]}{options}\n\n\n{middle}\n\n{defined}\n\n{body}\n'
+    top = f'{head}\n"""{_DOC[plan.theme]}"""\n\n{future}{pieces["imports"]}{options}'
+    return f"{top}\n\n\n{middle}\n\n{defined}\n\n{body}\n"
 
 
 _DOC = {
@@ -166,7 +167,9 @@ def _made(kind: Kind, x: str, depth: int = 0) -> str:
         how = "" if (kind.dtype, kind.layout) == ("float64", "flat") else f', "{kind.dtype}", "{kind.layout}"'
         return f"field({kind.count:_}, {x}{how})"
     if isinstance(kind, Record):
-        fields = (f"{name}={_made(inner, f'{x} + {i}' if i else x, depth)}" for i, (name, inner) in enumerate(kind.fields))
+        fields = (
+            f"{name}={_made(inner, f'{x} + {i}' if i else x, depth)}" for i, (name, inner) in enumerate(kind.fields)
+        )
         return f"{kind.name}({', '.join(fields)})"
     k = "kmnpqr"[depth]
     item, loop = _made(kind.of, f"{x} + {k}", depth + 1), f"for {k} in range({kind.count})"
@@ -201,7 +204,9 @@ def _class(record: Record, plan: Plan) -> str:
     head = _HEADS[record.style].format(name=record.name)
     quote = '"' if plan.text == "quoted" else ""
     if record.style not in ("class", "slotted class", "generic"):
-        return "\n".join([head, *(f"    {name}: {quote}{_annotation(kind)}{quote}" for name, kind in record.fields), ""])
+        return "\n".join(
+            [head, *(f"    {name}: {quote}{_annotation(kind)}{quote}" for name, kind in record.fields), ""]
+        )
     names = [name for name, _ in record.fields]
     lines = [head]
     if record.style == "slotted class":
@@ -244,7 +249,9 @@ def _task(task: Task, plan: Plan) -> str:
     lines = ["@task", head]
     if any(task.pauses):
         pauses = [pause / 1000 for pause in task.pauses]
-        lines.append(f"    time.sleep({pauses}[number % {len(pauses)}])" if len(pauses) > 1 else f"    time.sleep({pauses[0]})")
+        lines.append(
+            f"    time.sleep({pauses}[number % {len(pauses)}])" if len(pauses) > 1 else f"    time.sleep({pauses[0]})"
+        )
     lines.append(f"    x = ({' + '.join(['number', *weights])}) % 9973")
     lines += [f'    print(f"[{{number}}] line {i} of {task.name}, x is {{x}}\\n", end="")' for i in range(task.prints)]
     for kind, how in ((kind, _FAILURES[kind]) for kind in dict.fromkeys(kind for _, kind in task.fails)):
