@@ -132,7 +132,7 @@ class _Judge:
         found = [f"left behind: {text}" for text in other.left]
         found += [f"standard error says {text!r}{self._so_far()}" for text in _ALARMS if text in other.err]
         found += self._lines()
-        if (cpu := other.cpu) > _FACTOR * self._plain.cpu + _MORE:
+        if (cpu := other.cpu) > _FACTOR * self._plain.cpu + float(self._header.one("MORE", str(_MORE))):
             found.append(f"it used {cpu:.1f} s of CPU, {self._plain.cpu:.1f} s without a block")
         numbers = sorted({*self._wanted.results, *self._got.results})
         found += [f"call {number}: {text}" for number in numbers if (text := self._result(number))]
@@ -208,5 +208,5 @@ class _Judge:
     def _holds(self) -> list[str]:
         """Name what is held beyond what a script without a block holds, and does not depend on the number of calls."""
         more = {name: count - self._wanted.held.get(name, 0) for name, count in self._got.held.items()}
-        most = {"files": 60, "maps": 120}
+        most = {"files": 150, "maps": 150}
         return [f"with all results there are {count} more {name}" for name, count in more.items() if count > most[name]]

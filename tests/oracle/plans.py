@@ -244,8 +244,8 @@ class Plan:
         How annotations are written: "plain", "quoted" (those of fields), "future" (all of them are text).
     failing
         How it treats failures: "" (there are none), "seen" (in the block), "raised" (by the block), "fail_fast".
-    turns
-        How often the blocks are run.
+    turns, anew
+        How often the blocks are run, and whether classes and tasks are defined anew each time.
     closed_input, descriptors
         How it is started.
     """
@@ -258,6 +258,7 @@ class Plan:
     text: str = "plain"
     failing: str = ""
     turns: int = 1
+    anew: bool = False
     closed_input: bool = False
     descriptors: int | None = None
     limit: float = 30.0

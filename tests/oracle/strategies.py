@@ -162,7 +162,7 @@ THEMES = {
     "mixed": Theme((3, 8), [1, 2, 3, 5, 8, 20], others=_OTHERS, pauses=_PAUSES),
     "values": Theme((5, 11), [1, 2, 3], others=_OTHERS, classes=60, numbers=15),
     "big": Theme((3, 6), [4, 8, 12, 20], _BIG, others=[("threads:2",), ("fork:2",)], numbers=80, pauses=_QUICK),
-    "many": Theme((2, 3), [130, 160], [132_000, 140_000], others=[("threads:2",)], classes=0, limit=60),
+    "many": Theme((2, 3), [180, 220], [132_000, 140_000], others=[("threads:2",)], classes=0, limit=60),
     "swarm": Theme(
         (2, 3), [400, 600, 800], [10], ("threads:16",), [("threads:64", "threads:1000"), ("threads:200",)], 0, 90,
         [(0,), (0, 1), (0, 0, 2)], limit=60,
@@ -249,7 +249,8 @@ class _Drawing:
             blocks=tuple(Block(style, piece) for piece in pieces),
             text=self._pick(["plain", "future", "quoted"]),
             failing=self._failing,
-            turns={"pools": 6}.get(self._name, 2 if self._name in ("mixed", "values") and self._chance(10) else 1),
+            anew=self._name == "pools",
+            turns={"pools": 10}.get(self._name, 2 if self._name in ("mixed", "values") and self._chance(10) else 1),
             closed_input=self._chance(12),
             descriptors=128 if self._name == "many" and self._chance(50) else None,
             limit=self._theme.limit,

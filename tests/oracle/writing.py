@@ -55,7 +55,7 @@ def script(plan: Plan) -> str:
     head = "\n".join(f"# {word} {text}" for word, text in _header(plan))
     body = "\n".join(line.rstrip() for line in _body(plan))
     middle = "\n\n".join(pieces[title] for title in chosen)
-    defined = "\n\n".join([*_classes(plan), *(_task(task, plan) for task in plan.tasks)])
+    defined = "" if plan.anew else "\n\n".join(_definitions(plan))
     top = f'{head}\n"""{_DOC[plan.theme]}"""\n\n{future}{pieces["imports"]}{options}'
     return f"{top}\n\n\n{middle}\n\n{defined}\n\n{body}\n"
 
@@ -73,6 +73,10 @@ _DOC = {
 }
 
 
+def _definitions(plan: Plan) -> list[str]:
+    return [*_classes(plan), *(_task(task, plan) for task in plan.tasks)]
+
+
 def _header(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "RUNNERS", " ".join(plan.runners)
     yield "LIMIT", f"{plan.limit:g}"
@@ -82,6 +86,8 @@ def _header(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "DESCRIPTORS", str(plan.descriptors)
     if plan.theme == "swarm":
         yield "CPU", "threads:16 3 1.0"
+    if plan.turns > 2:
+        yield "MORE", str(3 * plan.turns)
     if plan.failing == "fail_fast":
         yield "MAY", "cancelled"
     for number in sorted(number for task in plan.tasks for number, _ in task.dies):
@@ -290,12 +296,15 @@ def _change(kind: Kind, name: str) -> str:
 
 
 def _body(plan: Plan) -> Iterator[str]:
-    for variable in plan.variables:
-        yield f"{variable.name} = {_made(variable.kind, str(variable.number))}"
+    variables = [f"{each.name} = {_made(each.kind, str(each.number))}" for each in plan.variables]
+    if not plan.anew:
+        yield from variables
     yield "BEFORE = resources()"
     if plan.turns > 1:
         yield f"for _turn in range({plan.turns}):"
     indent = "    " * (plan.turns > 1)
+    if plan.anew:
+        yield from (indent + line for text in [*_definitions(plan), *variables] for line in text.splitlines())
     waves = plan.waves
     for number, block in enumerate(plan.blocks):
         for line in _block(block, plan, waves, is_last=number == len(plan.blocks) - 1):
