@@ -84,6 +84,8 @@ def differences(path: Path, runners: list[str] | None = None, python: str = sys.
 
 def _run(path: Path, runner: str, header: Header, python: str, limit: float) -> Run:
     descriptors = header.one("DESCRIPTORS")
+    # Who dies or is given up gets its calls again, or for nothing.
+    counts = not header.all("DIES") and not header.all("NEEDS")
     return run(
         path,
         runner,
@@ -91,6 +93,7 @@ def _run(path: Path, runner: str, header: Header, python: str, limit: float) -> 
         closed_input=header.one("INPUT") == "closed",
         descriptors=int(descriptors) if descriptors else None,
         python=python,
+        variables={"ORACLE_COUNT": str(Path(__file__).parents[1])} if counts else None,
     )
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ def run(
     closed_input: bool = False,
     descriptors: int | None = None,
     python: str = sys.executable,
+    variables: Mapping[str, str] | None = None,
 ) -> Run:
     """Run a script once.
 
@@ -77,6 +78,8 @@ def run(
         How many files it may have open.
     python
         The interpreter.
+    variables
+        Of the environment, beside those that are there.
     """
     mark = uuid.uuid4().hex
     # The name is short since sockets below it have names of at most 108 bytes.
@@ -90,7 +93,7 @@ def run(
             process = subprocess.Popen(
                 [python, path.name, *arguments],
                 cwd=work,
-                env=_environment(mark, temporary),
+                env=_environment(mark, temporary) | dict(variables or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
