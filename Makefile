@@ -5,16 +5,19 @@
 # PYTHON=python3.12 make test  uses that interpreter, with an environment of its own. Other packages are installed in the
 # versions of .ci/constraints; VERSIONS=newest and VERSIONS=lowest take others, likewise.
 
-.PHONY: help demo test lint bench constraints clean
+.PHONY: help demo test soak lint bench constraints clean
 .NOTPARALLEL:
 export PYTHON VERSIONS
 RUNNER ?= $(or $(PARMAN_RUNNER),processes)
 ARGS ?=
+MINUTES ?= 60
+SEED ?= 1
 EXTRAS ?= demos test engines
 
 help:
 	@echo "make demo    install, and run the main demo (RUNNER=serial, threads, processes, parsl, dry)"
 	@echo "make test    install, and run the whole test suite (ARGS=... for pytest)"
+	@echo "make soak    scripts drawn at random, MINUTES=60 SEED=1; then drivers of jobs that are killed (SOAK_KILLS=10)"
 	@echo "make lint    ruff, mypy and pyright"
 	@echo "make bench   Parman beside its peers (ARGS=... for python -m benchmarks, as --help)"
 	@echo "make constraints   renew the tested versions of other packages"
@@ -26,6 +29,11 @@ demo:
 
 test:
 	@environment=$$(.ci/environment $(EXTRAS)) && $$environment/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+soak:
+	@environment=$$(.ci/environment demos test) && status=0; \
+	$$environment/bin/python -m tests.oracle --minutes $(MINUTES) --seed $(SEED) $(ARGS) || status=1; \
+	SOAK_SEED=$(SEED) $$environment/bin/python -m pytest -q -s -o addopts= tests/soak || status=1; exit $$status
 
 lint:
 	@environment=$$(.ci/environment lint) && PATH="$$PWD/$$environment/bin:$$PATH" && set -ex && \
@@ -44,5 +52,5 @@ constraints:
 	@.ci/constrain
 
 clean:
-	rm -rf .venv .venv-3.* *.egg-info build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demos/eos/results demos/activelearning/results
+	rm -rf .venv .venv-3.* *.egg-info build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis demos/eos/results demos/activelearning/results oracle-failures
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
