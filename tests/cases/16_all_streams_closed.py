@@ -15,11 +15,11 @@ if len(sys.argv) == 2:
     print(Path("result").read_text())
     sys.exit(status)
 
-import contextlib  # noqa: E402
+import contextlib
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from parman import resolve, task, workflow  # noqa: E402
+from parman import resolve, task, workflow
 
 
 @task
