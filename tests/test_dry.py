@@ -132,10 +132,10 @@ def test_all_mistakes_are_in_one_report(tmp_path: Path) -> None:
     assert not (tmp_path / "after").exists()
     lines = result.stderr.splitlines()
     where = [match[1] for text in lines if (match := re.match(r"  script\.py:(\d+): ", text))]
-    names = ["missing", "wrong", "values", "values", "future", "function", "hidden", "hidden", "iterator", "iterator"]
-    names += ["chained", "runner", "field", "mock"]
+    names = ["missing", "wrong", "wrong", "values", "values", "future", "function", "hidden", "hidden", "iterator"]
+    names += ["iterator", "chained", "runner", "field", "mock"]
     assert where == [str(line[name]) for name in names]
-    assert lines[0] == "Dry run: 14 mistakes"
+    assert lines[0] == "Dry run: 15 mistakes"
     assert f"(from split(), called at script.py:{line['future']})" in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -157,6 +157,7 @@ def test_report_says_what_would_run(tmp_path: Path) -> None:
     assert result.stderr == dedent(
         """\
         Dry run: no mistakes found
+        Not checked: script.py:43, after the block
         27 calls would run:
           12 x load
           13 x mean
