@@ -214,10 +214,13 @@ def _note_end(plan: Plan, cause: BaseException) -> None:
     if isinstance(cause, ParmanError):
         plan.add_mistake(site, cause)
         plan.end = f"Checked up to {site}, where this ended the block"
-    elif isinstance(cause, SystemExit) and not cause.code:
-        plan.end = f"Checked up to {site}, where the script ends itself"
+    elif isinstance(cause, SystemExit):
+        status = cause.code if isinstance(cause.code, int) else int(cause.code is not None)
+        ended = "ended itself" + (f" with exit status {status}" if status else "")
+        plan.failed = f"the script {ended} at {site}" if status else None
+        plan.end = f"Checked up to {site}, where the script {ended}"
     else:
-        plan.failed = f"{safe_text(cause)}, at {site}"
+        plan.failed = f"the script failed at {site}"
         plan.end = f"Checked up to {site}, where the block was left by {safe_text(cause)}{_told_of_stand_ins(cause)}"
 
 

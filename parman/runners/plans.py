@@ -133,7 +133,7 @@ class Plan:
         if self.mistakes:
             return f"Dry run: {count(len(self.mistakes), 'mistake')}{place}"
         if self.failed is not None:
-            return f"Dry run: not finished: {self.failed}"
+            return f"Dry run: not finished: {self.failed}, after {count(self._calls.total(), 'call')} without a mistake"
         return f"Dry run: no mistakes found{place}"
 
     def _mistake_lines(self) -> Iterator[str]:
