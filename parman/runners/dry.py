@@ -285,6 +285,7 @@ class _DryCall:
     """
 
     root = None
+    needs = ()
     cancels_causes = False
 
     def __init__(self, runner: DryRunner, site: Site, name: str, plan: Plan, level: int) -> None:

@@ -186,7 +186,7 @@ def _spawn(fd: int, tokens: int, environ: dict[str, str]) -> subprocess.Popen[by
         [sys.executable, *flags, "-c", _BOOT, str(fd), str(tokens), str(os.getpid()), *path],
         stdin=subprocess.DEVNULL,
         pass_fds=[fd, tokens],
-        process_group=0,
+        start_new_session=True,  # without a terminal: who reads from one in the background is stopped
         env=environ,
     )
 
