@@ -9,6 +9,7 @@ length of the result is looked at as if the wrong and the missing arguments were
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from inspect import Parameter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +117,18 @@ class Examined:
         if type(value) in ATOMS or value is self.schema.signature.parameters[name].default:
             return []
         every = all_mismatches(self.schema.checker_of(name), value)
-        few = list(islice(every, _MOST))
+        few = list(islice(every, self._most(name)))
         more = sum(1 for _ in every)
         errors = [self.schema.mismatch_error(name, found) for found in few]
         if more:
             items = f"{more} more item{'s' if more > 1 else ''} that {'do' if more > 1 else 'does'} not fit"
             errors.append(ArgumentError(f"{self.schema.name}(): argument {name} has {items}"))
         return errors
+
+    def _most(self, name: str) -> int:
+        """Return how many mistakes in an argument are told; what is in `*args` and `**kwargs` are several."""
+        variadic = self.schema.signature.parameters[name].kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        return _MOST * max(1, len(self.arguments[name])) if variadic else _MOST
 
     def _structure_mistakes(self) -> Iterator[Exception]:
         try:
@@ -155,7 +161,7 @@ class Examined:
         for name, value in self.arguments.items():
             if name not in as_they_are:
                 found = look(name, value, 0)
-                yield from islice(found, _MOST)
+                yield from islice(found, self._most(name))
                 if next(found, None) is not None:
                     yield ArgumentError(f"{label}: argument {name} has more items that can't be passed on")
 
