@@ -132,7 +132,7 @@ def test_standard_input_is_back_after_the_last_call(monkeypatch: pytest.MonkeyPa
     with pytest.raises(WorkflowError, match="serial runner"):
         input()
     with pytest.raises(WorkflowError, match="serial runner"):
-        breakpoint()  # noqa: T100
+        breakpoint()
     second.__exit__(None, None, None)
     assert sys.stdin is before
     assert input() == "text"

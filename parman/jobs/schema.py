@@ -150,7 +150,9 @@ def _not_json(tree: Any, path: TreePath) -> Iterator[tuple[TreePath, str]]:
         jsonable(tree)
     except NotJson as error:
         shallow = len(path) < _DEEPEST  # else it may hold itself
-        below = [found for step, child in children(tree) for found in _not_json(child, (*path, step))] if shallow else []
+        below = (
+            [found for step, child in children(tree) for found in _not_json(child, (*path, step))] if shallow else []
+        )
         yield from below or [((*path, *error.path), error.why)]
 
 
