@@ -68,16 +68,22 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         except TimeoutError as error:
             if left is None or _is_of_task(error, leaf):
                 raise
-        raise too_late(futures, timeout)
+        raise _Late  # this function, which knows itself, must not hold the futures
 
     try:
         if len(futures) > 1:
             _Countdown(return_exceptions).wait(futures, timeout)
         resolved: T = _map_row(value_of, tree) if futures_in_row(tree) else map_leaves(value_of, tree)
+    except _Late:
+        raise too_late(futures, timeout) from None
     except Exception as error:
         shorten(error)
         raise
     return resolved
+
+
+class _Late(Exception):
+    """Something is not done in time."""
 
 
 def _is_of_task(error: TimeoutError, future: Future[Any]) -> bool:

@@ -1058,6 +1058,10 @@ def test_mock_of_another_structure_is_a_mistake() -> None:
 
 # --- the headline ---
 
+ENDED = (
+    "Dry run: not finished: the script ended itself with exit status STATUS at script.py:{end}, "
+    "after 0 calls without a mistake"
+)
 HEADLINES = {
     "own exception": (
         "with workflow('dry'):\n    mean([1.0])\n    1 / 0  # end\n    mean([2.0])  # next\nprint()  # last",
@@ -1077,24 +1081,27 @@ HEADLINES = {
     "exit 3": (
         "import sys\nwith workflow('dry'):\n    sys.exit(3)  # end\n    mean(1)  # next\nprint()  # last",
         3,
-        "Dry run: not finished: the script ended itself with exit status 3 at script.py:{end}, "
-        "after 0 calls without a mistake",
+        ENDED.replace("STATUS", "3"),
     ),
     "exit with a text": (
         "import sys\nwith workflow('dry'):\n    sys.exit('no')  # end\n    mean(1)  # next\nprint()  # last",
         1,
-        "Dry run: not finished: the script ended itself with exit status 1 at script.py:{end}, "
-        "after 0 calls without a mistake",
+        ENDED.replace("STATUS", "1"),
     ),
     "a value in a function": (
-        "def ask(x):\n    return x.result()  # end\nwith workflow('dry'):\n    x = mean([1.0])\n    if ask(x) > 0:\n"
-        "        mean(1)  # next\nprint()  # last",
+        (
+            "def ask(x):\n    return x.result()  # end\n"
+            "with workflow('dry'):\n    x = mean([1.0])\n    if ask(x) > 0:\n"
+            "        mean(1)  # next\nprint()  # last"
+        ),
         0,
         "Dry run: no mistakes found up to script.py:{end}",
     ),
     "a value in an inner block": (
-        "with workflow('dry'):\n    with workflow('threads'):\n        resolve(mean([1.0]))  # end\n"
-        "        mean(1)  # next\n    mean(1)\nprint()  # last",
+        (
+            "with workflow('dry'):\n    with workflow('threads'):\n        resolve(mean([1.0]))  # end\n"
+            "        mean(1)  # next\n    mean(1)\nprint()  # last"
+        ),
         0,
         "Dry run: no mistakes found up to script.py:{end}",
     ),
@@ -1104,8 +1111,10 @@ HEADLINES = {
         "Dry run: not finished: the script failed at script.py:{end}, after 1 call without a mistake",
     ),
     "a block in a function": (
-        "def main():\n    with workflow('dry'):\n        mean(\n            [1.0]\n        )\n    a = 1  # next\n"
-        "    print(a)  # last\nmain()\n",
+        (
+            "def main():\n    with workflow('dry'):\n        mean(\n            [1.0]\n        )\n    a = 1  # next\n"
+            "    print(a)  # last\nmain()\n"
+        ),
         0,
         "Dry run: no mistakes found",
     ),

@@ -240,4 +240,5 @@ def mock_mistake(schema: Schema, arguments: Mapping[str, Any], example: Any, pro
         return None
     kind = type(example).__qualname__
     length = f" of {len(example)}" if isinstance(example, list | tuple | dict) else ""
-    return f"the mock of {schema.name}() returns a {kind}{length}, {short_repr(example)}, but the annotation promises {promised}"
+    returned = f"a {kind}{length}, {short_repr(example)}"
+    return f"the mock of {schema.name}() returns {returned}, but the annotation promises {promised}"

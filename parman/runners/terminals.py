@@ -83,7 +83,7 @@ class _Refusing:
             self._calls += 1
             if self._calls == 1:
                 self._before = sys.stdin, sys.breakpointhook
-                sys.stdin = _Nothing(sys.stdin)  # type: ignore[assignment]
+                sys.stdin = _Nothing(sys.stdin)
                 if sys.breakpointhook is sys.__breakpointhook__:
                     sys.breakpointhook = _stop_here
 
