@@ -19,6 +19,5 @@ def tally(lock, x: int) -> int:
         return x + 1
 
 
-with workflow(sys.argv[1]):
-    with workflow("threads:2"):
-        counted = [tally(threading.Lock(), i) for i in range(3)]
+with workflow(sys.argv[1]), workflow("threads:2"):
+    counted = [tally(threading.Lock(), i) for i in range(3)]

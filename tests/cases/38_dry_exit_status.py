@@ -27,4 +27,4 @@ with block():
     if len(areas) < 3:
         sys.exit(3)
     areas.append(area(3.0))
-print(resolve(areas))
+total = sum(resolve(areas))

@@ -25,4 +25,4 @@ with block():
     quality = fit(10)
     if resolve(quality) > 0.01:
         quality = fit(100)
-print(resolve(quality))
+final = resolve(quality)
