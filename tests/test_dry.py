@@ -847,7 +847,7 @@ ONE_CALL: dict[str, tuple[Callable[[], object], list[str]]] = {
         ["argument n is 'a' (str)", "Length('count') is -1 (int) here"],
     ),
     "type, hidden futures, locks, iterators": (
-        lambda: anything({number()}, [threading.Lock(), {1: iter([])}], threading.Condition(), weigh),
+        lambda: anything({number()}, [threading.Lock(), {1: iter([])}], threading.Lock(), weigh),
         [
             "args[0].<item> is a future where it can't be found",
             "args[1][0] can't be pickled",
