@@ -74,6 +74,38 @@ class Binder:
             bound.setdefault(name, default)
         return {name: bound[name] for name in self.order if name in bound}
 
+    def bind_most(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[TypeError]]:
+        """Return the arguments that have a place, and an error for each thing that keeps the call from matching."""
+        bound = dict(zip(self.positional, args, strict=False))
+        errors = []
+        unknown = []
+        extra = {}
+        for name, value in kwargs.items():
+            if name in self.by_name and name in bound:
+                errors.append(self._twice(name))
+            elif name in self.by_name:
+                bound[name] = value
+            elif self.star_star is None:
+                unknown.append(name)
+            else:
+                extra[name] = value
+        if len(args) > len(self.positional):
+            try:
+                bound.update(self._surplus(args, bound))
+            except TypeError as error:
+                errors.append(error)
+        errors += [self._unexpected([name]) for name in unknown]
+        if extra:
+            bound[str(self.star_star)] = extra
+        missing = [name for name in self.required if name not in bound]
+        positional = [name for name in missing if name in self.positional]
+        for names in (positional, [name for name in missing if name not in positional]):
+            if names:
+                errors.append(self._missing(dict.fromkeys(name for name in self.order if name not in names)))
+        for name, default in self.mutable.items():
+            bound.setdefault(name, default)
+        return {name: bound[name] for name in self.order if name in bound}, errors
+
     def _surplus(self, args: tuple[Any, ...], bound: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `*args` gets."""
         if self.star is not None:
@@ -94,12 +126,15 @@ class Binder:
             if name not in self.by_name:
                 extra[name] = value
             elif name in bound:
-                raise TypeError(f"{self.name}() got multiple values for argument {name!r}")
+                raise self._twice(name)
             else:
                 bound[name] = value
         if extra and self.star_star is None:
             raise self._unexpected(list(extra))
         return extra
+
+    def _twice(self, name: str) -> TypeError:
+        return TypeError(f"{self.name}() got multiple values for argument {name!r}")
 
     def _unexpected(self, names: list[str]) -> TypeError:
         by_position = [name for name in names if name in self.positional]

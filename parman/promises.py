@@ -28,6 +28,7 @@ from typing import Any, NoReturn, Protocol
 from .dispatching import DispatchedFuture, Dispatcher
 from .errors import FutureAttributeError, FutureUseError, WorkflowError
 from .failures import annotate
+from .lateness import too_late
 from .schemas import item_type
 from .snapshots import Frozen, is_plain
 
@@ -51,6 +52,10 @@ class Origin(Protocol):
 
     dispatcher: Dispatcher
     cancels_causes: bool
+
+    @property
+    def needs(self) -> Sequence[Future[Any]]:
+        """The futures that it waits for, or waited for."""
 
     @property
     def root(self) -> Any:
@@ -348,10 +353,11 @@ class Promise(DispatchedFuture[Any]):
             if self.is_open():
                 self._refuse_on_dispatcher()
                 self._condition.wait(timeout)
-            if self.is_open():
-                raise TimeoutError
-            if self._state != FINISHED:
+            is_late = self.is_open()
+            if not is_late and self._state != FINISHED:
                 raise CancelledError
+        if is_late:
+            raise too_late([self], timeout)
 
     def tell(self, waiter: Any) -> bool:
         """Tell a waiter, of the kind that `concurrent.futures.wait` has, how this ends; false if it has ended."""

@@ -14,9 +14,10 @@ from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, overload
 
-from .dispatching import Dispatcher
+from .dispatching import Dispatcher, exception_of
 from .failures import shorten
 from .frozen import with_fields
+from .lateness import too_late
 from .promises import Promise
 from .shares import any_shared, opened
 from .signals import take
@@ -62,16 +63,32 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         if not isinstance(leaf, Future):
             return opened(leaf)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return _outcome(leaf, left) if return_exceptions else leaf.result(left)
+        try:
+            return _outcome(leaf, left) if return_exceptions else leaf.result(left)
+        except TimeoutError as error:
+            if left is None or _is_of_task(error, leaf):
+                raise
+        raise _Late  # this function, which knows itself, must not hold the futures
 
     try:
         if len(futures) > 1:
             _Countdown(return_exceptions).wait(futures, timeout)
         resolved: T = _map_row(value_of, tree) if futures_in_row(tree) else map_leaves(value_of, tree)
+    except _Late:
+        raise too_late(futures, timeout) from None
     except Exception as error:
         shorten(error)
         raise
     return resolved
+
+
+class _Late(Exception):
+    """Something is not done in time."""
+
+
+def _is_of_task(error: TimeoutError, future: Future[Any]) -> bool:
+    """Tell whether a future has failed with this error, rather than to say by it that it takes too long."""
+    return future.done() and not future.cancelled() and exception_of(future) is error
 
 
 def _map_row(value_of: Callable[[Any], Any], tree: Any) -> Any:
@@ -193,13 +210,13 @@ def as_resolved(
         That of an item that failed; the iterator can't go on after it.
     """
     items: list[tuple[Hashable, Any]] = list(trees.items() if isinstance(trees, Mapping) else enumerate(trees))
-    deadline = None if timeout is None else time.monotonic() + timeout
-    return _as_they_finish(items, deadline, return_exceptions)
+    return _as_they_finish(items, timeout, return_exceptions)
 
 
 def _as_they_finish(
-    items: list[tuple[Hashable, Any]], deadline: float | None, return_exceptions: bool
+    items: list[tuple[Hashable, Any]], timeout: float | None, return_exceptions: bool
 ) -> Iterator[tuple[Any, Any]]:
+    deadline = None if timeout is None else time.monotonic() + timeout
     graph = WaitGraph()
     finished: SimpleQueue[int] = SimpleQueue()
     waiting = set()
@@ -216,9 +233,15 @@ def _as_they_finish(
         try:
             number = take(finished, left)
         except Empty:
-            raise TimeoutError(f"not all of {len(items)} items were done in time") from None
+            raise _items_too_late([tree for _, tree in items], timeout) from None
         key, tree = items[number]
         yield key, resolve(tree, return_exceptions=return_exceptions)
+
+
+def _items_too_late(trees: list[Any], timeout: float | None) -> TimeoutError:
+    futures = [all_futures(tree) for tree in trees]
+    left = sum(not all(future.done() for future in row) for row in futures)
+    return too_late([future for row in futures for future in row], timeout, (left, len(trees)))
 
 
 @overload
@@ -254,6 +277,11 @@ class _TreeFuture(WaitFuture[Any]):
         super().__init__(_dispatcher_of(futures), lambda *_: resolve(tree))
         self._sources = futures
 
+    @property
+    def needs(self) -> list[Future[Any]]:
+        """The futures of the tree."""
+        return self._sources
+
     def _retrieve(self) -> None:
         for source in self._sources:
             if source.done() and not source.cancelled():
@@ -263,6 +291,11 @@ class _TreeFuture(WaitFuture[Any]):
         """Return the tree with plain values."""
         try:
             result = super().result(timeout)
+        except TimeoutError as error:
+            if not _is_of_task(error, self):
+                raise too_late(self._sources, timeout) from None
+            self._retrieve()
+            raise
         except BaseException:
             if self.done():
                 self._retrieve()
@@ -272,7 +305,10 @@ class _TreeFuture(WaitFuture[Any]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the exception of the first failed future of the tree."""
-        exception = super().exception(timeout)
+        try:
+            exception = super().exception(timeout)
+        except TimeoutError:
+            raise too_late(self._sources, timeout) from None
         self._retrieve()
         return exception
 

@@ -91,21 +91,37 @@ class Rules:
         """
         if definition in self._met:
             return
-        found = search_function(definition.function)
-        if found is not None:
-            raise HiddenFutureError(
-                f"{definition.name}() uses {found}, which is a future: tasks can't see values through variables "
-                "outside; pass it as an argument"
-            )
-        # A call that waits runs in the driver, as a rule.
-        stays = self.carrier is in_process or definition.waits
-        asset = None if stays else self._freeze_function(task, definition, site)
+        hidden = _hidden_future(definition)
+        if hidden is not None:
+            raise hidden
+        asset = None if self._stays(definition) else self._freeze_function(task, definition, site)
         with self._lock:
             self._met.setdefault(definition, asset)
+
+    def mistakes_of(self, task: Any, definition: Definition, site: Site) -> list[ArgumentError]:
+        """Return all for which `meet` would raise an error, where that raises the first."""
+        if definition in self._met:
+            return []
+        hidden = _hidden_future(definition)
+        found: list[ArgumentError] = [] if hidden is None else [hidden]
+        if not self._stays(definition):
+            try:
+                self._freeze_function(task, definition, site)
+            except ArgumentError as error:
+                found += list(self._outsiders(definition)) or ([] if found else [error])
+        return found
+
+    def _stays(self, definition: Definition) -> bool:
+        """Tell whether a function is called in this process: a call that waits runs in the driver, as a rule."""
+        return self.carrier is in_process or definition.waits
 
     def share(self, value: Any) -> Share:
         """Take the snapshot of something once, for all calls it is passed to."""
         return Share(freeze(value, self.carrier, ledger=self.ledger, label="share(x)"))
+
+    def share_here(self, value: Any) -> Share:
+        """Share something that can't leave this process, for a dry run that goes on after saying so."""
+        return Share(freeze(value, in_process, label="share(x)"))
 
     def asset_of(self, task: Any, definition: Definition, site: Site) -> Asset:
         """Return the snapshot of the function that was taken at the first call, or take it now."""
@@ -117,15 +133,44 @@ class Rules:
     def _freeze_function(self, task: Any, definition: Definition, site: Site) -> Asset:
         try:
             asset = new_asset(task, self.carrier, self.ledger, definition.name)
-        except ArgumentError:
-            raise
         except Exception as error:
+            known = next(self._outsiders(definition), None)
+            if known is not None:
+                raise known from error
+            if isinstance(error, ArgumentError):
+                raise
             raise ArgumentError(
                 f"the task {definition.name} can't be sent to a worker: {error}; "
                 "make what it refers to an argument, or create it inside the task"
             ) from error
         self._tell_of_globals(definition, asset, site)
         return asset
+
+    def _outsiders(self, definition: Definition) -> Iterator[ArgumentError]:
+        """Yield an error for each variable and default because of which a function can't be pickled."""
+        for text in self._failing(definition.function, definition.name + "()", set()):
+            yield ArgumentError(text)
+
+    def _failing(self, function: Any, name: str, seen: set[int]) -> Iterator[str]:
+        if not isinstance(function, FunctionType) or id(function.__code__) in seen:
+            return
+        seen.add(id(function.__code__))
+        for variable, value in _variables(function).items():
+            error = self._failure(value, f"the variable {variable}")
+            if error is None or id(getattr(value, "__code__", None)) in seen:
+                continue
+            yield from list(self._failing(value, f"{name}, which uses {variable}()", seen)) or [f"{name}: {error}"]
+        for parameter, value in _defaults(function).items():
+            error = self._failure(value, f"the default of {parameter}")
+            if error is not None:
+                yield f"{name}: {error}"
+
+    def _failure(self, value: object, label: str) -> Exception | None:
+        try:
+            freeze(value, self.carrier, ledger=self.ledger, label=label)
+        except Exception as error:
+            return error
+        return None
 
     def _tell_of_globals(self, definition: Definition, asset: Asset, site: Site) -> None:
         for name in _assigned_globals(definition.function):
@@ -164,6 +209,23 @@ def _variables(function: Any) -> dict[str, Any]:
         except ValueError:  # not assigned yet
             continue
     return found
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    code = function.__code__
+    values = function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+    return dict(zip(names, values, strict=True)) | (function.__kwdefaults__ or {})
+
+
+def _hidden_future(definition: Definition) -> HiddenFutureError | None:
+    found = search_function(definition.function)
+    if found is None:
+        return None
+    return HiddenFutureError(
+        f"{definition.name}() uses {found}, which is a future: tasks can't see values through variables "
+        "outside; pass it as an argument"
+    )
 
 
 def _codes(function: Any) -> Iterator[CodeType]:

@@ -27,7 +27,7 @@ from .annotations import (
     item_type,
 )
 from .binding import Binder, call_arguments
-from .checkers import Checker, Visit
+from .checkers import Checker, Mismatch, Visit
 from .checks import checker_for
 from .errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
 from .fits import can_fit
@@ -97,6 +97,14 @@ class Schema:
             As Python would for this call.
         """
         return self._binder.bind(args, kwargs)
+
+    def bind_most(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[TypeError]]:
+        """Return the arguments that have a place, as `bind` does, and an error for each mistake in the others."""
+        return self._binder.bind_most(args, kwargs)
+
+    def missing(self, arguments: Mapping[str, Any]) -> list[str]:
+        """Return the names of the parameters without a default that got no argument."""
+        return [name for name in self._binder.required if name not in arguments]
 
     def call_arguments(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and the keyword arguments that bind to these arguments."""
@@ -173,7 +181,8 @@ class Schema:
         """Tell whether a future of this annotation is known to fit a parameter as a whole, as `problems` has found."""
         return self._fitting.get((name, id(declared)), _NOTHING) is declared
 
-    def _checker_of(self, name: str) -> Checker:
+    def checker_of(self, name: str) -> Checker:
+        """Return what checks the values of a parameter, or of the result (`"return"`)."""
         checker = self._checkers.get(name)
         if checker is None:
             checker = self._checkers[name] = checker_for(self.annotation(name))
@@ -182,13 +191,12 @@ class Schema:
     def _problems_of(self, name: str, value: Any) -> Iterable[ParmanError]:
         annotation = self.annotation(name)
         visit = Visit()
-        mismatch = self._checker_of(name).find(value, visit)
+        mismatch = self.checker_of(name).find(value, visit)
         if annotation is Any:
             self._note_fitting(name, value)
             return
         if mismatch is not None:
-            wanted = describe(mismatch.annotation)
-            yield ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
+            yield self.mismatch_error(name, mismatch)
         if type(value) in ATOMS:
             return
         row = futures_in_row(value) if has_one_item_type(annotation) else None
@@ -200,6 +208,11 @@ class Schema:
                 yield self._future_error(format_path(name, path), future, declared, wanted)
             elif future is value:
                 self._note_fitting(name, future)
+
+    def mismatch_error(self, name: str, mismatch: Mismatch) -> ArgumentError:
+        """Make the error for an argument that does not fit its annotation."""
+        wanted = describe(mismatch.annotation)
+        return ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
 
     def _row_fits(self, row: list[tuple[int, Future[Any]]], annotation: Any) -> bool:
         """Tell whether all futures of a list fit; each type that they declare is looked at once."""

@@ -192,7 +192,11 @@ class Workflow:
             )
         self._runner = runner
         self._main_thread = threading.current_thread() is threading.main_thread()
-        self._rules = Rules(runner.carrier, self._check, self._journal.tell_once, keep_originals=runner.is_dry)
+        if self._wanted is None and around is not None and around._rules is not None:
+            carrier = around._rules.carrier
+        else:
+            carrier = runner.carrier_for(self._wanted)
+        self._rules = Rules(carrier, self._check, self._journal.tell_once, keep_originals=runner.is_dry)
         if self._journal.fail_fast:
             self._journal.on_failure = self._fail_fast
         runner.begin(self._journal)
@@ -216,19 +220,25 @@ class Workflow:
                 f"{task.__parman_task__.name}() is called in a block that has been left: the caller took the context "
                 "of the block along, as asyncio's tasks do; wait for it inside the block, or enter one of its own"
             )
+        site = call_site(above=3)
         try:
-            closure = Closure(task, args, kwargs, rules=self._rules, site=call_site(above=3))
+            closure = Closure(task, args, kwargs, rules=self._rules, site=site)
         except Exception as error:
             if not runner.is_dry:
                 shorten(error)
                 raise
-            return runner.refuse(error, task, args, kwargs)
+            assert self._rules is not None
+            return runner.refuse(error, task, args, kwargs, self._rules, site)
         return runner.run(closure, self._journal)
 
     def share(self, value: T) -> T:
         """Take the snapshot of something big once."""
         assert self._rules is not None
-        shared: Any = self._rules.share(value)
+        try:
+            shared: Any = self._rules.share(value)
+        except ParmanError as error:
+            self.runner.object_to(error)
+            shared = self._rules.share_here(value)
         return shared  # type: ignore[no-any-return]
 
     # --- leaving ---
@@ -347,11 +357,11 @@ class Workflow:
     def _report_late(self) -> None:
         """Give the report of a dry run that nobody ended."""
         try:
-            self.runner.finish(self._journal, None)
+            self.runner.finish(self._journal, Interrupted("the interpreter ends in the block"))
         except SystemExit as end:
             if end.code:
                 fail()
-        except BaseException:
+        except BaseException:  # by which it would end the script
             pass
 
 

@@ -24,6 +24,7 @@ import pytest
 from helpers import ROOT, TIMEOUT, hasty_switches, in_thread
 
 from parman import (
+    ConcurrentRunner,
     DryRunErrors,
     DryRunner,
     FutureTypeError,
@@ -132,10 +133,10 @@ def test_all_mistakes_are_in_one_report(tmp_path: Path) -> None:
     assert not (tmp_path / "after").exists()
     lines = result.stderr.splitlines()
     where = [match[1] for text in lines if (match := re.match(r"  script\.py:(\d+): ", text))]
-    names = ["missing", "wrong", "values", "values", "future", "function", "hidden", "hidden", "iterator", "iterator"]
-    names += ["chained", "runner", "field", "mock"]
+    names = ["missing", "wrong", "wrong", "values", "values", "future", "function", "hidden", "hidden", "iterator"]
+    names += ["iterator", "chained", "runner", "field", "mock"]
     assert where == [str(line[name]) for name in names]
-    assert lines[0] == "Dry run: 14 mistakes"
+    assert lines[0] == "Dry run: 15 mistakes"
     assert f"(from split(), called at script.py:{line['future']})" in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -157,6 +158,7 @@ def test_report_says_what_would_run(tmp_path: Path) -> None:
     assert result.stderr == dedent(
         """\
         Dry run: no mistakes found
+        Not checked: script.py:43, after the block
         27 calls would run:
           12 x load
           13 x mean
@@ -774,3 +776,394 @@ def test_dry_run_of_many_calls_is_cheap() -> None:
         for _ in range(20_000):
             value = take(value)
     assert (threading.active_count(), len(multiprocessing.active_children())) == before
+
+
+# --- all mistakes of one call ---
+
+
+@task
+def weigh(values: list[float], weight: float = 1.0) -> float:
+    """Take a list of numbers."""
+    no_value()
+
+
+@task
+def look_up(table: dict[str, list[int]], pair: tuple[int, str]) -> int:
+    """Take nested containers."""
+    no_value()
+
+
+@task
+def boot_counted(n: int, count: int) -> Annotated[list[int], Length("count")]:
+    """Return a list of known length, which has nothing to do with `n`."""
+    no_value()
+
+
+@task
+def strict(a: int, b: int, *, c: int) -> int:
+    """Have a parameter of each kind."""
+    no_value()
+
+
+def texts_of(body: Callable[[], object]) -> list[str]:
+    """Return the texts of what a dry run finds in a function."""
+    return [str(error) for error in mistakes(body)]
+
+
+ONE_CALL: dict[str, tuple[Callable[[], object], list[str]]] = {
+    "keyword and type": (
+        lambda: weigh("a", w=3),  # type: ignore[call-arg,arg-type]
+        ["weigh() got an unexpected keyword argument 'w'", "argument values is 'a' (str)"],
+    ),
+    "surplus, unknown and missing": (
+        lambda: strict(1, 2, 3, d=4),  # type: ignore[call-arg,misc]
+        ["takes 2 positional arguments but 3", "keyword argument 'd'", "keyword-only argument: 'c'"],
+    ),
+    "missing of both kinds": (
+        lambda: strict(b="x"),  # type: ignore[call-arg,arg-type]
+        ["positional argument: 'a'", "keyword-only argument: 'c'", "argument b is 'x' (str)"],
+    ),
+    "twice and missing": (
+        lambda: strict(1, a="x"),  # type: ignore[call-arg,misc,arg-type]
+        ["multiple values for argument 'a'", "positional argument: 'b'", "keyword-only argument: 'c'"],
+    ),
+    "several items": (
+        lambda: weigh(["a", 1.0, None, 2.0], weight=[]),  # type: ignore[list-item,arg-type]
+        ["values[0] is 'a' (str)", "values[2] is None", "weight is [] (list)"],
+    ),
+    "many items": (
+        lambda: weigh([1.0, *["a"] * 50]),  # type: ignore[list-item]
+        ["values[1] is 'a'", "values[2] is 'a'", "values[3] is 'a'", "values has 47 more items that do not fit"],
+    ),
+    "nested items, keys too": (
+        lambda: look_up({"a": [1, "x"], "b": ["y"], 3: []}, (1, 2)),  # type: ignore[list-item,dict-item,arg-type]
+        ["table['a'][1] is 'x'", "table['b'][0] is 'y'", "table[3] is 3 (int)", "pair[1] is 2 (int)"],
+    ),
+    "types and a future": (
+        lambda: weigh([text("a"), "b"], weight=text("c")),  # type: ignore[list-item,arg-type]
+        ["values[1] is 'b' (str)", "values[0] is a future of", "weight is a future of"],
+    ),
+    "type and length": (
+        lambda: boot_counted("a", -1),  # type: ignore[arg-type]
+        ["argument n is 'a' (str)", "Length('count') is -1 (int) here"],
+    ),
+    "type, hidden futures, locks, iterators": (
+        lambda: anything({number()}, [threading.Lock(), {1: iter([])}], threading.Lock(), weigh),
+        [
+            "args[0].<item> is a future where it can't be found",
+            "args[1][0] can't be pickled",
+            "args[1][1][1] is a list_iterator, which is used up",
+            "args[2] can't be pickled",
+        ],
+    ),
+    "a length of a wrong argument is no further mistake": (lambda: boot("x"), ["argument n is 'x' (str)"]),  # type: ignore[arg-type]
+    "a mock that stumbles over a wrong argument neither": (lambda: count_to("x"), ["argument n is 'x' (str)"]),  # type: ignore[arg-type]
+    "a future in something wrong neither": (lambda: text([number()]), ["argument name is [<stand-in"]),  # type: ignore[arg-type,list-item]
+}
+
+
+@pytest.mark.parametrize(("body", "expected"), ONE_CALL.values(), ids=ONE_CALL)
+def test_one_call_tells_all_its_mistakes(body: Callable[[], object], expected: list[str]) -> None:
+    """Binding, types of each item, lengths, hidden futures and copies are looked at each on its own."""
+    found = texts_of(body)
+    assert len(found) == len(expected), found
+    for one, part in zip(found, expected, strict=True):
+        assert part in one
+
+
+def test_mistakes_of_one_call_are_never_cut(caplog: pytest.LogCaptureFixture) -> None:
+    """However many mistakes the first call of a line has, the report shows all of them."""
+    locks = [threading.Lock() for _ in range(8)]
+    assert len(mistakes(lambda: anything(*locks))) == 8
+    assert len(mistakes(lambda: anything(locks))) == 4  # the last one says that there are more
+    caplog.clear()
+    assert len(mistakes(lambda: [strict(x, y, z=1, u=2, v=3, w=4) for x, y in [("a", "b")]])) == 7  # type: ignore
+    assert len(re.findall(r"^  \S*test_dry\.py:\d+: ", caplog.text, re.MULTILINE)) == 7
+
+
+def test_generators_passed_twice_are_told_beside_other_mistakes() -> None:
+    """A random generator of an earlier call is a mistake of its own; the first call that is given it is right."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+
+    def body() -> None:
+        anything(rng)
+        anything(rng, [rng], threading.Lock())
+        anything(np.random.default_rng(1), threading.Lock())
+
+    assert [re.sub(r" (is a|can't).*", "", found) for found in texts_of(body)] == [
+        "anything(): argument args[2]",
+        "anything(): argument args[0]",
+        "anything(): argument args[1]",
+    ]
+
+
+def test_calls_that_only_warn_have_no_mistakes_of_type() -> None:
+    """Where types are not checked, a call with another mistake is not blamed for its types."""
+    with pytest.raises(DryRunErrors) as raised, workflow(DryRunner(proceed=True), check="off"):
+        take("a", 1)  # type: ignore[call-arg,arg-type]
+    assert [str(error) for error in raised.value.exceptions] == ["take() takes 1 positional argument but 2 were given"]
+
+
+# --- what processes refuse ---
+
+UNPICKLABLE = """\
+import sqlite3, socket, sys, threading
+from dataclasses import dataclass
+from parman import *
+
+LOCK = threading.Lock()
+DB = sqlite3.connect(":memory:")
+
+@dataclass
+class Settings:
+    log: object
+
+def helper(x):
+    with LOCK:
+        return x
+
+@task
+def plain(x) -> int: ...
+
+@task
+def direct(x: int) -> int:
+    with LOCK:
+        return DB.execute(x)
+
+@task
+def indirect(x: int) -> int:
+    return helper(x)
+
+@task
+def default(x: int, *, lock=threading.Lock()) -> int: ...
+
+def make():
+    connection = socket.socket()
+    @task
+    def inner(x: int) -> int:
+        return connection.fileno()
+    return inner
+
+def body():
+    plain(LOCK)
+    plain([1, {"a": DB}])
+    plain(Settings(open(__file__)))
+    plain(lambda: 1)
+    for i in range(3):
+        direct(i)
+    indirect(1)
+    default(1)
+    make()(1)
+
+"""
+REFUSED = [
+    "plain(): argument x can't be pickled",
+    "plain(): argument x[1]['a'] can't be pickled",
+    "plain(): argument x.log can't be pickled",
+    "direct(): the variable DB can't be pickled",
+    "direct(): the variable LOCK can't be pickled",
+    "indirect(), which uses helper(): the variable LOCK can't be pickled",
+    "default(): the default of lock can't be pickled",
+    "inner(): the variable connection can't be pickled",
+]
+
+
+@pytest.mark.parametrize(
+    ("block", "variables", "expected"),
+    [
+        ("workflow('dry')", {}, REFUSED),
+        ("workflow()", {"PARMAN_RUNNER": "dry"}, REFUSED),
+        ("workflow('dry'), workflow('processes:2')", {}, REFUSED),
+        ("workflow('dry'), workflow('processes'), workflow()", {}, REFUSED),
+        ("workflow('dry'), workflow('threads:2')", {}, []),
+        ("workflow('dry'), workflow('serial'), workflow()", {}, []),
+    ],
+)
+def test_a_dry_run_refuses_what_processes_refuse(
+    tmp_path: Path, block: str, variables: dict[str, str], expected: list[str]
+) -> None:
+    """Arguments, functions, defaults and variables are pickled, unless a block in the dry one names threads."""
+    script = tmp_path / "script.py"
+    script.write_text(f"{UNPICKLABLE}with {block}:\n    body()\n")
+    result = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+    )
+    found = re.findall(r"^  script\.py:\d+: (.*?can't be pickled)", result.stderr, re.MULTILINE)
+    assert (found, result.returncode) == (expected, 1 if expected else 0)
+
+
+def test_executors_in_a_dry_block_say_where_calls_go() -> None:
+    """A pool of threads takes locks, also in a dry block; a pool of processes does not."""
+    lock = threading.Lock()
+
+    def in_block(runner: Any) -> None:
+        with workflow(runner):
+            anything(lock)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads, concurrent.futures.ProcessPoolExecutor(1) as processes:
+        assert mistakes(lambda: in_block(threads)) == []
+        assert len(mistakes(lambda: in_block(processes))) == 1
+    assert mistakes(lambda: in_block(ConcurrentRunner.threads(1))) == []
+    assert len(mistakes(lambda: in_block(ConcurrentRunner.processes(1)))) == 1
+
+
+def test_sharing_what_cannot_be_pickled_is_a_mistake_and_the_run_goes_on() -> None:
+    """`share(lock)` is told at its line, and what follows is checked."""
+
+    def body() -> None:
+        anything(share(threading.Lock()))
+        take("a")
+
+    shared, wrong = texts_of(body)
+    assert shared.startswith("share(x) can't be pickled")
+    assert wrong.startswith("take(): argument n is 'a'")
+
+
+# --- mocks of another structure ---
+
+
+@task(mock=lambda n: (1, 2, 3))
+def two(n: int) -> tuple[int, int]:
+    """Promise two numbers, of which the mock makes three."""
+    no_value()
+
+
+@task(mock=lambda n: [0] * n)
+def three(n: int) -> Annotated[list[int], Length(3)]:
+    """Promise three numbers, where the mock makes n."""
+    no_value()
+
+
+@task(mock=lambda n: [0])
+def one(n: int) -> int:
+    """Promise a number, of which the mock makes a list."""
+    no_value()
+
+
+def test_mock_of_another_structure_is_a_mistake() -> None:
+    """A mock that can't be an example of what is annotated is told; with as many as promised it is right."""
+    assert texts_of(lambda: (two(1), three(3), three(2), one(1))) == [
+        "the mock of two() returns a tuple of 3, (1, 2, 3), but the annotation promises a tuple of 2",
+        "the mock of three() returns a list of 2, [0, 0], but the annotation promises a list of 3",
+        "the mock of one() returns a list of 1, [0], but the annotation promises int",
+    ]
+
+
+# --- the headline ---
+
+ENDED = (
+    "Dry run: not finished: the script ended itself with exit status STATUS at script.py:{end}, "
+    "after 0 calls without a mistake"
+)
+HEADLINES = {
+    "own exception": (
+        "with workflow('dry'):\n    mean([1.0])\n    1 / 0  # end\n    mean([2.0])  # next\nprint()  # last",
+        1,
+        "Dry run: not finished: the script failed at script.py:{end}, after 1 call without a mistake",
+    ),
+    "own exception after a mistake": (
+        "with workflow('dry'):\n    mean(1)\n    1 / 0  # end\n    mean([2.0])  # next\nprint()  # last",
+        1,
+        "Dry run: 1 mistake up to script.py:{end}",
+    ),
+    "exit 0": (
+        "import sys\nwith workflow('dry'):\n    sys.exit(0)  # end\n    mean(1)  # next\nprint()  # last",
+        0,
+        "Dry run: no mistakes found up to script.py:{end}",
+    ),
+    "exit 3": (
+        "import sys\nwith workflow('dry'):\n    sys.exit(3)  # end\n    mean(1)  # next\nprint()  # last",
+        3,
+        ENDED.replace("STATUS", "3"),
+    ),
+    "exit with a text": (
+        "import sys\nwith workflow('dry'):\n    sys.exit('no')  # end\n    mean(1)  # next\nprint()  # last",
+        1,
+        ENDED.replace("STATUS", "1"),
+    ),
+    "a value in a function": (
+        (
+            "def ask(x):\n    return x.result()  # end\n"
+            "with workflow('dry'):\n    x = mean([1.0])\n    if ask(x) > 0:\n"
+            "        mean(1)  # next\nprint()  # last"
+        ),
+        0,
+        "Dry run: no mistakes found up to script.py:{end}",
+    ),
+    "a value in an inner block": (
+        (
+            "with workflow('dry'):\n    with workflow('threads'):\n        resolve(mean([1.0]))  # end\n"
+            "        mean(1)  # next\n    mean(1)\nprint()  # last"
+        ),
+        0,
+        "Dry run: no mistakes found up to script.py:{end}",
+    ),
+    "a stand-in in a function of Python": (
+        "with workflow('dry'):\n    open(mean([1.0]))  # end\n    mean(1)  # next\nprint()  # last",
+        1,
+        "Dry run: not finished: the script failed at script.py:{end}, after 1 call without a mistake",
+    ),
+    "a block in a function": (
+        (
+            "def main():\n    with workflow('dry'):\n        mean(\n            [1.0]\n        )\n    a = 1  # next\n"
+            "    print(a)  # last\nmain()\n"
+        ),
+        0,
+        "Dry run: no mistakes found",
+    ),
+    "several blocks": (
+        "with workflow('dry'):\n    mean([1.0])\nwith workflow('dry'):  # next\n    mean(1)\nprint()  # last",
+        0,
+        "Dry run: no mistakes found",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "head"), HEADLINES.values(), ids=HEADLINES)
+def test_headline_says_what_was_checked_and_what_was_not(tmp_path: Path, body: str, status: int, head: str) -> None:
+    """The first line agrees with the exit status, and the lines that were not reached are named."""
+    result, line = run(tmp_path, body)
+    lines = result.stderr.splitlines()
+    assert result.returncode == status
+    assert lines[0] == head.format(**line)
+    assert ("no mistakes found" in result.stderr) == (status == 0)
+    after = "" if "end" in line else ", after the block"
+    assert f"Not checked: script.py:{line['next']}-{line['last']}{after}" in lines
+
+
+def test_block_at_the_end_of_the_script_leaves_nothing_unchecked(tmp_path: Path) -> None:
+    """Where nothing follows the block, nothing is said of lines that were not checked."""
+    result, _ = run(tmp_path, "with workflow('dry'):\n    mean([1.0])\n")
+    assert "Not checked" not in result.stderr
+
+
+def test_block_that_is_never_left_is_not_without_mistakes(tmp_path: Path) -> None:
+    """A script that fails in an open block does not get a report that it is right."""
+    result, _ = run(tmp_path, "w = workflow('dry').open()\nmean([1.0])\n1 / 0\n")
+    assert result.returncode == 1
+    assert "no mistakes found" not in result.stderr
+    assert "Dry run: not finished: the block was never left, after 1 call without a mistake" in result.stderr
+
+
+def test_class_of_stand_ins_is_explained_where_python_names_it(tmp_path: Path) -> None:
+    """An error of Python that names the class of a stand-in says what that is and what to do."""
+    result, _ = run(tmp_path, "with workflow('dry'):\n    open(mean([1.0]))\n")
+    assert "stands in for the result of a call: resolve() it, or pass it to a task" in result.stderr
+
+
+def test_value_that_a_thread_asks_for_is_told(tmp_path: Path) -> None:
+    """A need for a value in a thread of the user's, which only ends that thread, is in the headline."""
+    body = (
+        "import threading\nthreading.excepthook = lambda args: None\nwith workflow('dry'):\n    x = mean([1.0])\n"
+        "    t = threading.Thread(target=x.result)\n    t.start()\n    t.join()\n"
+    )
+    result, _ = run(tmp_path, body)
+    assert result.stderr.startswith("Dry run: no mistakes found up to the need for a value of mean(), called at")

@@ -139,3 +139,27 @@ def test_a_broken_template_is_an_error_where_it_is_loaded(tmp_path: Path) -> Non
     assert ended.returncode == 1
     assert "there is no template directory" in ended.stderr
     assert "script.py:3" in ended.stderr
+
+
+def test_all_mistakes_of_one_call(job: Job) -> None:
+    """A file that is missing, a type, what is no JSON and an unknown keyword are told, each on its own."""
+    with pytest.raises(DryRunErrors) as caught, workflow(DryRunner(proceed=True)):
+        job("a", source=Path("missing.txt"), scale="big", options={"x": object(), "y": [object()]}, colour=1)
+        job("../b", source=Path("missing.txt"))
+        job(source=Path("missing.txt"), scale="big")
+    found = mistakes(caught)
+    expected = [
+        "unexpected keyword argument 'colour'",
+        "scale is 'big'",
+        "options['x'] is of the type object",
+        "options['y'][0] is of the type object",
+        "source names the file 'missing.txt', which is not there",
+        "'../b' does not name a directory",
+        "source names the file 'missing.txt', which is not there",
+        "missing 1 required positional argument: 'locator'",
+        "scale is 'big'",
+        "source names the file 'missing.txt', which is not there",
+    ]
+    assert len(found) == len(expected), found
+    for text, part in zip(found, expected, strict=True):
+        assert part in text

@@ -4,15 +4,28 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import pytest
 from helpers import TIMEOUT, failed, hasty_switches, in_thread
 
-from parman import ConcurrentRunner, Workflow, cancel, dispatching, resolve, resolving, signals, task, workflow
+from parman import (
+    ConcurrentRunner,
+    Workflow,
+    as_future,
+    cancel,
+    dispatching,
+    resolve,
+    resolving,
+    signals,
+    task,
+    workflow,
+)
 
 
 @task
@@ -150,6 +163,61 @@ def test_a_timeout_leaves_nothing_behind(held: Held) -> None:
         with pytest.raises(TimeoutError):
             resolve(futures, 0.001)
     assert futures[0]._waiters == []
+
+
+def test_who_is_late_is_told_of_few_lines(held: Held) -> None:
+    """The error is short, however many calls and lines there are, and costs as little."""
+    futures: list[Any] = [held.task(1)]
+    assert held.started.wait(TIMEOUT)
+    for line in range(8):
+        namespace = {"same": same, "last": futures[-1]}
+        exec(compile("\n" * line + "futures = [same(last) for _ in range(300)]", "lines.py", "exec"), namespace)
+        futures.extend(namespace["futures"])
+    with pytest.raises(TimeoutError) as late:
+        resolve(futures, 0.001)
+    lines = str(late.value).splitlines()
+    after = "are not done after 0.001 s; with the calls before"
+    assert lines[0] == f"2401 of 2401 results {after}, at least 1 running, 999 pending:"
+    assert lines[1].endswith(": 1 running")
+    assert lines[2] == "  same(), called at lines.py:1: 300 pending"
+    assert len(lines) == 6
+    told = r"^same\(\), called at lines.py:8, is not done after 0 s; .*(\n.*){5}\n  and calls at 4 more lines$"
+    with pytest.raises(TimeoutError, match=told):
+        futures[-1].result(0)
+    held.gate.set()
+
+
+def test_the_error_of_a_task_that_was_late_itself_passes_unchanged() -> None:
+    """A TimeoutError that a task raised is the very object, however one waits; foreign futures are told, too."""
+    mine = TimeoutError("mine")
+    foreign: Future[int] = Future()
+    foreign.set_exception(mine)
+    for wait in (lambda: resolve([foreign], 1), lambda: as_future([foreign]).result(TIMEOUT)):
+        with pytest.raises(TimeoutError) as found:
+            wait()
+        assert found.value is mine
+    with pytest.raises(
+        TimeoutError, match=r"^1 of 1 result is not done after 0 s; .* 1 pending:\n  a Future: 1 pending$"
+    ):
+        resolve(Future(), 0)
+
+
+def test_a_late_resolve_leaves_no_cycle(held: Held) -> None:
+    """Neither `resolve` nor its error keep futures alive until the collector comes."""
+    future: Any = held.task(1)
+    gc.disable()
+    try:
+        with pytest.raises(TimeoutError):
+            resolve([future, 1], 0)
+        with pytest.raises(ValueError, match="2"):
+            resolve([fail(2)])
+        held.gate.set()
+        assert resolve([future]) == [1]
+        seen = weakref.ref(future)
+        del future
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_waiting_for_what_ends_in_this_moment() -> None:

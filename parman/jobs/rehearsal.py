@@ -22,7 +22,7 @@ __all__ = ["Rehearsal"]
 
 
 class Rehearsal:
-    """One call of a job in a dry run; its arguments have been checked.
+    """One call of a job in a dry run; its arguments have been checked, and may be wrong.
 
     Parameters
     ----------
@@ -45,12 +45,21 @@ class Rehearsal:
     def problems(self, site: Site, seen: dict[Any, Any]) -> list[ParmanError]:
         """Return what is wrong; the directory of the job is noted among those that were seen."""
         found: list[ParmanError] = []
-        locator = self._arguments["locator"]
-        if not is_pending(locator):
-            home = self._plan.staging.home(check_locator(locator))
+        home = self._home()
+        if home is not None:
             found += self._directory_problems(home, site, seen)
         found += self._file_problems(seen)
         return found
+
+    def _home(self) -> Path | None:
+        """Return the directory of the job; None if it is still to come, or if the locator is a mistake."""
+        locator = self._arguments.get("locator")
+        if locator is None or is_pending(locator):
+            return None
+        try:
+            return self._plan.staging.home(check_locator(locator))
+        except (ArgumentError, JobError):
+            return None
 
     def _directory_problems(self, home: Path, site: Site, seen: dict[Any, Any]) -> Iterator[ParmanError]:
         if home in seen:

@@ -23,13 +23,16 @@ from ..paths import Path as TreePath
 from ..schemas import Schema
 from ..staging.base import check_locator
 from ..structures import DictForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
-from ..trees import map_leaves
+from ..trees import children, map_leaves
 from .converters import NotJson, jsonable
 
 if TYPE_CHECKING:
     from .plan import JobPlan
 
 __all__ = ["JobSchema"]
+
+_DEEPEST = 8
+"""Levels of an argument in which all that is no JSON is told, rather than the first."""
 
 
 class JobSchema(Schema):
@@ -84,11 +87,9 @@ class JobSchema(Schema):
     def _json_problems(self, name: str, arguments: Mapping[str, Any]) -> Iterator[ParmanError]:
         if name == "locator" or name not in arguments:
             return
-        try:
-            jsonable(_without_futures(arguments[name]))
-        except NotJson as error:
-            place = format_path(name, error.path)
-            yield ArgumentError(f"{self.name}(): argument {place} {error.why}; jobs get their arguments as JSON")
+        for path, why in _not_json(_without_futures(arguments[name]), ()):
+            place = format_path(name, path)
+            yield ArgumentError(f"{self.name}(): argument {place} {why}; jobs get their arguments as JSON")
 
     def _type_problems(self, arguments: Mapping[str, Any], names: list[str]) -> Iterator[ParmanError]:
         """Yield what does not fit the types that the template's function `parameters` returns."""
@@ -141,6 +142,18 @@ class JobSchema(Schema):
 
     def _unlike(self, found: Mismatch, name: str, wanted: str) -> ArgumentError:
         return ArgumentError(f"{self.name}(): argument {found.text(name)}, but parameters() says {wanted}")
+
+
+def _not_json(tree: Any, path: TreePath) -> Iterator[tuple[TreePath, str]]:
+    """Yield the places in an argument that have no form in JSON, and why."""
+    try:
+        jsonable(tree)
+    except NotJson as error:
+        shallow = len(path) < _DEEPEST  # else it may hold itself
+        below = (
+            [found for step, child in children(tree) for found in _not_json(child, (*path, step))] if shallow else []
+        )
+        yield from below or [((*path, *error.path), error.why)]
 
 
 def _without_futures(value: Any) -> Any:

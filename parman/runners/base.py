@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from ..snapshots import Carrier, in_process
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ..closures import Closure
+    from ..context import Site
     from ..errors import ParmanError
     from ..journal import Journal
+    from ..rules import Rules
 
 __all__ = ["Runner"]
 
@@ -64,7 +68,13 @@ class Runner(ABC):
     def own_journal(self) -> Journal:
         """The journal of calls that belong to no block."""
 
-    def refuse(self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def carrier_for(self, wanted: Runner | Executor | str | None) -> Carrier:
+        """Return how the arguments of calls are copied in a block on this runner whose head names another one."""
+        return self.carrier
+
+    def refuse(
+        self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], rules: Rules, site: Site
+    ) -> Any:
         """Deal with a call that can't be made: raise the error, or return what stands in for the result."""
         raise error
 

@@ -182,6 +182,11 @@ class Call(Node):
         return promise
 
     @property
+    def needs(self) -> Sequence[Future[Any]]:
+        """The futures that the call waits for."""
+        return self.closure.dependencies
+
+    @property
     def root(self) -> Call | None:
         """The call that failed by itself, because of which this one failed."""
         return self if self.is_root else self._root  # it does not hold itself, which would be a cycle

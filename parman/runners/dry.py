@@ -14,25 +14,30 @@ from __future__ import annotations
 
 import logging
 import sys
-import sysconfig
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from concurrent.futures._base import FINISHED
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from ..closures import Closure
 from ..context import Site, call_site, is_ours
+from ..definitions import Definition
 from ..dispatching import Dispatcher
-from ..errors import DryRunErrors, FutureUseError, ParmanError, StructureError
+from ..errors import DryRunErrors, FutureUseError, Interrupted, ParmanError, StructureError
 from ..failures import safe_text
 from ..journal import Journal
 from ..promises import Promise, StrictPromise
-from ..schemas import Schema, item_type
-from ..snapshots import Frozen, Ledger, freeze, in_process, pickled
+from ..rules import Rules
+from ..schemas import Schema, Structure, item_type
+from ..snapshots import Carrier, Frozen, freeze, in_process, pickled
 from ..standins import stand_in
 from ..trees import futures_in
 from .base import Runner
+from .extents import extent_of_caller, is_installed
+from .mistakes import Examined, mock_mistake
 from .plans import Plan, count, readable
+from .traits import traits_of
 
 __all__ = ["DryRunEnded", "DryRunStopped", "DryRunner"]
 
@@ -54,7 +59,8 @@ class DryRunEnded(BaseException):
 class DryRunner(Runner):
     """Checks a workflow without running its tasks.
 
-    Leaving the block logs what was found and ends the script: exit status 1 if there were mistakes, else 0.
+    Leaving the block logs what was found and ends the script: exit status 1 if there were mistakes, else 0. Arguments
+    and functions are pickled as for processes, unless the block names another runner within a dry one.
 
     Parameters
     ----------
@@ -63,17 +69,24 @@ class DryRunner(Runner):
     """
 
     is_dry = True
+    carrier = pickled
 
     def __init__(self, proceed: bool = False) -> None:
         self.proceed = proceed
         self.dispatcher = Dispatcher()
         self._journal = Journal()
         self._plan = Plan()
-        self._ledger = Ledger()
 
     @property
     def own_journal(self) -> Journal:
         return self._journal
+
+    def carrier_for(self, wanted: Runner | Executor | str | None) -> Carrier:
+        if isinstance(wanted, str):
+            return in_process if wanted.partition(":")[0] in ("serial", "threads") else pickled
+        if wanted is None or isinstance(wanted, Runner):
+            return self.carrier if wanted is None else wanted.carrier
+        return in_process if traits_of(wanted).where == "inside" else pickled
 
     # --- calls ---
 
@@ -81,54 +94,61 @@ class DryRunner(Runner):
         level = max(_level_of(closure.dependencies), self._plan.level_of_values(closure.originals)) + 1
         call = _DryCall(self, closure.site, closure.name, self._plan, level)
         self._plan.add_call(call.name, level)
-        self._rehearse(closure)
-        self._tell_losses(closure)
-        if closure.definition.options.mock is not None:
-            return self._mocked(call, closure)
-        return closure.structure.build(call.make_leaf, stand_in)
+        self._rehearse(closure.definition, closure.originals, closure.site)
+        return self._result(call, closure.definition, closure.originals, closure.structure)
 
-    def _rehearse(self, closure: Closure) -> None:
+    def _rehearse(self, definition: Definition, arguments: Mapping[str, Any], site: Site) -> None:
         plan = self._plan
-        for error in closure.definition.rehearse(
-            closure.originals, closure.site, plan.seen, lambda value: plan.level_of_values(value) > 0
-        ):
-            plan.add_mistake(closure.site, error)
+        for error in definition.rehearse(arguments, site, plan.seen, lambda value: plan.level_of_values(value) > 0):
+            plan.add_mistake(site, error)
 
-    def _tell_losses(self, closure: Closure) -> None:
-        """Tell what the arguments would lose on the way to another process."""
+    def _result(
+        self, call: _DryCall, definition: Definition, arguments: Mapping[str, Any], structure: Structure
+    ) -> Any:
+        """Return what the mock returns, or its shape where it makes no values; without a mock, stand-ins."""
+        schema = definition.schema
+        if definition.options.mock is None:
+            return structure.build(call.make_leaf, stand_in)
         try:
-            freeze(dict(closure.originals), pickled, ledger=self._ledger, forgets=closure.tell_forgotten)
-        except Exception as error:  # a mistake only where calls leave the process
-            logger.debug("%s can't be sent to another process: %s", closure, error)
-
-    def _mocked(self, call: _DryCall, closure: Closure) -> Any:
-        """Return what the mock returns, or its shape where it makes no values."""
-        try:
-            result = closure.definition.schema.mock_result(closure.originals)
-            fits = not closure.structure.mismatches(closure.structure.split(result))
-            call.cure = f"let the mock of `{call.name}` return values of the annotated types"
+            result = schema.mock_result(arguments)
+            self._check_mock(call, definition, arguments, result)
+            fits = not structure.mismatches(structure.split(result))
+            call.cure = call.correction or f"let the mock of `{call.name}` return values of the annotated types"
         except FutureUseError:
             fits = False
-            call.cure = _cure_of(closure.dependencies) or call.cure
+            futures = [future for _, future in futures_in(dict(arguments))]
+            call.cure = call.correction or _cure_of(futures) or call.cure
         except StructureError as error:
-            self._plan.add_mistake(closure.site, error)
+            self._plan.add_mistake(call.site, error)
             fits = False
         if not fits:
-            return closure.structure.build(call.make_leaf, stand_in)
+            return structure.build(call.make_leaf, stand_in)
         self._plan.remember(result, call.level)
         return result
 
-    def refuse(self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        site = call_site()
+    def _check_mock(self, call: _DryCall, definition: Definition, arguments: Mapping[str, Any], result: Any) -> None:
+        if definition.waits:
+            return  # the result of a job is what the mock says, whatever is annotated
+        text = mock_mistake(definition.schema, arguments, result, lambda: call.make_leaf(Any))
+        if text is not None:
+            self._plan.add_mistake(call.site, StructureError(text))
+
+    def refuse(
+        self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], rules: Rules, site: Site
+    ) -> Any:
         definition = task.__parman_task__
-        arguments, errors = _all_mistakes(error, definition.schema, args, kwargs)
-        for mistake in errors:
-            self._plan.add_mistake(site, mistake)
         level = _level_of([future for _, future in futures_in((args, dict(kwargs)))]) + 1
         call = _DryCall(self, site, definition.name, self._plan, level)
-        call.cure = f"correct the call of `{call.name}` first"
+        call.cure = call.correction = f"correct the call of `{call.name}` first"
         self._plan.add_call(call.name, level)
-        return _shape(definition.schema, arguments, call)
+        examined = Examined(error, task, args, kwargs, rules, site, call.make_leaf)
+        for mistake in examined.of_call:
+            self._plan.add_mistake(site, mistake)
+        self._plan.add_mistakes_of_function(definition, site, examined.of_function)
+        self._rehearse(definition, examined.known, site)
+        if any(isinstance(mistake, StructureError) for mistake in examined.of_call):
+            return _shape(definition.schema, examined.arguments, call)
+        return self._result(call, definition, examined.known, definition.schema.structure(examined.known))
 
     def object_to(self, error: ParmanError) -> None:
         self._plan.add_mistake(call_site(), error)
@@ -137,6 +157,8 @@ class DryRunner(Runner):
 
     def begin(self, journal: Journal) -> None:
         self._plan.depth += 1
+        if self._plan.depth == 1:
+            self._plan.extent = extent_of_caller()
 
     def finish(self, journal: Journal, cause: BaseException | None) -> None:
         plan = self._plan
@@ -144,15 +166,15 @@ class DryRunner(Runner):
         if plan.depth:
             return
         self._plan = Plan()
-        self._ledger = Ledger()
-        if cause is not None and not isinstance(cause, _ENDS):
-            _note_exception(plan, cause)
-        logger.log(logging.ERROR if plan.mistakes else logging.WARNING, "%s", plan.report())
+        if cause is not None:
+            _note_end(plan, cause)
+        goes_on = self.proceed and plan.end is None
+        logger.log(logging.ERROR if plan.mistakes else logging.WARNING, "%s", plan.report(goes_on))
         self._end(plan, cause)
 
     def _end(self, plan: Plan, cause: BaseException | None) -> None:
         """End the script, unless it is to go on, or an exception of its own ends it."""
-        errors = [error for _, error in plan.mistakes]
+        errors = [mistake.error for mistake in plan.mistakes]
         found = DryRunErrors(f"the dry run found {count(len(errors), 'mistake')}", errors) if errors else None
         if not _is_answered(cause, found):
             return
@@ -178,14 +200,36 @@ def _ending(mistaken: bool) -> BaseException:
     return DryRunStopped(int(mistaken))
 
 
-def _note_exception(plan: Plan, cause: BaseException) -> None:
-    """Note an exception of the block's body: a mistake in the use of the library, or whatever else ended the run."""
+def _note_end(plan: Plan, cause: BaseException) -> None:
+    """Note what ended the block: a mistake in the use of the library, or an exception of the script's own."""
+    plan.last = None if plan.extent is None else plan.extent.line_of(cause.__traceback__)
+    if isinstance(cause, _ENDS):
+        return  # noted where it was raised
+    if isinstance(cause, Interrupted):
+        plan.failed = "the block was never left"
+        plan.end = "Checked as far as the script goes, which does not leave the block: close() it, or use `with`"
+        return
     site = _site_of(cause.__traceback__)
+    plan.end_place = str(site)
     if isinstance(cause, ParmanError):
         plan.add_mistake(site, cause)
         plan.end = f"Checked up to {site}, where this ended the block"
+    elif isinstance(cause, SystemExit):
+        status = cause.code if isinstance(cause.code, int) else int(cause.code is not None)
+        ended = "ended itself" + (f" with exit status {status}" if status else "")
+        plan.failed = f"the script {ended} at {site}" if status else None
+        plan.end = f"Checked up to {site}, where the script {ended}"
     else:
-        plan.end = f"Checked up to {site}, where the block was left by {safe_text(cause)}"
+        plan.failed = f"the script failed at {site}"
+        plan.end = f"Checked up to {site}, where the block was left by {safe_text(cause)}{_told_of_stand_ins(cause)}"
+
+
+def _told_of_stand_ins(cause: BaseException) -> str:
+    """Explain the class of stand-ins in an error that Python or a library raised because of one."""
+    name = _DryPromise.__name__
+    if name not in safe_text(cause):
+        return ""
+    return f"; a {name} stands in for the result of a call: resolve() it, or pass it to a task"
 
 
 def _site_of(trace: TracebackType | None) -> Site:
@@ -195,34 +239,11 @@ def _site_of(trace: TracebackType | None) -> Site:
         places.append((trace.tb_frame, trace.tb_lineno))
         trace = trace.tb_next
     own = [place for place in places if not is_ours(place[0])] or places
-    frame, line = next((place for place in reversed(own) if not _is_installed(place[0])), own[-1])
+    frame, line = next((place for place in reversed(own) if not is_installed(place[0])), own[-1])
     return Site(frame.f_code.co_filename, line, frame.f_code.co_name)
 
 
-def _is_installed(frame: FrameType) -> bool:
-    paths = sysconfig.get_paths()
-    return frame.f_code.co_filename.startswith((paths["stdlib"], paths["purelib"], paths["platlib"], "<frozen"))
-
-
 # --- calls with mistakes ---
-
-
-def _all_mistakes(
-    error: Exception, schema: Schema, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[Exception]]:
-    """Return the arguments by name, as far as they can be told, and all mistakes in a call of which one is known."""
-    try:
-        arguments = schema.bind(args, kwargs)
-    except TypeError:
-        return {}, [error]
-    problems = schema.problems(arguments)
-    if not problems or str(problems[0]) != str(error):
-        return arguments, [error]
-    try:
-        freeze(dict(arguments), in_process, label=f"{schema.name}()")
-    except Exception as further:
-        return arguments, [*problems, further]
-    return arguments, list(problems)
 
 
 def _shape(schema: Schema, arguments: dict[str, Any], call: _DryCall) -> Any:
@@ -259,9 +280,12 @@ class _DryCall:
         How many calls follow one another up to this one.
     cure
         What the user can do to have values in place of the stand-ins.
+    correction
+        The same for a call with a mistake, which is to be mended before anything else.
     """
 
     root = None
+    needs = ()
     cancels_causes = False
 
     def __init__(self, runner: DryRunner, site: Site, name: str, plan: Plan, level: int) -> None:
@@ -271,6 +295,7 @@ class _DryCall:
         self.plan = plan
         self.level = level
         self.cure = f"give `{name}` a mock"
+        self.correction: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name}(), called at {self.site}"
@@ -298,8 +323,11 @@ class _DryCall:
 
     def stop(self) -> NoReturn:
         """End the run here."""
-        place = f"{call_site()}, which needs a value" if _is_called_by_user() else f"the need for a value of {self}"
-        self.plan.end = f"Checked up to {place}: {self.cure} to check what follows"
+        by_user = _is_called_by_user()
+        place = str(call_site()) if by_user else f"the need for a value of {self}"
+        need = ", which needs a value" if by_user else ""
+        self.plan.end = f"Checked up to {place}{need}: {self.cure} to check what follows"
+        self.plan.end_place = place
         if not self.plan.depth:  # the report has been given
             logger.warning("%s", readable(f"Dry run: {self.plan.end}"))
         raise _ending(bool(self.plan.mistakes))
@@ -308,7 +336,7 @@ class _DryCall:
 def _is_called_by_user() -> bool:
     """Tell whether code of the user asks, rather than a thread of the library on its behalf."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and (is_ours(frame) or _is_installed(frame)):
+    while frame is not None and (is_ours(frame) or is_installed(frame)):
         frame = frame.f_back
     return frame is not None
 

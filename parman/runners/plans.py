@@ -14,16 +14,20 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..context import Site
 from ..failures import safe_text
 from ..nodes import ATOMS, kind_of
 
+if TYPE_CHECKING:
+    from ..definitions import Definition
+    from .extents import Extent
+
 __all__ = ["Mistake", "Plan", "count", "readable"]
 
 _MOST_AT_A_LINE = 5
-"""Different mistakes that are shown for one line of the script, which may be in a loop."""
+"""Different mistakes that are shown for one line of the script, which may be in a loop; of its first call, all."""
 
 
 class Mistake(NamedTuple):
@@ -31,6 +35,8 @@ class Mistake(NamedTuple):
 
     site: Site
     error: Exception
+    call: int
+    """Which call of the run it belongs to, or comes after."""
 
 
 class Plan:
@@ -42,6 +48,14 @@ class Plan:
         In the order in which they were met.
     end
         A sentence that says why the run ended before the end of the block.
+    end_place
+        The place of that.
+    failed
+        What the script itself failed with, so that nobody can say that it is without mistakes.
+    extent
+        Where the block stands in the script.
+    last
+        The last line of the block that was reached, if not its end.
     depth
         How many blocks are open.
     seen
@@ -51,6 +65,10 @@ class Plan:
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
         self.end: str | None = None
+        self.end_place: str | None = None
+        self.failed: str | None = None
+        self.extent: Extent | None = None
+        self.last: int | None = None
         self.depth = 0
         self.seen: dict[Any, Any] = {}
         self._calls: Counter[str] = Counter()
@@ -58,13 +76,21 @@ class Plan:
         self._levels: dict[int, tuple[object, int]] = {}
         self._exact = True
         self._lock = threading.Lock()
+        self._functions: set[Definition] = set()
 
     # --- what was found ---
 
     def add_mistake(self, site: Site, error: Exception) -> None:
         """Note a mistake; its traceback is of no use, since it was met in the library."""
         error.add_note(f"Found by the dry run at {site}.")
-        self.mistakes.append(Mistake(site, error.with_traceback(None)))
+        self.mistakes.append(Mistake(site, error.with_traceback(None), self._calls.total()))
+
+    def add_mistakes_of_function(self, definition: Definition, site: Site, errors: Iterable[Exception]) -> None:
+        """Note what is wrong with a function, at the first of its calls."""
+        if definition not in self._functions:
+            for error in errors:
+                self._functions.add(definition)
+                self.add_mistake(site, error)
 
     def add_call(self, name: str, level: int) -> None:
         """Note a call that comes after `level - 1` others."""
@@ -88,21 +114,40 @@ class Plan:
 
     # --- what the user is told ---
 
-    def report(self) -> str:
-        """Write down what was found."""
-        head = f"Dry run: {count(len(self.mistakes), 'mistake')}" if self.mistakes else "Dry run: no mistakes found"
+    def report(self, goes_on: bool = False) -> str:
+        """Write down what was found, and how far the run came.
+
+        Parameters
+        ----------
+        goes_on
+            The script goes on after the block.
+        """
         ends = [] if self.end is None else [self.end]
-        return readable("\n".join([head, *self._mistake_lines(), *ends, *self._call_lines()]))
+        left = None if goes_on or self.extent is None else self.extent.not_reached(self.last)
+        if left is not None:
+            ends.append(f"Not checked: {left}" + ("" if self.end else ", after the block"))
+        return readable("\n".join([self._head(), *self._mistake_lines(), *ends, *self._call_lines()]))
+
+    def _head(self) -> str:
+        place = "" if self.end_place is None else f" up to {self.end_place}"
+        if self.mistakes:
+            return f"Dry run: {count(len(self.mistakes), 'mistake')}{place}"
+        if self.failed is not None:
+            return f"Dry run: not finished: {self.failed}, after {count(self._calls.total(), 'call')} without a mistake"
+        return f"Dry run: no mistakes found{place}"
 
     def _mistake_lines(self) -> Iterator[str]:
-        by_line: dict[tuple[str, int], Counter[str]] = {}
-        for site, error in self.mistakes:
-            by_line.setdefault(site[:2], Counter())[_text(error)] += 1
-        for (file, line), texts in by_line.items():
-            for text in list(texts)[:_MOST_AT_A_LINE]:
+        by_line: dict[tuple[str, int], list[Mistake]] = {}
+        for mistake in self.mistakes:
+            by_line.setdefault(mistake.site[:2], []).append(mistake)
+        for (file, line), mistakes in by_line.items():
+            texts = Counter(_text(mistake.error) for mistake in mistakes)
+            of_first_call = {_text(mistake.error) for mistake in mistakes if mistake.call == mistakes[0].call}
+            shown = list(texts)[: max(_MOST_AT_A_LINE, len(of_first_call))]
+            for text in shown:
                 times = f" ({texts[text]} times)" if texts[text] > 1 else ""
                 yield f"  {Site(file, line, '')}: {text}{times}"
-            more = sum(texts.values()) - sum(texts[text] for text in list(texts)[:_MOST_AT_A_LINE])
+            more = texts.total() - sum(texts[text] for text in shown)
             if more:
                 yield f"  {Site(file, line, '')}: and {count(more, 'more mistake')}"
 

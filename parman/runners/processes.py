@@ -189,7 +189,7 @@ def _spawn(fd: int, tokens: int, environ: dict[str, str]) -> subprocess.Popen[by
         stdout=inherited(1),
         stderr=inherited(2),
         pass_fds=[fd, tokens],
-        process_group=0,
+        start_new_session=True,  # without a terminal: who reads from one in the background is stopped
         env=environ,
     )
 

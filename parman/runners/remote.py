@@ -21,6 +21,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -33,6 +34,7 @@ from ..schemas import Structure
 from ..shares import forget_share, install_share
 from ..snapshots import Frozen, Ledger, freeze, is_plain, pickled, what_is_lost
 from ..work import Outcome, Remark, perform
+from .terminals import refusing_input
 
 if TYPE_CHECKING:
     from ..definitions import Definition
@@ -53,12 +55,15 @@ class BlockState:
         None on other machines, where each has its own.
     filters
         The filters of warnings; None if it is not known where the workers are.
+    driver
+        The driver's process id.
     """
 
     directory: str | None
     environment: dict[str, str] | None
     path: list[str]
     filters: list[Any] | None
+    driver: int = attrs.field(factory=os.getpid)
 
     @classmethod
     def current(cls, where: Where = "machine") -> BlockState:
@@ -256,6 +261,11 @@ class _Worker:
         self.assets[token].apply(self.own_environment)
         self.state = token
 
+    def is_another_process(self) -> bool:
+        """Tell whether this is not the driver itself, whose threads an executor may use."""
+        state = self.assets.get(self.state) if self.state is not None else None
+        return isinstance(state, BlockState) and state.driver != os.getpid()
+
     def seed(self) -> None:
         """Give a forked process random numbers of its own."""
         if self.seeded == os.getpid():
@@ -314,14 +324,15 @@ def run_payload(payload: Payload) -> Reply | Missing:
         (definition,) = definitions
     except BaseException as exception:
         return not_loaded(exception, payload.where)
-    outcome = perform(
-        definition,
-        lambda: _take_arguments(payload),
-        payload.structure or definition.schema.structure({}),
-        payload.where,
-        late=payload.late,
-        check=payload.check,
-    )
+    with refusing_input() if _worker.is_another_process() else nullcontext():
+        outcome = perform(
+            definition,
+            lambda: _take_arguments(payload),
+            payload.structure or definition.schema.structure({}),
+            payload.where,
+            late=payload.late,
+            check=payload.check,
+        )
     return reply_of(outcome, definition.name)
 
 

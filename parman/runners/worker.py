@@ -22,6 +22,7 @@ from typing import Any
 from ..descriptors import fill_standard
 from ..failures import PackedException, annotate, traceback_text
 from .channel import Channel, Kind, Message, Parcel, open_pidfd, pack
+from .terminals import refuse_input
 from .tokens import take_token
 
 __all__ = ["main", "name_of"]
@@ -39,6 +40,7 @@ def main(fd: int, tokens: int, driver: int) -> None:
     os.set_inheritable(tokens, False)
     # Where the interpreter is started by a wrapper, the parent is not the driver, and only the socket is watched.
     peer = open_pidfd(driver) if os.getppid() == driver else None
+    refuse_input()
     worker = _Worker(Channel(socket.socket(fileno=fd), peer), tokens)
     threading.Thread(target=worker.watch, name="parman-watch", daemon=True).start()
     try:

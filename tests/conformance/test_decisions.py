@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 
@@ -93,6 +94,35 @@ def test_resolve_gives_up_after_the_timeout(parallel: Block, gate: Gate) -> None
             resolve([value], timeout=0.01)
         gate.open()
         assert resolve(value, timeout=30) == 7
+
+
+def test_who_waited_too_long_is_told_for_what(parallel: Block, gate: Gate) -> None:
+    """However one waits, the error names the calls with their lines, and says how many run and how many do not."""
+    with parallel():
+        both = add(held(gate.place, 7), 1)
+        gate.wait_for()
+        waits: list[Callable[[], object]] = [
+            lambda: resolve(both, timeout=0.01),
+            lambda: resolve([both, 1], 0.01, return_exceptions=True),
+            lambda: list(as_resolved([1, both], timeout=0.01))[1:],
+            lambda: as_future([both]).result(0.01),
+            lambda: as_future([both]).exception(0.01),
+            lambda: as_future(both).result(0.01),
+            lambda: both.result(0.01),  # type: ignore[attr-defined]
+            lambda: both.exception(0.01),  # type: ignore[attr-defined]
+        ]
+        texts = []
+        for wait in waits:
+            with pytest.raises(TimeoutError) as late:
+                wait()
+            assert type(late.value) is TimeoutError
+            texts.append(str(late.value))
+        gate.open()
+        assert resolve(both) == 8
+    for text in texts:
+        assert "after 0.01 s; with the calls before, 1 running, 1 pending:\n" in text
+        assert re.search(r"^  held\(\), called at .*test_decisions\.py:\d+: 1 running$", text, re.MULTILINE)
+        assert re.search(r"^  add\(\), called at .*test_decisions\.py:\d+: 1 pending$", text, re.MULTILINE)
 
 
 def test_the_timeout_is_told_from_a_timeout_in_the_task(block: Block) -> None:
