@@ -176,8 +176,8 @@ class Script:
             if path.is_symlink():  # it may lead anywhere
                 path.unlink()
         with (
-            open(record.output(self._name), mode, opener=opener) as output,  # noqa: PTH123 (a path takes no opener)
-            open(record.errors(self._name), mode, opener=opener) as errors,  # noqa: PTH123
+            open(record.output(self._name), mode, opener=opener) as output,
+            open(record.errors(self._name), mode, opener=opener) as errors,
             self._lock,
         ):
             if self._is_ending or _end.is_asked():
