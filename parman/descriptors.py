@@ -66,7 +66,8 @@ def map_file(descriptor: int, size: int, *, flags: int, prot: int) -> mmap.mmap:
         try:
             for standard in range(_FIRST):
                 if not _is_open(standard):
-                    filled.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, standard))
+                    # One by one: what was filled is emptied also if a later one fails.
+                    filled.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, standard))  # noqa: PERF401
             return mmap.mmap(descriptor, size, flags=flags, prot=prot)
         finally:
             for one in filled:

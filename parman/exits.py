@@ -77,11 +77,11 @@ class _Watch:
 
     def _noting(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(plain)
-        def exit(*args: Any) -> Any:
+        def note_and_exit(*args: Any) -> Any:
             self.code = args[0] if args else None
             plain(*args)
 
-        return exit
+        return note_and_exit
 
     def came_to_its_end(self) -> bool:
         """Whether the script ended without an exception."""
@@ -118,13 +118,12 @@ def unwatch() -> None:
 
 def fail() -> None:
     """Let this process, which is ending, end with exit status 1 if it would end with 0; not in a session of a user."""
-    one = _watches[0] if _watches else None
     if hasattr(sys, "ps1") or _is_notebook():
         return
-    if one is not None and not one.came_to_its_end():
-        if one.code not in (None, 0) or _died(one.outermost):
-            return
-    _end_with_one()
+    one = _watches[0] if _watches else None
+    has_status = one is not None and not one.came_to_its_end() and (one.code not in (None, 0) or _died(one.outermost))
+    if not has_status:
+        _end_with_one()
 
 
 def _died(outermost: FrameType | None) -> bool:
