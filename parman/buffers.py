@@ -231,7 +231,7 @@ class Buffer:
     @property
     def is_spare(self) -> bool:
         """Whether this is nothing but a file to be filled; see `spare`."""
-        return self.size == 0 and isinstance(self._held, File)
+        return self.size == 0 and self._start is None and isinstance(self._held, File)
 
     def surrender(self) -> None:
         """Make the file a spare of this process; for a buffer that another one made with `spare`."""

@@ -265,6 +265,16 @@ def test_pieces_of_one_file():
         os.fstat(fd)
 
 
+def test_an_empty_piece_is_no_spare():
+    """The file that others have pieces of is not taken away for an empty one."""
+    bulk = Bulk.begin()
+    assert bulk is not None
+    piece, empty = Buffer(bulk.file, 3, bulk.add(memoryview(b"abc"))), Buffer(bulk.file, 0, 3)
+    assert not empty.is_spare
+    empty.surrender()
+    assert piece.equals(b"abc")
+
+
 def test_no_space_for_a_file(monkeypatch):
     """Where a file can't be filled, the buffer holds plain bytes, and no descriptor is left behind."""
 

@@ -139,6 +139,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return len(self.files) - 1, None, buffer.size
 
     def _in_bulk(self, buffer: Buffer) -> _Place | None:
+        if not buffer.size:  # a spare is a file or nothing
+            return None
         if self._bulk is None:
             self._bulk = Bulk.begin()
             if self._bulk is None:
