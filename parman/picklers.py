@@ -25,13 +25,12 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any, TypeAlias
 from weakref import CallableProxyType, ProxyType, ref
 
-import cloudpickle  # type: ignore[import-untyped, unused-ignore]
-
 from .buffers import Buffer
 from .frozen import Frozen, Held, HeldArray, decoded, given, with_fields
 from .kinds import is_array, is_generator, is_iterator, is_scalar
 from .ledgers import BIG, Ledger
 from .maps import file_place, is_shared_map, opened_map
+from .scripts import ScriptPickler
 from .shares import Share
 from .trees import ATOMS, StandIn
 
@@ -291,7 +290,7 @@ class InProcessPickler(pickle.Pickler):
         return _handler_in_process(type(obj))(self.record, obj)
 
 
-class PickledPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
+class PickledPickler(ScriptPickler):
     """Writes snapshots that can be read in other processes."""
 
     def __init__(self, file: _Sink, record: Record, hook: Hook | None) -> None:

@@ -31,7 +31,7 @@ from .checkers import Checker, Visit
 from .checks import checker_for
 from .errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
 from .fits import can_fit
-from .forms import Call, form_of_annotation, form_of_example
+from .forms import Call, fixed_form, form_of_annotation, form_of_example
 from .markers import Keys, Length, Whole, call_with
 from .nodes import ATOMS
 from .paths import Index, Path, format_path
@@ -255,6 +255,16 @@ class Schema:
             raise StructureError(f"{self.name}() has no mock; give it one: @task(mock=function)")
         values = {name: opened(value) for name, value in arguments.items()}
         return call_with(self.mock, *self.call_arguments(values), f"the mock of {self.name}()")
+
+    def fixed_structure(self) -> Structure | None:
+        """Return the structure of the results of all calls, None if each call has its own."""
+        if self.fixed is None and self.mock is None:
+            try:
+                form = fixed_form(self.annotation("return"))
+            except StructureError:  # which is the caller's, who gets it from `structure`
+                form = None
+            self.fixed = None if form is None else Structure(form, self.name)
+        return self.fixed
 
     def structure(self, arguments: Mapping[str, Any]) -> Structure:
         """Return the structure of the result of a call, from the mock or else from the return annotation.

@@ -11,10 +11,11 @@ thousand futures is described by two small objects.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from .annotations import describe
 from .checkers import Checker
@@ -58,6 +59,14 @@ class Form:
         """Yield the path and the annotation of each leaf."""
         raise NotImplementedError
 
+    def shape(self) -> str:
+        """Write the places of the leaves, and the classes around them, the same in each process."""
+        raise NotImplementedError
+
+    def bare(self) -> Form:
+        """Return the same form with leaves for which nothing is declared."""
+        raise NotImplementedError
+
 
 @frozen
 class Leaf(Form):
@@ -77,6 +86,12 @@ class Leaf(Form):
     def places(self, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, self.declared
 
+    def shape(self) -> str:
+        return "."
+
+    def bare(self) -> Form:
+        return Leaf()
+
 
 @frozen
 class _Items(Form):
@@ -95,6 +110,17 @@ class _Items(Form):
         """Return the steps to the items."""
         return [Index(position) for position in range(len(self.items))]
 
+    def shape(self) -> str:
+        inside = ", ".join(f"{step}: {item.shape()}" for step, item in zip(self.steps(), self.items, strict=True))
+        return f"{self.kind()}({inside})"
+
+    def kind(self) -> str:
+        """Write what is around the items."""
+        raise NotImplementedError
+
+    def bare(self) -> Form:
+        return evolve(self, items=tuple(item.bare() for item in self.items))
+
     def split_items(self, values: list[Any], path: Path, leaves: list[Any]) -> None:
         """Append the leaves of the items."""
         for step, item, value in zip(self.steps(), self.items, values, strict=True):
@@ -108,6 +134,9 @@ class _Items(Form):
 @frozen
 class ListForm(_Items):
     """A list of items of different forms."""
+
+    def kind(self) -> str:
+        return "list"
 
     def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
         return self.built(make_leaf, make_stand_in)
@@ -123,6 +152,9 @@ class TupleForm(_Items):
     """A tuple or, where a class is given, a named tuple."""
 
     cls: type[Any] | None = None
+
+    def kind(self) -> str:
+        return _name(self.cls or tuple)
 
     def steps(self) -> list[Step]:
         if self.cls is None:
@@ -167,12 +199,21 @@ class RepeatForm(Form):
         for position in range(self.length):
             yield from self.item.places((*path, Index(position)))
 
+    def shape(self) -> str:
+        return f"{_name(self.cls)}({self.length} times {self.item.shape()})"
+
+    def bare(self) -> Form:
+        return evolve(self, item=self.item.bare())
+
 
 @frozen
 class DictForm(_Items):
     """A dict with these keys, in the order in which they were promised."""
 
     keys: tuple[Hashable, ...] = ()
+
+    def kind(self) -> str:
+        return "dict"
 
     def steps(self) -> list[Step]:
         return [Key(key) for key in self.keys]
@@ -197,6 +238,12 @@ class RecordForm(_Items):
     def size(self) -> int:
         return super().size() + 1
 
+    def kind(self) -> str:
+        return _name(self.cls)
+
+    def bare(self) -> Form:
+        return evolve(self, items=tuple(item.bare() for item in self.items), declared=Any)
+
     def steps(self) -> list[Step]:
         return [Attr(name) for name in self.names]
 
@@ -217,6 +264,10 @@ class RecordForm(_Items):
     def places(self, path: Path) -> Iterator[tuple[Path, Any]]:
         yield from super().places(path)
         yield path, self.declared
+
+
+def _name(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 @frozen
@@ -240,6 +291,7 @@ class Structure:
     size: int = field(init=False)
     single: bool = field(init=False)
     _checker: Checker = field(init=False, eq=False, repr=False)
+    _digest: str | None = field(init=False, eq=False, repr=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_checker", checker_for(getattr(self.form, "declared", Any)))
@@ -248,6 +300,19 @@ class Structure:
 
     def __reduce__(self) -> tuple[type[Structure], tuple[Form, str]]:
         return Structure, (self.form, self.name)
+
+    @property
+    def digest(self) -> str:
+        """A text by which two processes tell whether they mean the same structure."""
+        if self._digest is None:
+            shape = self.form.shape()
+            digest = shape if self.single else hashlib.blake2b(shape.encode(), digest_size=12).hexdigest()
+            object.__setattr__(self, "_digest", digest)
+        return self._digest or ""
+
+    def bare(self) -> Structure:
+        """Return the same structure with leaves for which nothing is declared."""
+        return Structure(self.form.bare(), self.name)
 
     def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
         """Make the tree.

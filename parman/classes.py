@@ -1,0 +1,326 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Classes of scripts and notebooks that travel: made again as they were, and one class object in each process.
+
+A class that cannot be imported is described in the stream: cloudpickle makes an empty class and then sets what is in
+its namespace, and knows it again by a number. This module adds what is lost that way.
+
+- The slots are there when the class is made; so its instances have the layout of the original.
+- A class is made once. Where it is known, nothing is made for the sake of being thrown away, which would call
+  `__init_subclass__` and metaclasses, and show in registries. The hooks of the script do not run again: what they did is
+  part of what travels.
+- A class changes as its home says: the process in which its `class` statement ran. What comes back from a worker
+  changes nothing there.
+- Members of enumerations have their attributes and aliases.
+- A class that a generic class makes for its parameters (`Box[float]` of pydantic) travels as just that.
+- Classes of libraries that hold the layout of their instances in C (msgspec) are made by the library again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterable
+from enum import Enum
+from types import MemberDescriptorType
+from typing import Any, TypeAlias
+from weakref import WeakSet
+
+import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+__all__ = ["reduce_class"]
+
+Reduced: TypeAlias = "tuple[Any, ...]"
+
+_HOME = os.getpid()
+_lock = threading.RLock()
+_received: WeakSet[type] = WeakSet()
+"""Classes that were made here from a stream."""
+_complete: WeakSet[type] = WeakSet()
+"""Those of them that have got all that is in them."""
+
+_BASES, _NAMESPACE, _NUMBER = 2, 3, 4
+_ENUM_BASES, _ENUM_MEMBERS, _ENUM_NUMBER = 0, 3, 5
+
+
+def reduce_class(cls: type, usual: Reduced) -> Reduced:
+    """Return what a class that cannot be imported becomes in a stream.
+
+    Parameters
+    ----------
+    cls
+        The class.
+    usual
+        What cloudpickle would write.
+    """
+    parametrised = _parametrised(cls)
+    if parametrised is not None:
+        return parametrised
+    if _is_struct(cls):
+        return _reduce_struct(cls, usual)
+    name = getattr(usual[0], "__name__", "")
+    if len(usual) != 6 or name not in ("_make_skeleton_class", "_make_skeleton_enum"):
+        return usual
+    make, args, (state, slots), _, _, put = usual
+    extra: dict[str, Any] = {}
+    if name == "_make_skeleton_enum":
+        number = args[_ENUM_NUMBER]
+        args, state, extra = _with_all_members(cls, args, state)
+    else:
+        number = args[_NUMBER]
+        namespace = {**args[_NAMESPACE], "__qualname__": cls.__qualname__}
+        args, state = _with_slots(cls, (*args[:_NAMESPACE], namespace, *args[_NAMESPACE + 1 :]), state)
+    return _class_again, (number, make, args), (put, state, slots, _is_at_home(cls), extra), None, None, _complete_class
+
+
+def _is_at_home(cls: type) -> bool:
+    return cls not in _received and os.getpid() == _HOME
+
+
+# --- made again ---
+
+
+def _known_class(number: str) -> type | None:
+    known: type | None = cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(number)
+    return known
+
+
+def _class_again(number: str, make: Callable[..., type], args: tuple[Any, ...]) -> type:
+    """Return the class that is known by this number, or make it, still without what is in it."""
+    with _lock:
+        known = _known_class(number)
+        if known is not None:
+            return known
+        made = _make_quietly(make, args)
+        _received.add(made)
+        return made
+
+
+def _complete_class(cls: type, content: tuple[Any, ...]) -> None:
+    """Give a class what is in it, if it is new here, or if its home says how it is by now."""
+    put, state, slots, from_home, extra = content
+    is_here = cls not in _received and os.getpid() == _HOME
+    if is_here or (cls in _complete and not from_home):
+        return
+    with _lock:
+        if type(cls).__setattr__ is type.__setattr__ or issubclass(cls, Enum):
+            put(cls, (state, slots))
+        else:
+            _put_past_the_metaclass(cls, state)
+        for name, attributes in extra.items():
+            vars(cls._member_map_[name]).update(attributes)  # type: ignore[attr-defined]
+        _complete.add(cls)
+
+
+def _put_past_the_metaclass(cls: Any, state: dict[str, Any]) -> None:
+    """Set attributes although the metaclass may refuse that."""
+    for name, value in state.items():
+        if name == "_abc_impl":
+            for registered in value:
+                cls.register(registered)
+        else:
+            type.__setattr__(cls, name, value)
+    if "__firstlineno__" in state:  # which Python drops as soon as the name of the module is set
+        type.__setattr__(cls, "__firstlineno__", state["__firstlineno__"])
+
+
+def _make_quietly(make: Callable[..., type], args: tuple[Any, ...]) -> type:
+    """Make a class without the hooks of classes of the script: these have run where the class comes from."""
+    if make.__name__ != "_make_skeleton_class":
+        return make(*args)
+    meta, name, bases, namespace, number, extra = args
+    resolved = types.resolve_bases(bases)
+    hooking = [base for base in _ancestors(resolved) if base in _received and "__init_subclass__" in vars(base)]
+    maker = next(one for one in meta.__mro__ if one not in _received)
+    if maker is meta and not hooking:
+        return make(*args)
+    if resolved is not bases:
+        namespace = {**namespace, "__orig_bases__": bases}
+    hooks = {base: vars(base)["__init_subclass__"] for base in hooking}
+    try:
+        for base in hooking:
+            type.__setattr__(base, "__init_subclass__", classmethod(_do_nothing))
+        made: type = maker.__new__(meta, name, tuple(resolved), {**namespace})
+    finally:
+        for base, hook in hooks.items():
+            type.__setattr__(base, "__init_subclass__", hook)
+    tracked: type = cloudpickle.cloudpickle._lookup_class_or_track(number, made)
+    return tracked
+
+
+def _do_nothing(cls: type, **kwargs: object) -> None:
+    pass
+
+
+def _ancestors(bases: Iterable[Any]) -> list[type]:
+    return list(dict.fromkeys(cls for base in bases for cls in base.__mro__))
+
+
+# --- what is lost otherwise ---
+
+
+def _with_slots(cls: type, args: tuple[Any, ...], state: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Let the class be made with its slots, and leave out what these bring along."""
+    own = vars(cls)
+    if "__slots__" not in own or _is_made_by_typing(args[_BASES]):
+        return args, state
+    members = {name for name, value in own.items() if _is_slot(cls, value)}
+    declared = own["__slots__"]
+    names = [declared] if isinstance(declared, str) else list(declared)
+    names += sorted(members - {_mangled(name, cls) for name in names})  # an iterator is used up
+    if not isinstance(declared, str | tuple | list | dict | set | frozenset):
+        state = {**state, "__slots__": tuple(names)}
+    state = {name: value for name, value in state.items() if name not in members}
+    args = (*args[:_NAMESPACE], {**args[_NAMESPACE], "__slots__": tuple(names)}, *args[_NAMESPACE + 1 :])
+    return args, state
+
+
+def _is_slot(cls: type, value: object) -> bool:
+    return isinstance(value, MemberDescriptorType) and value.__objclass__ is cls
+
+
+def _mangled(name: str, cls: type) -> str:
+    owner = cls.__name__.lstrip("_")
+    return f"_{owner}{name}" if name.startswith("__") and not name.endswith("__") and owner else name
+
+
+def _is_made_by_typing(bases: tuple[Any, ...]) -> bool:
+    """Tell whether a class is made anew by `typing.NamedTuple` or `TypedDict`, which see to its slots themselves."""
+    return any(getattr(base, "__name__", "") in ("NamedTuple", "TypedDict") for base in bases)
+
+
+def _with_all_members(
+    cls: Any, args: tuple[Any, ...], state: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]:
+    """Let an enumeration have its aliases, and its members their attributes."""
+    members = {name: member._value_ for name, member in cls.__members__.items()}
+    args = (*args[:_ENUM_MEMBERS], members, *args[_ENUM_MEMBERS + 1 :])
+    attributes = {
+        name: {key: value for key, value in vars(member).items() if key not in _SET_BY_ENUM}
+        for name, member in cls.__members__.items()
+        if hasattr(member, "__dict__")
+    }
+    state = {name: value for name, value in state.items() if name not in members}
+    return args, state, {name: found for name, found in attributes.items() if found}
+
+
+_SET_BY_ENUM = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
+
+
+# --- classes that generic classes make ---
+
+
+def _parametrised(cls: Any) -> Reduced | None:
+    """Return how a class is had from the generic class that made it for its parameters."""
+    made = vars(cls).get("__pydantic_generic_metadata__")
+    origin, args = (made.get("origin"), made.get("args")) if isinstance(made, dict) else (None, None)
+    if origin is not None and args:
+        item = args[0] if len(args) == 1 else tuple(args)
+        try:
+            if origin[item] is cls:
+                return _parametrise, (origin, item)
+        except Exception:
+            return None
+    twin = _twin(cls) if "[" in cls.__qualname__ and cls not in _received else None
+    return None if twin is None else (_same, (twin,))
+
+
+def _parametrise(origin: Any, item: Any) -> Any:
+    return origin[item]
+
+
+def _same(cls: type) -> type:
+    return cls
+
+
+def _twin(cls: type) -> type | None:
+    """Return the class that came from elsewhere and that this one was made once more for, in the same way."""
+    alike = [
+        other
+        for other in cls.__bases__[0].__subclasses__()
+        if other in _received
+        and (other.__module__, other.__qualname__, other.__bases__) == (cls.__module__, cls.__qualname__, cls.__bases__)
+        and vars(other).keys() - _OF_STREAMS == vars(cls).keys() - _OF_STREAMS
+    ]
+    return alike[0] if len(alike) == 1 else None
+
+
+_OF_STREAMS = frozenset({"__firstlineno__", "__static_attributes__", "__dict__", "__weakref__", "__slotnames__"})
+
+
+# --- msgspec ---
+
+
+def _is_struct(cls: type) -> bool:
+    module: Any = sys.modules.get("msgspec")
+    return module is not None and isinstance(cls, type(module.Struct))
+
+
+_STRUCT_OPTIONS = (
+    "frozen eq order array_like gc repr_omit_defaults omit_defaults forbid_unknown_fields weakref dict cache_hash tag "
+    "tag_field"
+)
+_SET_BY_STRUCT = (
+    "__struct_fields__ __struct_defaults__ __struct_encode_fields__ __struct_config__ __match_args__ __dict__ "
+    "__weakref__ __slots__"
+)
+
+
+def _reduce_struct(cls: Any, usual: Reduced) -> Reduced:
+    """Let msgspec make a struct again, from its fields and its options; the rest is set after."""
+    _, args, (state, slots), _, _, put = usual
+    config = cls.__struct_config__
+    options = {name: getattr(config, name) for name in _STRUCT_OPTIONS.split() if hasattr(config, name)}
+    fields: tuple[str, ...] = cls.__struct_fields__
+    own = [name for name in vars(cls).get("__annotations__", {}) if name in fields]
+    options["kw_only"] = any(name not in cls.__match_args__ for name in own)
+    encoded = zip(fields, cls.__struct_encode_fields__, strict=True)
+    options["rename"] = {name: other for name, other in encoded if name != other and name in own} or None
+    defaults = dict(zip(reversed(fields), reversed(cls.__struct_defaults__), strict=False))
+    plan = {name: _default(defaults[name]) if name in defaults else () for name in own}
+    kept = {name: value for name, value in state.items() if name not in {*_SET_BY_STRUCT.split(), *fields}}
+    content = (put, kept, slots, _is_at_home(cls), {})
+    what = (args[_BASES], cls.__name__, (cls.__module__, cls.__qualname__), plan, options, "__post_init__" in vars(cls))
+    return _class_again, (args[_NUMBER], _struct_again, (args[_NUMBER], *what)), content, None, None, _complete_class
+
+
+def _default(value: Any) -> tuple[Any, ...]:
+    """Return nothing for no default, a default, or two of which the second makes one."""
+    if value is sys.modules["msgspec"].NODEFAULT:  # type: ignore[attr-defined]
+        return ()
+    return (None, value.factory) if type(value).__name__ == "Factory" else (value,)
+
+
+def _struct_again(
+    number: str,
+    bases: Any,
+    name: str,
+    place: tuple[str, str],
+    plan: dict[str, Any],
+    options: dict[str, Any],
+    prepares: bool,
+) -> type:
+    """Make a struct without its methods; its fields may be of types that are not there yet."""
+    import msgspec
+
+    resolved = types.resolve_bases(bases)
+    module, qualname = place
+    namespace: dict[str, Any] = {"__module__": module, "__qualname__": qualname}
+    namespace["__annotations__"] = dict.fromkeys(plan, Any)
+    for field, default in plan.items():
+        if default:
+            namespace[field] = default[0] if len(default) == 1 else msgspec.field(default_factory=default[1])
+    if resolved is not bases:
+        namespace["__orig_bases__"] = bases
+    if prepares:  # msgspec looks for it only once
+        namespace["__post_init__"] = _prepare
+    meta: Any = type(msgspec.Struct)
+    made: type = meta(name, tuple(resolved), namespace, **options)
+    tracked: type = cloudpickle.cloudpickle._lookup_class_or_track(number, made)
+    return tracked
+
+
+def _prepare(self: Any) -> None:
+    self.__post_init__()
