@@ -19,7 +19,6 @@ its namespace, and knows it again by a number. This module adds what is lost tha
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import types
 from collections.abc import Callable, Iterable
@@ -29,6 +28,8 @@ from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+from .structs import described_struct, is_struct
 
 __all__ = ["reduce_class"]
 
@@ -58,8 +59,10 @@ def reduce_class(cls: type, usual: Reduced) -> Reduced:
     parametrised = _parametrised(cls)
     if parametrised is not None:
         return parametrised
-    if _is_struct(cls):
-        return _reduce_struct(cls, usual)
+    if is_struct(cls):
+        make, args, state = described_struct(cls, usual)
+        content = (usual[5], state, {}, _is_at_home(cls), {})
+        return _class_again, (args[0], make, args), content, None, None, _complete_class
     name = getattr(usual[0], "__name__", "")
     if len(usual) != 6 or name not in ("_make_skeleton_class", "_make_skeleton_enum"):
         return usual
@@ -248,79 +251,3 @@ def _twin(cls: type) -> type | None:
 
 
 _OF_STREAMS = frozenset({"__firstlineno__", "__static_attributes__", "__dict__", "__weakref__", "__slotnames__"})
-
-
-# --- msgspec ---
-
-
-def _is_struct(cls: type) -> bool:
-    module: Any = sys.modules.get("msgspec")
-    return module is not None and isinstance(cls, type(module.Struct))
-
-
-_STRUCT_OPTIONS = (
-    "frozen eq order array_like gc repr_omit_defaults omit_defaults forbid_unknown_fields weakref dict cache_hash tag "
-    "tag_field"
-)
-_SET_BY_STRUCT = (
-    "__struct_fields__ __struct_defaults__ __struct_encode_fields__ __struct_config__ __match_args__ __dict__ "
-    "__weakref__ __slots__"
-)
-
-
-def _reduce_struct(cls: Any, usual: Reduced) -> Reduced:
-    """Let msgspec make a struct again, from its fields and its options; the rest is set after."""
-    _, args, (state, slots), _, _, put = usual
-    config = cls.__struct_config__
-    options = {name: getattr(config, name) for name in _STRUCT_OPTIONS.split() if hasattr(config, name)}
-    fields: tuple[str, ...] = cls.__struct_fields__
-    own = [name for name in vars(cls).get("__annotations__", {}) if name in fields]
-    options["kw_only"] = any(name not in cls.__match_args__ for name in own)
-    encoded = zip(fields, cls.__struct_encode_fields__, strict=True)
-    options["rename"] = {name: other for name, other in encoded if name != other and name in own} or None
-    defaults = dict(zip(reversed(fields), reversed(cls.__struct_defaults__), strict=False))
-    plan = {name: _default(defaults[name]) if name in defaults else () for name in own}
-    kept = {name: value for name, value in state.items() if name not in {*_SET_BY_STRUCT.split(), *fields}}
-    content = (put, kept, slots, _is_at_home(cls), {})
-    what = (args[_BASES], cls.__name__, (cls.__module__, cls.__qualname__), plan, options, "__post_init__" in vars(cls))
-    return _class_again, (args[_NUMBER], _struct_again, (args[_NUMBER], *what)), content, None, None, _complete_class
-
-
-def _default(value: Any) -> tuple[Any, ...]:
-    """Return nothing for no default, a default, or two of which the second makes one."""
-    if value is sys.modules["msgspec"].NODEFAULT:  # type: ignore[attr-defined]
-        return ()
-    return (None, value.factory) if type(value).__name__ == "Factory" else (value,)
-
-
-def _struct_again(
-    number: str,
-    bases: Any,
-    name: str,
-    place: tuple[str, str],
-    plan: dict[str, Any],
-    options: dict[str, Any],
-    prepares: bool,
-) -> type:
-    """Make a struct without its methods; its fields may be of types that are not there yet."""
-    import msgspec
-
-    resolved = types.resolve_bases(bases)
-    module, qualname = place
-    namespace: dict[str, Any] = {"__module__": module, "__qualname__": qualname}
-    namespace["__annotations__"] = dict.fromkeys(plan, Any)
-    for field, default in plan.items():
-        if default:
-            namespace[field] = default[0] if len(default) == 1 else msgspec.field(default_factory=default[1])
-    if resolved is not bases:
-        namespace["__orig_bases__"] = bases
-    if prepares:  # msgspec looks for it only once
-        namespace["__post_init__"] = _prepare
-    meta: Any = type(msgspec.Struct)
-    made: type = meta(name, tuple(resolved), namespace, **options)
-    tracked: type = cloudpickle.cloudpickle._lookup_class_or_track(number, made)
-    return tracked
-
-
-def _prepare(self: Any) -> None:
-    self.__post_init__()

@@ -32,6 +32,7 @@ from .ledgers import BIG, Ledger
 from .maps import file_place, is_shared_map, opened_map
 from .scripts import ScriptPickler
 from .shares import Share
+from .structs import is_prepared_struct, reduce_prepared_struct
 from .trees import ATOMS, StandIn
 
 __all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
@@ -142,6 +143,10 @@ def _share_token(record: Record, obj: Share) -> Any:
     return NotImplemented
 
 
+def _make_without_preparing(record: Record, obj: Any) -> Any:
+    return reduce_prepared_struct(obj)
+
+
 def _note_iterator(record: Record, obj: Any) -> Any:
     record.iterators = True
     return NotImplemented
@@ -230,6 +235,8 @@ def _common_handler(cls: type) -> _Handler | None:
         return _leave_slot
     if issubclass(cls, StandIn):
         return _pass_whole
+    if is_prepared_struct(cls):
+        return _make_without_preparing
     if is_generator(cls):
         return _note_generator
     if is_iterator(cls):

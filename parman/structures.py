@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from attrs import evolve, field, frozen
 
 from .annotations import describe
-from .checkers import Checker
+from .checkers import Checker, is_same_anew
 from .checks import checker_for
 from .errors import StructureError
 from .paths import Attr, Index, Key, Path, Step, format_path, short_repr
@@ -166,7 +166,7 @@ class TupleForm(_Items):
 
     def split(self, value: Any, path: Path, leaves: list[Any]) -> None:
         cls: type[Any] = self.cls or tuple
-        if not isinstance(value, cls) or len(value) != len(self.items):
+        if not _is_instance(value, cls) or len(value) != len(self.items):
             promised = f"a tuple of {len(self.items)}" if self.cls is None else f"the named tuple {describe(self.cls)}"
             raise Misfit(path, promised, value)
         self.split_items(list(value), path, leaves)
@@ -252,7 +252,7 @@ class RecordForm(_Items):
         return make_stand_in(self.cls, fields, make_leaf(self.declared))
 
     def split(self, value: Any, path: Path, leaves: list[Any]) -> None:
-        if not isinstance(value, self.cls):
+        if not _is_instance(value, self.cls):
             raise Misfit(path, f"an instance of {describe(self.cls)}", value)
         try:
             fields = [getattr(value, name) for name in self.names]
@@ -264,6 +264,10 @@ class RecordForm(_Items):
     def places(self, path: Path) -> Iterator[tuple[Path, Any]]:
         yield from super().places(path)
         yield path, self.declared
+
+
+def _is_instance(value: object, cls: type) -> bool:
+    return isinstance(value, cls) or is_same_anew(type(value), cls)
 
 
 def _name(cls: type) -> str:

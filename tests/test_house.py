@@ -31,7 +31,7 @@ SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 RANKS = (
     ("errors", "context", "memfiles", "signals"),
     ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping"),
-    ("classes", "codes", "typing_objects", "scripts"),
+    ("classes", "codes", "structs", "typing_objects", "scripts"),
     ("failures", "frozen", "nodes", "trees"),
     ("annotations", "ledgers", "hidden", "markers", "places", "shares"),
     ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms"),
