@@ -7,8 +7,8 @@ its namespace, and knows it again by a number. This module adds what is lost tha
 
 - The slots are there when the class is made; so its instances have the layout of the original.
 - A class is made once. Where it is known, nothing is made for the sake of being thrown away, which would call
-  `__init_subclass__` and metaclasses, and show in registries. The hooks of the script do not run again: what they did is
-  part of what travels.
+  `__init_subclass__` and metaclasses, and show in registries. The hooks of the script do not run again: what they did
+  is part of what travels.
 - A class changes as its home says: the process in which its `class` statement ran. What comes back from a worker
   changes nothing there.
 - Members of enumerations have their attributes and aliases.
@@ -21,7 +21,8 @@ from __future__ import annotations
 import os
 import threading
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from types import MemberDescriptorType
 from typing import Any, TypeAlias
@@ -61,8 +62,7 @@ def reduce_class(cls: type, usual: Reduced) -> Reduced:
         return parametrised
     if is_struct(cls):
         make, args, state = described_struct(cls, usual)
-        content = (usual[5], state, {}, _is_at_home(cls), {})
-        return _class_again, (args[0], make, args), content, None, None, _complete_class
+        return _written(args[0], make, args, (usual[5], state, {}, _is_at_home(cls), {}))
     name = getattr(usual[0], "__name__", "")
     if len(usual) != 6 or name not in ("_make_skeleton_class", "_make_skeleton_enum"):
         return usual
@@ -75,7 +75,11 @@ def reduce_class(cls: type, usual: Reduced) -> Reduced:
         number = args[_NUMBER]
         namespace = {**args[_NAMESPACE], "__qualname__": cls.__qualname__}
         args, state = _with_slots(cls, (*args[:_NAMESPACE], namespace, *args[_NAMESPACE + 1 :]), state)
-    return _class_again, (number, make, args), (put, state, slots, _is_at_home(cls), extra), None, None, _complete_class
+    return _written(number, make, args, (put, state, slots, _is_at_home(cls), extra))
+
+
+def _written(number: str, make: Any, args: tuple[Any, ...], content: tuple[Any, ...]) -> Reduced:
+    return _class_again, (number, make, args), content, None, None, _complete_class
 
 
 def _is_at_home(cls: type) -> bool:
@@ -133,27 +137,47 @@ def _make_quietly(make: Callable[..., type], args: tuple[Any, ...]) -> type:
     """Make a class without the hooks of classes of the script: these have run where the class comes from."""
     if make.__name__ != "_make_skeleton_class":
         return make(*args)
-    meta, name, bases, namespace, number, extra = args
+    meta, name, bases, namespace, number, _ = args
     resolved = types.resolve_bases(bases)
-    hooking = [base for base in _ancestors(resolved) if base in _received and "__init_subclass__" in vars(base)]
-    maker = next(one for one in meta.__mro__ if one not in _received)
-    if maker is meta and not hooking:
-        return make(*args)
+    hooking = [base for base in _ancestors(resolved) if "__init_subclass__" in vars(base)]
+    if meta not in _received and not any(base in _received for base in hooking):
+        try:
+            return make(*args)
+        except Exception:  # from a hook of a module of the user, that wants what only the `class` statement can give
+            maker = _first_in(("builtins", "abc"), meta)
+    else:
+        maker = next(one for one in meta.__mro__ if one not in _received)
+        hooking = [base for base in hooking if base in _received]
     if resolved is not bases:
         namespace = {**namespace, "__orig_bases__": bases}
-    hooks = {base: vars(base)["__init_subclass__"] for base in hooking}
-    try:
-        for base in hooking:
-            type.__setattr__(base, "__init_subclass__", classmethod(_do_nothing))
+    with _silenced(hooking):
         made: type = maker.__new__(meta, name, tuple(resolved), {**namespace})
-    finally:
-        for base, hook in hooks.items():
-            type.__setattr__(base, "__init_subclass__", hook)
     tracked: type = cloudpickle.cloudpickle._lookup_class_or_track(number, made)
     return tracked
 
 
-def _do_nothing(cls: type, **kwargs: object) -> None:
+def _first_in(modules: tuple[str, ...], meta: type) -> Any:
+    return next(one for one in meta.__mro__ if one.__module__ in modules)
+
+
+@contextmanager
+def _silenced(classes: Iterable[type]) -> Iterator[None]:
+    """Let classes do nothing where one is derived from them."""
+    hooks = {cls: vars(cls)["__init_subclass__"] for cls in classes if not _is_builtin(cls)}
+    try:
+        for cls in hooks:
+            type.__setattr__(cls, "__init_subclass__", classmethod(_do_nothing))
+        yield
+    finally:
+        for cls, hook in hooks.items():
+            type.__setattr__(cls, "__init_subclass__", hook)
+
+
+def _is_builtin(cls: type) -> bool:
+    return cls.__module__ in ("builtins", "typing")
+
+
+def _do_nothing(cls: type, /, **kwargs: object) -> None:
     pass
 
 
@@ -240,9 +264,10 @@ def _same(cls: type) -> type:
 
 def _twin(cls: type) -> type | None:
     """Return the class that came from elsewhere and that this one was made once more for, in the same way."""
+    others: list[type] = cls.__bases__[0].__subclasses__()
     alike = [
         other
-        for other in cls.__bases__[0].__subclasses__()
+        for other in others
         if other in _received
         and (other.__module__, other.__qualname__, other.__bases__) == (cls.__module__, cls.__qualname__, cls.__bases__)
         and vars(other).keys() - _OF_STREAMS == vars(cls).keys() - _OF_STREAMS

@@ -3,11 +3,13 @@
 """Structs of msgspec, whose layout and options are held in C: how a class of a script, and an instance, are made again.
 
 A class is made by msgspec again, from its fields and its options; its methods and the types of its fields, which may
-refer to the class itself, are set after. Instances are made without `__post_init__`, which has run where they come from.
+refer to the class itself, are set after. Instances are made without `__post_init__`, which has run where they come
+from.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 from typing import Any
@@ -76,8 +78,7 @@ def _struct_again(
     options: dict[str, Any],
     prepares: bool,
 ) -> type:
-    import msgspec
-
+    msgspec = importlib.import_module("msgspec")
     resolved = types.resolve_bases(bases)
     module, qualname = place
     namespace: dict[str, Any] = {"__module__": module, "__qualname__": qualname}

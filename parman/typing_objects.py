@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What annotations are made of besides classes, where it cannot be imported: the script's own types that are no classes.
+"""The types of a script that are no classes: `NewType`, `ParamSpec`, aliases and the like.
 
 Pickle writes them by their names, which mean nothing where the script is not `__main__`. They are compared by identity,
 so each is made once in a process; but aliases, which stand for something else.
@@ -27,7 +27,7 @@ def reduce_type(obj: Any) -> Any:
 
 def subscription() -> Any:
     """Return the function with which generic named tuples are subscripted, which pickle finds under no name."""
-    return getattr(typing.Generic.__class_getitem__, "__func__", None)  # type: ignore[attr-defined]
+    return getattr(typing.Generic.__class_getitem__, "__func__", None)
 
 
 def _can_be_imported(obj: Any) -> bool:
@@ -52,7 +52,7 @@ def _reduce_new_type(obj: Any) -> Any:
 
 
 def _new_type(name: str, supertype: Any, module: str) -> Any:
-    made = typing.NewType(name, supertype)  # type: ignore[misc, valid-newtype]
+    made = typing.NewType(name, supertype)  # type: ignore[misc]
     made.__module__ = module
     return made
 
