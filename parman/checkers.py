@@ -166,8 +166,14 @@ def is_same_anew(cls: type, wanted: type) -> bool:
     are there already work as before, as without a block. Generic classes make one for their parameters wherever these
     are written.
     """
-    place = (wanted.__module__, wanted.__qualname__)
-    return any((base.__module__, base.__qualname__) == place for base in cls.__mro__)
+    place = _place(wanted)
+    return any(_place(base) == place for base in cls.__mro__)
+
+
+def _place(cls: type) -> tuple[str, str]:
+    """Return where a class stands: `multiprocessing` imports the script under another name, and makes its classes anew."""
+    module = cls.__module__
+    return "__main__" if module == "__mp_main__" else module, cls.__qualname__
 
 
 def _is_numpy_bool(cls: type) -> bool:

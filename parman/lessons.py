@@ -10,8 +10,9 @@ structure it expects, and a worker that has another one refuses to run it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .annotations import learn_fields
 from .codes import Source, file_sources, learn_sources
 from .errors import StructureError
 from .snapshots import freeze, pickled
@@ -19,6 +20,8 @@ from .structures import Structure
 
 if TYPE_CHECKING:
     from .definitions import Definition
+
+_Fields: TypeAlias = dict[type, dict[str, Any]]
 
 __all__ = ["Lesson"]
 
@@ -34,23 +37,34 @@ class Lesson:
         The structure of the results of all its calls; None if each call has its own, or if it can't travel.
     sources
         The lines of the file in which its function stands.
+    fields
+        The evaluated annotations of the fields of the classes in its annotations, for which text says them.
     """
 
-    def __init__(self, task: Any, structure: Structure | None, sources: list[Source]) -> None:
+    def __init__(self, task: Any, structure: Structure | None, sources: list[Source], fields: _Fields) -> None:
         self.task = task
         self.structure = structure
         self.sources = sources
+        self.fields = fields
         self._agreed: str | None = None
         learn_sources(sources)
+        learn_fields(fields)
 
     @classmethod
     def about(cls, task: Any) -> Lesson:
         """Make the lesson, in the driver."""
         definition: Definition = task.__parman_task__
-        return cls(task, _that_travels(definition.schema.fixed_structure()), file_sources(definition.function))
+        structure = definition.schema.fixed_structure()
+        fields = definition.schema.text_fields()
+        return cls(
+            task,
+            None if structure is None else _first_that_travels(structure, structure.bare()),
+            file_sources(definition.function),
+            _first_that_travels(fields) or {one: known for one, known in fields.items() if _first_that_travels(known)},
+        )
 
-    def __reduce__(self) -> tuple[type[Lesson], tuple[Any, Structure | None, list[Source]]]:
-        return Lesson, (self.task, self.structure, self.sources)
+    def __reduce__(self) -> tuple[type[Lesson], tuple[Any, ...]]:
+        return Lesson, (self.task, self.structure, self.sources, self.fields)
 
     @property
     def definition(self) -> Definition:
@@ -87,9 +101,8 @@ class Lesson:
         return self.structure
 
 
-def _that_travels(structure: Structure | None) -> Structure | None:
-    """Return a structure as far as it can travel: at least its places, without the types declared for its leaves."""
-    for candidate in [] if structure is None else [structure, structure.bare()]:
+def _first_that_travels(*candidates: Any) -> Any:
+    for candidate in candidates:
         try:
             freeze(candidate, pickled)
         except Exception:

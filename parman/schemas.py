@@ -25,6 +25,7 @@ from .annotations import (
     has_one_item_type,
     is_unpacked,
     item_type,
+    text_fields,
 )
 from .binding import Binder, call_arguments
 from .checkers import Checker, Visit
@@ -132,6 +133,10 @@ class Schema:
         raw = {name: parameter.annotation for name, parameter in self._parameters.items()}
         raw["return"] = self.signature.return_annotation
         return {name: self.annotation(name) for name, annotation in raw.items() if isinstance(annotation, str)}
+
+    def text_fields(self) -> dict[type, dict[str, Any]]:
+        """Return likewise the annotations of the fields of the classes in the annotations, by class."""
+        return text_fields(self.annotation(name) for name in [*self._parameters, "return"])
 
     def learn_annotations(self, annotations: Mapping[str, Any]) -> None:
         """Take over annotations that were evaluated in another process."""

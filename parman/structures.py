@@ -257,7 +257,10 @@ class RecordForm(_Items):
         try:
             fields = [getattr(value, name) for name in self.names]
         except AttributeError:
-            raise Misfit(path, f"an instance of {describe(self.cls)} with all its fields", value) from None
+            promised = f"an instance of {describe(self.cls)} with all its fields"
+            if not isinstance(value, self.cls):
+                promised += " (what came is of an earlier definition of that class: run the cells that make it again)"
+            raise Misfit(path, promised, value) from None
         self.split_items(fields, path, leaves)
         leaves.append(value)
 
