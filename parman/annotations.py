@@ -270,15 +270,16 @@ def text_fields(annotations: Iterable[Any]) -> dict[type, dict[str, Any]]:
     Another process, in which the names in the text mean nothing, could not evaluate them.
     """
     found: dict[type, dict[str, Any]] = {}
-    seen: set[Any] = set()
+    seen: set[Any] = set()  # types may hold themselves
     todo = list(annotations)
-    while todo and len(seen) < _MOST_CLASSES:
+    while todo and len(seen) < _MOST_TYPES:
         for member in alternatives(todo.pop()):
-            todo += get_args(member)
             cls = get_origin(member) or member
-            if not isinstance(cls, type) or cls in seen or _field_names(cls) is None:
+            if not _is_new(member, seen):
                 continue
-            seen.add(cls)
+            todo += get_args(member)
+            if not isinstance(cls, type) or cls in found or _field_names(cls) is None:
+                continue
             raw = list(_own_annotations(cls))
             known = _learned.get(cls) or {name: evaluate(text, scope) for name, text, scope in raw}
             todo += known.values()
@@ -287,7 +288,16 @@ def text_fields(annotations: Iterable[Any]) -> dict[type, dict[str, Any]]:
     return found
 
 
-_MOST_CLASSES = 1000
+_MOST_TYPES = 1000
+
+
+def _is_new(member: Any, seen: set[Any]) -> bool:
+    try:
+        known = member in seen
+    except TypeError:  # it has no hash, so it is no type
+        return False
+    seen.add(member)
+    return not known
 
 
 def _field_names(cls: Any) -> list[str] | None:

@@ -171,7 +171,7 @@ def is_same_anew(cls: type, wanted: type) -> bool:
 
 
 def _place(cls: type) -> tuple[str, str]:
-    """Return where a class stands: `multiprocessing` imports the script under another name, and makes its classes anew."""
+    """Return where a class stands; `multiprocessing` imports the script under another name."""
     module = cls.__module__
     return "__main__" if module == "__mp_main__" else module, cls.__qualname__
 

@@ -136,7 +136,10 @@ class Schema:
 
     def text_fields(self) -> dict[type, dict[str, Any]]:
         """Return likewise the annotations of the fields of the classes in the annotations, by class."""
-        return text_fields(self.annotation(name) for name in [*self._parameters, "return"])
+        try:
+            return text_fields(self.annotation(name) for name in [*self._parameters, "return"])
+        except Exception:  # from classes of libraries, which may be anything
+            return {}
 
     def learn_annotations(self, annotations: Mapping[str, Any]) -> None:
         """Take over annotations that were evaluated in another process."""

@@ -431,9 +431,9 @@ class Call(Node):
             return
         if len(self.leaves) != len(values):  # before the call has ended, so that it can fail yet
             raise ResultError(
-                f"{self.closure.name}() came back from its worker with {len(values)} values where its annotation (or "
-                f"its mock) promises {len(self.leaves)}: the worker understands the annotation in another way; annotate "
-                "Annotated[..., Whole] to get one future"
+                f"{self.closure.name}() came back from its worker with {len(values)} values where its annotation, or "
+                f"its mock, promises {len(self.leaves)}: the worker understands the annotation in another way; "
+                "annotate Annotated[..., Whole] to get one future"
             )
         pairs = list(zip(self.leaves, values, strict=True))
         self._end("finished")
