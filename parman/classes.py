@@ -38,11 +38,16 @@ Reduced: TypeAlias = "tuple[Any, ...]"
 
 _HOME = os.getpid()
 _lock = threading.RLock()
+"""Held while hooks are silenced."""
 _received: WeakSet[type] = WeakSet()
 """Classes that were made here from a stream."""
 _complete: WeakSet[type] = WeakSet()
 """Those of them that have got all that is in them."""
 
+_IS_AS_EXPECTED = all(
+    hasattr(cloudpickle.cloudpickle, name) for name in ("_DYNAMIC_CLASS_TRACKER_BY_ID", "_lookup_class_or_track")
+)
+"""Whether cloudpickle is inside as the releases that are known."""
 _BASES, _NAMESPACE, _NUMBER = 2, 3, 4
 _ENUM_BASES, _ENUM_MEMBERS, _ENUM_NUMBER = 0, 3, 5
 
@@ -57,6 +62,8 @@ def reduce_class(cls: type, usual: Reduced) -> Reduced:
     usual
         What cloudpickle would write.
     """
+    if len(usual) != 6 or not _IS_AS_EXPECTED:
+        return usual
     parametrised = _parametrised(cls)
     if parametrised is not None:
         return parametrised
@@ -64,7 +71,7 @@ def reduce_class(cls: type, usual: Reduced) -> Reduced:
         make, args, state = described_struct(cls, usual)
         return _written(args[0], make, args, (usual[5], state, {}, _is_at_home(cls), {}))
     name = getattr(usual[0], "__name__", "")
-    if len(usual) != 6 or name not in ("_make_skeleton_class", "_make_skeleton_enum"):
+    if name not in ("_make_skeleton_class", "_make_skeleton_enum"):
         return usual
     make, args, (state, slots), _, _, put = usual
     extra: dict[str, Any] = {}
@@ -89,6 +96,14 @@ def _is_at_home(cls: type) -> bool:
 # --- made again ---
 
 
+def _renew_lock() -> None:
+    global _lock  # another thread may have held it when this process was forked
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
 def _known_class(number: str) -> type | None:
     known: type | None = cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(number)
     return known
@@ -96,13 +111,12 @@ def _known_class(number: str) -> type | None:
 
 def _class_again(number: str, make: Callable[..., type], args: tuple[Any, ...]) -> type:
     """Return the class that is known by this number, or make it, still without what is in it."""
-    with _lock:
-        known = _known_class(number)
-        if known is not None:
-            return known
-        made = _make_quietly(make, args)
-        _received.add(made)
-        return made
+    known = _known_class(number)
+    if known is None:
+        # Another thread may make it, too; both get the one that is there first.
+        known = _make_quietly(make, args)
+        _received.add(known)
+    return known
 
 
 def _complete_class(cls: type, content: tuple[Any, ...]) -> None:
@@ -111,14 +125,13 @@ def _complete_class(cls: type, content: tuple[Any, ...]) -> None:
     is_here = cls not in _received and os.getpid() == _HOME
     if is_here or (cls in _complete and not from_home):
         return
-    with _lock:
-        if type(cls).__setattr__ is type.__setattr__ or issubclass(cls, Enum):
-            put(cls, (state, slots))
-        else:
-            _put_past_the_metaclass(cls, state)
-        for name, attributes in extra.items():
-            vars(cls._member_map_[name]).update(attributes)  # type: ignore[attr-defined]
-        _complete.add(cls)
+    if type(cls).__setattr__ is type.__setattr__ or issubclass(cls, Enum):
+        put(cls, (state, slots))
+    else:
+        _put_past_the_metaclass(cls, state)
+    for name, attributes in extra.items():
+        vars(cls._member_map_[name]).update(attributes)  # type: ignore[attr-defined]
+    _complete.add(cls)
 
 
 def _put_past_the_metaclass(cls: Any, state: dict[str, Any]) -> None:
@@ -163,14 +176,15 @@ def _first_in(modules: tuple[str, ...], meta: type) -> Any:
 @contextmanager
 def _silenced(classes: Iterable[type]) -> Iterator[None]:
     """Let classes do nothing where one is derived from them."""
-    hooks = {cls: vars(cls)["__init_subclass__"] for cls in classes if not _is_builtin(cls)}
-    try:
-        for cls in hooks:
-            type.__setattr__(cls, "__init_subclass__", classmethod(_do_nothing))
-        yield
-    finally:
-        for cls, hook in hooks.items():
-            type.__setattr__(cls, "__init_subclass__", hook)
+    with _lock:
+        hooks = {cls: vars(cls)["__init_subclass__"] for cls in classes if not _is_builtin(cls)}
+        try:
+            for cls in hooks:
+                type.__setattr__(cls, "__init_subclass__", classmethod(_do_nothing))
+            yield
+        finally:
+            for cls, hook in hooks.items():
+                type.__setattr__(cls, "__init_subclass__", hook)
 
 
 def _is_builtin(cls: type) -> bool:
@@ -250,7 +264,8 @@ def _parametrised(cls: Any) -> Reduced | None:
                 return _parametrise, (origin, item)
         except Exception:
             return None
-    twin = _twin(cls) if "[" in cls.__qualname__ and cls not in _received else None
+    is_made_here = cls not in _received and (cls.__bases__[0] in _received or os.getpid() != _HOME)
+    twin = _twin(cls) if is_made_here and "[" in cls.__qualname__ else None
     return None if twin is None else (_same, (twin,))
 
 

@@ -33,7 +33,7 @@ class ScriptPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
             return subscription, ()
         reduced = super().reducer_override(obj)
         if reduced is not NotImplemented:
-            return reduce_class(obj, reduced) if isinstance(obj, type) and len(reduced) == 6 else reduced
+            return reduce_class(obj, reduced) if isinstance(obj, type) else reduced
         return reduce_type(obj) if type(obj) in TYPES else reduced
 
 
