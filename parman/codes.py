@@ -14,13 +14,14 @@ import io
 import linecache
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 __all__ = ["Source", "file_sources", "learn_sources", "reduce_code"]
 
+_MOST_WRAPPERS = 100
 _LONGEST = 4_000_000
 """Files whose text is longer stay at home [characters]."""
 
@@ -71,10 +72,27 @@ def _code_again(usual: tuple[Any, tuple[Any, ...]], name: str, source: Source | 
 
 
 def file_sources(function: Any) -> list[Source]:
-    """Return the lines of the file in which a function stands, as far as it is one."""
-    code = getattr(function, "__code__", None)
-    source = _source_of(code.co_filename, function.__globals__) if isinstance(code, CodeType) else None
-    return [source] if source is not None and source.is_file else []
+    """Return the lines of the files in which a function stands, and those that are wrapped in it."""
+    found: dict[str, Source] = {}
+    for one in _wrapped(function):
+        code = getattr(one, "__code__", None)
+        source = _source_of(code.co_filename, one.__globals__) if isinstance(code, CodeType) else None
+        if source is not None and source.is_file:
+            found[source.name] = source
+    return list(found.values())
+
+
+def _wrapped(function: Any) -> Iterator[Any]:
+    """Yield a callable, and what is wrapped in it by `functools.wraps`, `partial` and the like."""
+    for _ in range(_MOST_WRAPPERS):
+        yield function
+        if not isinstance(function, FunctionType | type):
+            yield getattr(type(function), "__call__", None)
+        attributes = getattr(function, "__dict__", {})
+        inner = attributes.get("__wrapped__") or getattr(function, "__func__", None) or getattr(function, "func", None)
+        if inner is None:
+            return
+        function = inner
 
 
 def _source_of(name: str, variables: dict[str, Any] | None = None) -> Source | None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import linecache
 import os
 import pickle
@@ -443,3 +444,14 @@ def test_the_library_has_one_pickler() -> None:
         "scripts.py"
     ]
     assert issubclass(ScriptPickler, cloudpickle.Pickler)
+
+
+def test_lines_of_wrapped_functions_travel(tmp_path: Path) -> None:
+    """The files of a decorated function are those of the decorator and of what is in it."""
+    found = []
+    for name in ("inner", "outer"):
+        (tmp_path / f"{name}.py").write_text("def f(*args):\n    return args\n")
+        found.append(compiled(str(tmp_path / f"{name}.py"), (tmp_path / f"{name}.py").read_text()))
+    inner, outer = found
+    functools.update_wrapper(outer, functools.partial(inner, 1))
+    assert [Path(source.name).name for source in file_sources(outer)] == ["outer.py", "inner.py"]
