@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 __all__ = ["Source", "file_sources", "learn_sources", "reduce_code"]
 
 _MOST_WRAPPERS = 100
+_OURS = f"{__package__}."
 _LONGEST = 4_000_000
 """Files whose text is longer stay at home [characters]."""
 
@@ -76,7 +77,9 @@ def file_sources(function: Any) -> list[Source]:
     found: dict[str, Source] = {}
     for one in _wrapped(function):
         code = getattr(one, "__code__", None)
-        source = _source_of(code.co_filename, one.__globals__) if isinstance(code, CodeType) else None
+        if not isinstance(code, CodeType) or str(one.__module__).startswith(_OURS):
+            continue
+        source = _source_of(code.co_filename, one.__globals__)
         if source is not None and source.is_file:
             found[source.name] = source
     return list(found.values())
@@ -87,7 +90,7 @@ def _wrapped(function: Any) -> Iterator[Any]:
     for _ in range(_MOST_WRAPPERS):
         yield function
         if not isinstance(function, FunctionType | type):
-            yield getattr(type(function), "__call__", None)
+            yield getattr(type(function), "__call__", None)  # noqa: B004
         attributes = getattr(function, "__dict__", {})
         inner = attributes.get("__wrapped__") or getattr(function, "__func__", None) or getattr(function, "func", None)
         if inner is None:
