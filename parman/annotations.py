@@ -18,6 +18,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import InitVar
 from typing import Annotated, Any, ClassVar, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from .nodes import record_fields
 from .paths import Attr, Index, Key, Path, Step
@@ -35,7 +36,9 @@ __all__ = [
     "is_named_tuple",
     "is_unpacked",
     "item_type",
+    "learn_fields",
     "plain",
+    "text_fields",
     "union_of",
 ]
 
@@ -247,9 +250,54 @@ def field_annotations(annotation: Any) -> dict[str, Any] | None:
     names = _field_names(cls)
     if names is None:
         return None
-    known = {name: evaluate(raw, scope) for name, raw, scope in _own_annotations(cls)}
+    known = _learned.get(cls) or {name: evaluate(raw, scope) for name, raw, scope in _own_annotations(cls)}
     arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(annotation), strict=False))
     return {name: _put_in(known.get(name, Any), arguments) for name in names}
+
+
+_learned: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
+"""The annotations of the fields of classes that another process has evaluated."""
+
+
+def learn_fields(found: Mapping[type, dict[str, Any]]) -> None:
+    """Take over what `text_fields` returned in another process."""
+    _learned.update(found)
+
+
+def text_fields(annotations: Iterable[Any]) -> dict[type, dict[str, Any]]:
+    """Return the evaluated annotations of the fields of all classes in some annotations for which text says them.
+
+    Another process, in which the names in the text mean nothing, could not evaluate them.
+    """
+    found: dict[type, dict[str, Any]] = {}
+    seen: set[Any] = set()  # types may hold themselves
+    todo = list(annotations)
+    while todo and len(seen) < _MOST_TYPES:
+        for member in alternatives(todo.pop()):
+            cls = get_origin(member) or member
+            if not _is_new(member, seen):
+                continue
+            todo += get_args(member)
+            if not isinstance(cls, type) or cls in found or _field_names(cls) is None:
+                continue
+            raw = list(_own_annotations(cls))
+            known = _learned.get(cls) or {name: evaluate(text, scope) for name, text, scope in raw}
+            todo += known.values()
+            if any(known.get(name) is not text for name, text, _ in raw):
+                found[cls] = known
+    return found
+
+
+_MOST_TYPES = 1000
+
+
+def _is_new(member: Any, seen: set[Any]) -> bool:
+    try:
+        known = member in seen
+    except TypeError:  # it has no hash, so it is no type
+        return False
+    seen.add(member)
+    return not known
 
 
 def _field_names(cls: Any) -> list[str] | None:

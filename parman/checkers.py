@@ -38,6 +38,7 @@ __all__ = [
     "UnionChecker",
     "Visit",
     "fits_class",
+    "is_same_anew",
 ]
 
 
@@ -146,7 +147,7 @@ def fits_class(cls: type, wanted: type) -> bool:
 
     Beside subclasses these are: what PEP 484 says of `float`, `complex` and `bytes`; what is registered in `numbers`,
     as numpy's scalars are; `numpy.bool` for `bool`; for `Sequence` and `Mapping` whatever has their main methods, as
-    arrays and series do.
+    arrays and series do; a class of the same name from the same module, which was defined once more.
     """
     if issubclass(cls, wanted):
         return True
@@ -155,7 +156,24 @@ def fits_class(cls: type, wanted: type) -> bool:
         if wanted is bytes:
             return issubclass(cls, bytearray | memoryview)
         return _is_numpy_bool(cls) or any(issubclass(cls, getattr(numbers, name)) for name in names)
-    return is_duck(cls, wanted)
+    return is_duck(cls, wanted) or is_same_anew(cls, wanted)
+
+
+def is_same_anew(cls: type, wanted: type) -> bool:
+    """Tell whether a class is the other one (or derived from it) in another definition, under the same name.
+
+    A notebook cell that is run again makes its classes once more, as does a module that is reloaded; the instances that
+    are there already work as before, as without a block. Generic classes make one for their parameters wherever these
+    are written.
+    """
+    place = _place(wanted)
+    return any(_place(base) == place for base in cls.__mro__)
+
+
+def _place(cls: type) -> tuple[str, str]:
+    """Return where a class stands; `multiprocessing` imports the script under another name."""
+    module = cls.__module__
+    return "__main__" if module == "__mp_main__" else module, cls.__qualname__
 
 
 def _is_numpy_bool(cls: type) -> bool:

@@ -44,6 +44,7 @@ from .checkers import (
     TupleChecker,
     TypedDictChecker,
     UnionChecker,
+    is_same_anew,
 )
 
 __all__ = ["checker_for", "find_mismatch", "protocol_members"]
@@ -148,7 +149,9 @@ def _class_object(annotation: Any) -> Checker:
 
 def _is_subclass(bounds: tuple[type, ...], value: Any) -> bool:
     cls = get_origin(value) or value
-    return isinstance(cls, type) and (issubclass(cls, bounds) or any(getattr(b, "_is_protocol", False) for b in bounds))
+    if not isinstance(cls, type):
+        return False
+    return issubclass(cls, bounds) or any(getattr(b, "_is_protocol", False) or is_same_anew(cls, b) for b in bounds)
 
 
 def _array(annotation: Any, cls: type) -> Checker | None:

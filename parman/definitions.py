@@ -140,11 +140,6 @@ class Definition:
         self._travelling = annotations
         self.schema.learn_annotations(annotations)
 
-    def result_is_known_elsewhere(self) -> bool:
-        """Tell whether another process reads the return annotation as this one does."""
-        text = isinstance(self.schema.signature.return_annotation, str)
-        return not text or "return" in self.travelling_annotations()
-
     @cached_property
     def schema(self) -> Schema:
         """Parameters and result; made when first needed, since annotations may name what is defined later."""

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import traceback
 from collections.abc import Iterator
 from types import BuiltinFunctionType, GetSetDescriptorType, MemberDescriptorType, TracebackType
 from typing import Any
 
-import cloudpickle
-
 from .buffers import Buffer
 from .context import is_ours
 from .errors import ParmanError, RemoteError
 from .frozen import FILED
+from .scripts import ScriptPickler
 
 __all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "shorten", "strip", "traceback_text"]
 
@@ -168,7 +168,7 @@ class PackedException:
         if self.stream is not None:
             try:
                 stream = self.stream.readonly() if isinstance(self.stream, Buffer) else self.stream
-                exception = cloudpickle.loads(stream)
+                exception = pickle.loads(stream)
             except BaseException as error:  # whatever the user's classes raise while they are imported or rebuilt
                 annotated = RemoteError(self.text)
                 annotate(annotated, f"It can't be rebuilt here: {safe_text(error)}")
@@ -189,7 +189,7 @@ def _dump(exception: BaseException) -> bytes | None:
     return None
 
 
-class _ExceptionPickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _ExceptionPickler(ScriptPickler):
     """Pickles exceptions without regard to their `__init__` and `__reduce__`."""
 
     def __init__(self, file: io.BytesIO) -> None:

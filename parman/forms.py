@@ -30,7 +30,7 @@ from .nodes import ATOMS, kind_of, record_fields
 from .paths import Attr, Index, Key
 from .structures import DictForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
 
-__all__ = ["Call", "form_of_annotation", "form_of_example"]
+__all__ = ["Call", "fixed_form", "form_of_annotation", "form_of_example"]
 
 _DEEPEST = 50
 
@@ -56,14 +56,35 @@ def form_of_annotation(annotation: Any, call: Call) -> tuple[Form, bool]:
     return (form if form.size() else Leaf(annotation)), run.fixed
 
 
+def fixed_form(annotation: Any) -> Form | None:
+    """Return the form that a return annotation promises for all calls, None if it depends on the arguments."""
+    try:
+        form = _FromAnnotation(None).form(annotation)
+    except _DependsOnCallError:
+        return None
+    return form if form.size() else Leaf(annotation)
+
+
+class _DependsOnCallError(Exception):
+    pass
+
+
 class _FromAnnotation:
     """One run over an annotation; it knows the types that it is in, to notice recursive ones."""
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
+    def __init__(self, call: Call | None) -> None:
+        self._call = call
         self.inside: list[Any] = []
         self.recursive: list[Any] = []
         self.fixed = True
+
+    @property
+    def call(self) -> Call:
+        """The call, on which the form depends if this is asked for."""
+        self.fixed = False
+        if self._call is None:
+            raise _DependsOnCallError
+        return self._call
 
     def form(self, annotation: Any) -> Form:
         if get_origin(annotation) is Annotated:
@@ -93,7 +114,6 @@ class _FromAnnotation:
         if cls not in (list, tuple) or (cls is tuple and arguments[1:] != (...,)):
             text = f"{self.call.name}(): {marker} goes with list[...] or tuple[..., ...], not with {describe(inner)}"
             raise StructureError(text)
-        self.fixed = False
         length = marker.length(*self.call)
         return Leaf(annotation) if length is None else RepeatForm(length, self.item(arguments), cls)
 
@@ -105,7 +125,6 @@ class _FromAnnotation:
         if (get_origin(inner) or inner) is not dict:
             text = f"{self.call.name}(): {marker} goes with dict[..., ...], not with {describe(inner)}"
             raise StructureError(text)
-        self.fixed = False
         keys = marker.keys(*self.call)
         item = self.item(get_args(inner)[1:])
         return Leaf(annotation) if keys is None else DictForm((item,) * len(keys), keys)

@@ -25,8 +25,6 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any, TypeAlias
 from weakref import CallableProxyType, ProxyType, ref
 
-import cloudpickle  # type: ignore[import-untyped, unused-ignore]
-
 from .arrays import reduce_array
 from .attributes import (
     AsItIs,
@@ -54,7 +52,9 @@ from .kinds import (
 )
 from .ledgers import BIG, Ledger
 from .maps import is_shared_map
+from .scripts import ScriptPickler
 from .shares import Share
+from .structs import is_prepared_struct, reduce_prepared_struct
 from .trees import ATOMS, StandIn
 from .variables import is_variable, reduce_variable
 
@@ -170,6 +170,10 @@ def _share_value(record: Record, obj: Share) -> Any:
 def _share_token(record: Record, obj: Share) -> Any:
     record.shares.append(obj)
     return NotImplemented
+
+
+def _make_without_preparing(record: Record, obj: Any) -> Any:
+    return reduce_prepared_struct(obj)
 
 
 def _note_iterator(record: Record, obj: Any) -> Any:
@@ -312,6 +316,8 @@ def _common_handler(cls: type) -> _Handler | None:
         return _leave_slot
     if issubclass(cls, StandIn):
         return _pass_whole
+    if is_prepared_struct(cls):
+        return _make_without_preparing
     if is_generator(cls):
         return _note_generator
     if is_seed(cls):
@@ -399,7 +405,7 @@ class _CarefulPickler(InProcessPickler):
         return handler(self.record, obj)
 
 
-class PickledPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
+class PickledPickler(ScriptPickler):
     """Writes snapshots that can be read in other processes."""
 
     def __init__(self, file: _Sink, record: Record, hook: Hook | None) -> None:

@@ -113,7 +113,9 @@ class _Reader(pickle.Unpickler):
                 return found
         if module == given.__module__ and name in ("given", "decoded"):
             return given if name == "given" else decoded
-        if module.startswith("cloudpickle") and name == "_make_skeleton_class":
+        if module == "parman.classes" and name == "_class_again":
+            return lambda number, make, args: make(*args)
+        if module.startswith("cloudpickle") and name in ("_make_skeleton_class", "_make_skeleton_enum"):
             return lambda kind, name, *rest: _stranger(name)
         if module.startswith("cloudpickle") and name == "_make_function":
             return lambda *parts: _stranger("<function>")

@@ -19,6 +19,7 @@ import attrs
 
 from .errors import ArgumentError, HiddenFutureError
 from .hidden import search_function
+from .lessons import Lesson
 from .shares import Share
 from .snapshots import Carrier, Frozen, Ledger, freeze, in_process
 
@@ -132,7 +133,7 @@ class Rules:
 
     def _freeze_function(self, task: Any, definition: Definition, site: Site) -> Asset:
         try:
-            asset = new_asset(task, self.carrier, self.ledger, definition.name)
+            asset = new_asset(Lesson.about(task), self.carrier, self.ledger, definition.name)
         except Exception as error:
             known = next(self._outsiders(definition), None)
             if known is not None:

@@ -25,13 +25,14 @@ from .annotations import (
     has_one_item_type,
     is_unpacked,
     item_type,
+    text_fields,
 )
 from .binding import Binder, call_arguments
 from .checkers import Checker, Mismatch, Visit
 from .checks import checker_for
 from .errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
 from .fits import can_fit
-from .forms import Call, form_of_annotation, form_of_example
+from .forms import Call, fixed_form, form_of_annotation, form_of_example
 from .markers import Keys, Length, Whole, call_with
 from .nodes import ATOMS
 from .paths import Index, Path, format_path
@@ -140,6 +141,13 @@ class Schema:
         raw = {name: parameter.annotation for name, parameter in self._parameters.items()}
         raw["return"] = self.signature.return_annotation
         return {name: self.annotation(name) for name, annotation in raw.items() if isinstance(annotation, str)}
+
+    def text_fields(self) -> dict[type, dict[str, Any]]:
+        """Return likewise the annotations of the fields of the classes in the annotations, by class."""
+        try:
+            return text_fields(self.annotation(name) for name in [*self._parameters, "return"])
+        except Exception:  # from classes of libraries, which may be anything
+            return {}
 
     def learn_annotations(self, annotations: Mapping[str, Any]) -> None:
         """Take over annotations that were evaluated in another process."""
@@ -268,6 +276,16 @@ class Schema:
             raise StructureError(f"{self.name}() has no mock; give it one: @task(mock=function)")
         values = {name: opened(value) for name, value in arguments.items()}
         return call_with(self.mock, *self.call_arguments(values), f"the mock of {self.name}()")
+
+    def fixed_structure(self) -> Structure | None:
+        """Return the structure of the results of all calls, None if each call has its own."""
+        if self.fixed is None and self.mock is None:
+            try:
+                form = fixed_form(self.annotation("return"))
+            except StructureError:  # which is the caller's, who gets it from `structure`
+                form = None
+            self.fixed = None if form is None else Structure(form, self.name)
+        return self.fixed
 
     def structure(self, arguments: Mapping[str, Any]) -> Structure:
         """Return the structure of the result of a call, from the mock or else from the return annotation.

@@ -12,6 +12,7 @@ work on futures as if they were values, so it raises an error that says so.
 from __future__ import annotations
 
 import functools
+from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, NoReturn
@@ -61,7 +62,11 @@ def _stand_in_class(cls: type) -> type:
         "_parman_fields": names,
         **{f"__{name}__": _refusal(cls, f"__{name}__") for name in _OPERATIONS.split() if hasattr(cls, f"__{name}__")},
     }
-    return type(cls)(cls.__name__, (_Behaviour, cls), namespace)
+    # Past the metaclasses of users, which may want keywords, or keep books of the classes that they make.
+    meta = type(cls)
+    maker: Any = ABCMeta if issubclass(meta, ABCMeta) else type
+    made: type = maker.__new__(meta, cls.__name__, (_Behaviour, cls), namespace)
+    return made
 
 
 def _field_names(cls: Any) -> frozenset[str]:
@@ -91,6 +96,9 @@ class _Behaviour(StandIn):
     __slots__ = ()
     _parman_class: Any
     _parman_fields: frozenset[str]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Do nothing: the hooks of the real class are for those that users derive from it."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise FutureUseError(

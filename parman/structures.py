@@ -11,13 +11,14 @@ thousand futures is described by two small objects.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from .annotations import describe
-from .checkers import Checker
+from .checkers import Checker, is_same_anew
 from .checks import checker_for
 from .errors import StructureError
 from .paths import Attr, Index, Key, Path, Step, format_path, short_repr
@@ -58,6 +59,14 @@ class Form:
         """Yield the path and the annotation of each leaf."""
         raise NotImplementedError
 
+    def shape(self) -> str:
+        """Write the places of the leaves, and the classes around them, the same in each process."""
+        raise NotImplementedError
+
+    def bare(self) -> Form:
+        """Return the same form with leaves for which nothing is declared."""
+        raise NotImplementedError
+
 
 @frozen
 class Leaf(Form):
@@ -77,6 +86,12 @@ class Leaf(Form):
     def places(self, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, self.declared
 
+    def shape(self) -> str:
+        return "."
+
+    def bare(self) -> Form:
+        return Leaf()
+
 
 @frozen
 class _Items(Form):
@@ -95,6 +110,17 @@ class _Items(Form):
         """Return the steps to the items."""
         return [Index(position) for position in range(len(self.items))]
 
+    def shape(self) -> str:
+        inside = ", ".join(f"{step}: {item.shape()}" for step, item in zip(self.steps(), self.items, strict=True))
+        return f"{self.kind()}({inside})"
+
+    def kind(self) -> str:
+        """Write what is around the items."""
+        raise NotImplementedError
+
+    def bare(self) -> Form:
+        return evolve(self, items=tuple(item.bare() for item in self.items))
+
     def split_items(self, values: list[Any], path: Path, leaves: list[Any]) -> None:
         """Append the leaves of the items."""
         for step, item, value in zip(self.steps(), self.items, values, strict=True):
@@ -108,6 +134,9 @@ class _Items(Form):
 @frozen
 class ListForm(_Items):
     """A list of items of different forms."""
+
+    def kind(self) -> str:
+        return "list"
 
     def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
         return self.built(make_leaf, make_stand_in)
@@ -124,6 +153,9 @@ class TupleForm(_Items):
 
     cls: type[Any] | None = None
 
+    def kind(self) -> str:
+        return _name(self.cls or tuple)
+
     def steps(self) -> list[Step]:
         if self.cls is None:
             return super().steps()
@@ -134,7 +166,7 @@ class TupleForm(_Items):
 
     def split(self, value: Any, path: Path, leaves: list[Any]) -> None:
         cls: type[Any] = self.cls or tuple
-        if not isinstance(value, cls) or len(value) != len(self.items):
+        if not _is_instance(value, cls) or len(value) != len(self.items):
             promised = f"a tuple of {len(self.items)}" if self.cls is None else f"the named tuple {describe(self.cls)}"
             raise Misfit(path, promised, value)
         self.split_items(list(value), path, leaves)
@@ -167,12 +199,21 @@ class RepeatForm(Form):
         for position in range(self.length):
             yield from self.item.places((*path, Index(position)))
 
+    def shape(self) -> str:
+        return f"{_name(self.cls)}({self.length} times {self.item.shape()})"
+
+    def bare(self) -> Form:
+        return evolve(self, item=self.item.bare())
+
 
 @frozen
 class DictForm(_Items):
     """A dict with these keys, in the order in which they were promised."""
 
     keys: tuple[Hashable, ...] = ()
+
+    def kind(self) -> str:
+        return "dict"
 
     def steps(self) -> list[Step]:
         return [Key(key) for key in self.keys]
@@ -197,6 +238,12 @@ class RecordForm(_Items):
     def size(self) -> int:
         return super().size() + 1
 
+    def kind(self) -> str:
+        return _name(self.cls)
+
+    def bare(self) -> Form:
+        return evolve(self, items=tuple(item.bare() for item in self.items), declared=Any)
+
     def steps(self) -> list[Step]:
         return [Attr(name) for name in self.names]
 
@@ -205,18 +252,29 @@ class RecordForm(_Items):
         return make_stand_in(self.cls, fields, make_leaf(self.declared))
 
     def split(self, value: Any, path: Path, leaves: list[Any]) -> None:
-        if not isinstance(value, self.cls):
+        if not _is_instance(value, self.cls):
             raise Misfit(path, f"an instance of {describe(self.cls)}", value)
         try:
             fields = [getattr(value, name) for name in self.names]
         except AttributeError:
-            raise Misfit(path, f"an instance of {describe(self.cls)} with all its fields", value) from None
+            promised = f"an instance of {describe(self.cls)} with all its fields"
+            if not isinstance(value, self.cls):
+                promised += " (what came is of an earlier definition of that class: run the cells that make it again)"
+            raise Misfit(path, promised, value) from None
         self.split_items(fields, path, leaves)
         leaves.append(value)
 
     def places(self, path: Path) -> Iterator[tuple[Path, Any]]:
         yield from super().places(path)
         yield path, self.declared
+
+
+def _is_instance(value: object, cls: type) -> bool:
+    return isinstance(value, cls) or is_same_anew(type(value), cls)
+
+
+def _name(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 @frozen
@@ -240,6 +298,7 @@ class Structure:
     size: int = field(init=False)
     single: bool = field(init=False)
     _checker: Checker = field(init=False, eq=False, repr=False)
+    _digest: str | None = field(init=False, eq=False, repr=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_checker", checker_for(getattr(self.form, "declared", Any)))
@@ -248,6 +307,19 @@ class Structure:
 
     def __reduce__(self) -> tuple[type[Structure], tuple[Form, str]]:
         return Structure, (self.form, self.name)
+
+    @property
+    def digest(self) -> str:
+        """A text by which two processes tell whether they mean the same structure."""
+        if self._digest is None:
+            shape = self.form.shape()
+            digest = shape if self.single else hashlib.blake2b(shape.encode(), digest_size=12).hexdigest()
+            object.__setattr__(self, "_digest", digest)
+        return self._digest or ""
+
+    def bare(self) -> Structure:
+        """Return the same structure with leaves for which nothing is declared."""
+        return Structure(self.form.bare(), self.name)
 
     def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
         """Make the tree.

@@ -31,10 +31,11 @@ SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 RANKS = (
     ("errors", "context", "memfiles", "pages", "signals", "variables", "descriptors", "exits", "forks"),
     ("paths", "kinds", "maps", "buffers", "binding", "dispatching", "waiting", "scheduling", "filing", "stopping"),
+    ("classes", "codes", "structs", "typing_objects", "scripts"),
     ("failures", "frozen", "nodes", "trees", "attributes", "lateness"),
     ("annotations", "arrays", "ledgers", "hidden", "markers", "places", "shares"),
     ("checkers", "picklers", "checks", "snapshots", "changes", "fits", "structures", "forms", "portraits"),
-    ("schemas", "rules"),
+    ("schemas", "lessons", "rules"),
     ("definitions", "promises", "standins", "flat"),
     ("closures",),
     ("work", "journal", "resolving"),

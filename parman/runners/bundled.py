@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..buffers import Buffer
-from ..definitions import Definition
 from ..failures import PackedException
 from ..frozen import Frozen, FrozenAtoms
+from ..lessons import Lesson
 from ..memfiles import Traces, drop_spares
 from ..schemas import Structure
 from ..work import perform
 from .channel import Kind, Message, pack
-from .remote import Missing, Reply, definitions_for, not_loaded, reply_of
+from .remote import Missing, Reply, lessons_for, not_loaded, reply_of
 
 __all__ = ["Bundle", "Item", "Result", "item_arguments", "run_bundle"]
 
@@ -47,14 +47,14 @@ class Item(NamedTuple):
     values
         For each dependency its value, plain or frozen, or which result it is.
     structure
-        None if it is the same for all calls of the task.
+        Its digest if it is the same for all calls of the task.
     """
 
     task: int
     site: int
     arguments: Frozen | dict[str, Any]
     values: list[Any]
-    structure: Structure | None
+    structure: Structure | str
     late: tuple[str, ...]
     check: str
 
@@ -110,9 +110,9 @@ def run_bundle(
         send(pack(Kind.OVER, None))
         return
     try:
-        definitions = _definitions_for(bundle, ask)
+        lessons = _lessons_for(bundle, ask)
     except BaseException as exception:
-        trouble, definitions = exception, []
+        trouble, lessons = exception, []
     results = _Results(bundle.items)
     is_alone = len(bundle.items) == 1
     with _spares_of(bundle):
@@ -125,7 +125,7 @@ def run_bundle(
                 send(_message(0.0, not_loaded(trouble, where)))
             elif results.put_into(item.values):
                 start = time.perf_counter()
-                reply = _run(item, definitions[item.task], where)
+                reply = _run(item, lessons[item.task], where)
                 duration = time.perf_counter() - start
                 del item  # with the memory files in it
                 send(_message(duration, reply, is_alone and not any(one.are_left() for one in traces)))
@@ -134,11 +134,11 @@ def run_bundle(
                 send(_SKIPPED)
 
 
-def _definitions_for(bundle: Bundle, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[Definition]:
-    found = definitions_for(bundle)
+def _lessons_for(bundle: Bundle, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[Lesson]:
+    found = lessons_for(bundle)
     if isinstance(found, Missing):
         # Once: who asked again and again would keep the driver busy for ever.
-        found = definitions_for(bundle._replace(assets=ask(found.tokens)))
+        found = lessons_for(bundle._replace(assets=ask(found.tokens)))
     if isinstance(found, Missing):
         raise RuntimeError("the driver did not send what this worker asked for; this is a mistake in Parman")
     return found
@@ -166,11 +166,16 @@ def _emptying(items: list[Item]) -> Iterator[tuple[int, Item]]:
         number += 1
 
 
-def _run(item: Item, definition: Definition, where: str) -> Reply:
+def _run(item: Item, lesson: Lesson, where: str) -> Reply:
+    definition = lesson.definition
+    try:
+        structure = lesson.structure_of(item.structure)
+    except BaseException as exception:
+        return not_loaded(exception, where)
     outcome = perform(
         definition,
         lambda: _take_arguments(item),
-        item.structure or definition.schema.structure({}),
+        structure,
         where,
         late=item.late,
         check=item.check,

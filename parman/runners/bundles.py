@@ -25,13 +25,13 @@ from itertools import islice
 from typing import Any
 
 import attrs
-import cloudpickle
 
 from ..buffers import Buffer, spare
 from ..definitions import Definition
 from ..failures import PackedException, traceback_text
 from ..frozen import FILED, Frozen, FrozenAtoms, FrozenRows
 from ..journal import Journal
+from ..scripts import dumps
 from .bundled import Bundle, Item, Result, item_arguments
 from .calls import Call
 from .channel import Kind, Message, pack
@@ -346,8 +346,7 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
             shares.update(dict.fromkeys(needs.shares))
             assets.update((token, frozen) for token, frozen in needs.by_token().items() if token in lacking)
             task = tasks.setdefault(needs.task.token, len(tasks))
-            definition = closure.definition
-            known = definition.schema.fixed if definition.result_is_known_elsewhere() else None
+            known = closure.definition.schema.fixed
         if closure.site is not last_site:
             last_site = closure.site
             site = sites.setdefault(str(last_site), len(sites))
@@ -357,7 +356,7 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
                 site,
                 item_arguments(closure.frozen),
                 [_packed(value) for value in values] if values else values,
-                None if closure.structure is known else closure.structure,
+                closure.structure.digest if closure.structure is known else closure.structure,
                 closure.late,
                 closure.check,
             )
@@ -366,8 +365,8 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
     bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares)
     if len(items) == 1 and (spares or _has_buffers(items[0], assets)):
         return pack(Kind.BUNDLE, bundle)
-    dumps = cloudpickle.dumps if any([item.structure for item in items]) else pickle.dumps  # noqa: C419
-    return Message(Kind.BUNDLE, dumps(bundle, protocol=5), [])
+    has_structures = any([type(item.structure) is not str for item in items])  # noqa: C419
+    return Message(Kind.BUNDLE, dumps(bundle) if has_structures else pickle.dumps(bundle, protocol=5), [])
 
 
 def _take_spares(wanted: int) -> list[Buffer]:

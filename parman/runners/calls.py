@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ..closures import Closure
 from ..dispatching import Dispatcher, exception_of, result_of
-from ..errors import Interrupted
+from ..errors import Interrupted, ResultError
 from ..journal import Journal
 from ..portraits import Named, portrait, shown
 from ..promises import Promise
@@ -451,7 +451,13 @@ class Call(Node):
         if len(self.leaves) == len(values) == 1 and is_plain(values[0]):
             self._succeed_plainly(values[0])
             return
-        pairs = list(zip(self.leaves, values, strict=True))  # raises before the call has ended, so that it can fail yet
+        if len(self.leaves) != len(values):  # before the call has ended, so that it can fail yet
+            raise ResultError(
+                f"{self.closure.name}() came back from its worker with {len(values)} values where its annotation, or "
+                f"its mock, promises {len(self.leaves)}: the worker understands the annotation in another way; "
+                "annotate Annotated[..., Whole] to get one future"
+            )
+        pairs = list(zip(self.leaves, values, strict=True))
         self._end("finished")
         try:
             for leaf, value in pairs:

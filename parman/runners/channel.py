@@ -34,11 +34,10 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
-import cloudpickle
-
 from ..buffers import Buffer
 from ..descriptors import lift
 from ..memfiles import Bulk, File, Traces
+from ..scripts import ScriptPickler
 
 __all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "open_pidfd", "pack"]
 
@@ -114,7 +113,7 @@ def _is_plain(value: Any) -> bool:
     return str(getattr(function, "__module__", "")).startswith("parman.") and all(type(arg) is bytes for arg in args)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(ScriptPickler):
     """Leaves the memory of buffers out and keeps the files that it is in."""
 
     def __init__(self, file: io.BytesIO) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import attrs
-import cloudpickle
 
-from ..closures import Closure
 from ..failures import PackedException, traceback_text
 from ..journal import Journal
 from ..rules import Asset, new_asset
+from ..schemas import Structure
+from ..scripts import dumps
 from ..snapshots import Frozen, Ledger, pickled
 from .calls import Call
 from .remote import BlockState, Missing, Payload, Reply, read_reply, run_beside_buffers, run_bytes
@@ -154,8 +154,8 @@ class Courier:
     def _errand(self, payload: Payload) -> Errand:
         if self._takes_buffers and payload.has_buffers:
             return run_beside_buffers, payload
-        dumps = pickle.dumps if payload.structure is None else cloudpickle.dumps  # a structure may hold classes
-        return run_beside_buffers if self._takes_buffers else run_bytes, dumps(payload, protocol=5)
+        content = dumps(payload) if isinstance(payload.structure, Structure) else pickle.dumps(payload, protocol=5)
+        return run_beside_buffers if self._takes_buffers else run_bytes, content
 
     def read(self, answer: Any) -> tuple[Any, Missing | None]:
         """Read the answer of a worker: the outcome of the call, or what the worker lacks."""
@@ -181,7 +181,7 @@ class Courier:
             tuple(shares),
             closure.frozen,
             [_pack_value(value) for value in values],
-            None if _is_known_elsewhere(closure) else closure.structure,
+            closure.structure.digest if closure.structure is closure.definition.schema.fixed else closure.structure,
             str(closure.site),
             closure.late,
             closure.check,
@@ -194,12 +194,6 @@ class Courier:
         if spread is None:
             spread = self._spreads[asset] = _Spread(asset, self._workers)
         return spread
-
-
-def _is_known_elsewhere(closure: Closure) -> bool:
-    """Tell whether a worker that has the task finds the structure of this call by itself."""
-    definition = closure.definition
-    return closure.structure is definition.schema.fixed and definition.result_is_known_elsewhere()
 
 
 def _pack_value(value: Any) -> Any:

@@ -37,7 +37,7 @@ from ..work import Outcome, Remark, perform
 from .terminals import refusing_input
 
 if TYPE_CHECKING:
-    from ..definitions import Definition
+    from ..lessons import Lesson
     from .traits import Where
 
 __all__ = ["BlockState", "Missing", "Payload", "Reply", "read_reply", "run_beside_buffers", "run_bytes"]
@@ -106,7 +106,7 @@ class Payload(NamedTuple):
     assets
         What the worker asked for, by token.
     structure
-        None if it is the same for all calls of the task, so that the worker knows it.
+        Its digest if it is the same for all calls of the task, so that the worker knows it.
     number
         Tells calls apart: some executors run what they take for the same once only.
     """
@@ -117,7 +117,7 @@ class Payload(NamedTuple):
     shares: tuple[str, ...]
     arguments: Frozen
     values: list[Any]
-    structure: Structure | None
+    structure: Structure | str
     where: str
     late: tuple[str, ...]
     check: str
@@ -288,7 +288,7 @@ def _renew_in_child() -> None:
 os.register_at_fork(after_in_child=_renew_in_child)
 
 
-def definitions_for(needs: Needs) -> list[Definition] | Missing:
+def lessons_for(needs: Needs) -> list[Lesson] | Missing:
     """Get ready in this worker for what is to come; return what is known of the tasks, or what is missing.
 
     Raises
@@ -299,7 +299,7 @@ def definitions_for(needs: Needs) -> list[Definition] | Missing:
     with _worker.lock:
         _worker.seed()
         missing = _worker.learn(needs)
-        return Missing(missing) if missing else [_worker.assets[token].__parman_task__ for token in needs.tasks]
+        return Missing(missing) if missing else [_worker.assets[token] for token in needs.tasks]
 
 
 def run_bytes(content: bytes) -> bytes:
@@ -318,17 +318,18 @@ def run_beside_buffers(content: bytes | Payload) -> bytes | Reply | Missing:
 def run_payload(payload: Payload) -> Reply | Missing:
     """Run a call and answer; never raises."""
     try:
-        definitions = definitions_for(payload)
-        if isinstance(definitions, Missing):
-            return definitions
-        (definition,) = definitions
+        lessons = lessons_for(payload)
+        if isinstance(lessons, Missing):
+            return lessons
+        (lesson,) = lessons
+        definition, structure = lesson.definition, lesson.structure_of(payload.structure)
     except BaseException as exception:
         return not_loaded(exception, payload.where)
     with refusing_input() if _worker.is_another_process() else nullcontext():
         outcome = perform(
             definition,
             lambda: _take_arguments(payload),
-            payload.structure or definition.schema.structure({}),
+            structure,
             payload.where,
             late=payload.late,
             check=payload.check,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -575,3 +576,57 @@ def test_lists_of_records_hold_stand_ins(parallel: Block) -> None:
     with parallel():
         assert resolve(list(slopes())) == [0.0, 1.0, 2.0]
         assert resolve(generator_of_fits(2)) == [Fit(0.0), Fit(1.0)]
+
+
+CELL = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
+
+class ReportOfCell(TypedDict):
+    number: int
+    inside: InsideOfCell
+
+class InsideOfCell(TypedDict):
+    pair: PairOfCell
+    crystal: CrystalOfCell
+
+class PairOfCell(NamedTuple):
+    a: int
+    b: int
+
+@dataclass(slots=True)
+class CrystalOfCell:
+    n: int
+    pair: PairOfCell
+
+def report_of_cell() -> ReportOfCell:
+    return {"number": 1, "inside": {"pair": PairOfCell(2, 3), "crystal": CrystalOfCell(4, PairOfCell(5, 6))}}
+
+def use_of_cell(report: ReportOfCell, crystal: CrystalOfCell) -> str:
+    return repr((report, crystal))
+"""
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run a cell with classes and functions in `__main__`, as in a notebook, and give its names."""
+    names = {"__name__": "__main__"}
+    exec(CELL, names)
+    made = {name: value for name, value in names.items() if "OfCell" in name or "of_cell" in name}
+    for name, value in made.items():
+        monkeypatch.setattr(sys.modules["__main__"], name, value, raising=False)
+    return made
+
+
+def test_classes_of_a_cell_with_text_for_annotations(block: Block, cell: dict[str, Any]) -> None:
+    """What a call returns has the places that the fields say, though a worker knows none of the names in them."""
+    report, use = task(cell["report_of_cell"]), task(cell["use_of_cell"])
+    with block():
+        result = report()
+        parts = (result["inside"]["pair"].a, result["inside"]["crystal"].pair)
+        used = use(result, result["inside"]["crystal"])
+        assert resolve(result) == cell["report_of_cell"]()
+        assert type(resolve(result)["inside"]["crystal"]) is cell["CrystalOfCell"]
+        assert resolve(parts) == (2, (5, 6))
+        assert resolve(used) == cell["use_of_cell"](resolve(result), resolve(result)["inside"]["crystal"])
