@@ -28,7 +28,7 @@ from .errors import StructureError
 from .markers import Keys, Length, Whole
 from .nodes import ATOMS, kind_of, record_fields
 from .paths import Attr, Index, Key
-from .structures import DictForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
+from .structures import DictForm, EmptyForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
 
 __all__ = ["Call", "fixed_form", "form_of_annotation", "form_of_example"]
 
@@ -53,7 +53,7 @@ def form_of_annotation(annotation: Any, call: Call) -> tuple[Form, bool]:
     """
     run = _FromAnnotation(call)
     form = run.form(annotation)
-    return (form if form.size() else Leaf(annotation)), run.fixed
+    return (form if form.size() else EmptyForm(form, annotation)), run.fixed
 
 
 def fixed_form(annotation: Any) -> Form | None:
@@ -207,7 +207,7 @@ def form_of_example(example: object, annotation: Any) -> Form:
         If the example holds itself, or is nested deeper than 50 levels.
     """
     form = _from_example(example, annotation, ())
-    return form if form.size() else Leaf(annotation)
+    return form if form.size() else EmptyForm(form, annotation)
 
 
 def _from_example(example: Any, annotation: Any, inside: tuple[object, ...]) -> Form:

@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .buffers import Buffer
+from .nodes import kind_of
 
 if TYPE_CHECKING:
     from .shares import Share
@@ -48,7 +49,9 @@ def with_fields(whole: Any, changes: Mapping[str, object]) -> Any:
     """Return an object, or a copy with some fields replaced, made without its `__init__`, validators and the like."""
     if not changes:
         return whole
-    instance = copy.copy(whole)
+    kind = kind_of(type(whole))
+    # An empty instance of a class that answers for others would be asked by `copy.copy`.
+    instance = copy.copy(whole) if kind is None or hasattr(type(whole), "__copy__") else kind.blank(whole)
     for name, value in changes.items():
         object.__setattr__(instance, name, value)
     return instance

@@ -43,7 +43,19 @@ from weakref import ref
 from .nodes import kind_of
 from .trees import ATOMS, Attr, Index, Key, StandIn, Step, record_fields
 
-__all__ = ["BUDGET", "Trail", "format_trail", "inside", "reachable", "search", "search_function", "search_leaves"]
+__all__ = [
+    "BUDGET",
+    "Trail",
+    "beside_children",
+    "format_trail",
+    "inside",
+    "is_searchable",
+    "reachable",
+    "search",
+    "search_function",
+    "search_leaves",
+    "search_roots",
+]
 
 BUDGET = 10_000
 """Objects that one search looks at, apart from numbers, strings and the like."""
@@ -75,6 +87,16 @@ def search(obj: object, budget: int = BUDGET) -> Trail | None:
     return _Search(budget).run([((), obj)])
 
 
+def search_roots(roots: list[tuple[Trail, object]], budget: int = BUDGET) -> Trail | None:
+    """Do as `search` for several objects, each with the way to it."""
+    return _Search(budget).run(roots)
+
+
+def is_searchable(cls: type) -> bool:
+    """Tell whether instances of a class can hold a future, or are futures."""
+    return cls not in ATOMS and bool(_readers(cls))
+
+
 def search_function(function: object, budget: int = BUDGET) -> str | None:
     """Return where a future is in a function's closure, the globals that it loads, or its defaults, such as `y[0]`."""
     roots: list[tuple[Trail, object]] = []
@@ -97,14 +119,14 @@ def search_leaves(tree: object, budget: int = BUDGET) -> Trail | None:
                 roots.append((trail, node))
         elif id(node) not in seen:
             seen.add(id(node))
-            roots.extend(((*trail, step), value) for step, value in _beside_fields(node))
+            roots.extend(((*trail, step), value) for step, value in beside_children(node))
             if not ATOMS.issuperset(map(type, kind.values(node))):
                 todo.extend(((*trail, step), child) for step, child in reversed(kind.pairs(node)))
     return _Search(budget).run(roots) if roots else None
 
 
-def _beside_fields(node: object) -> _Found:
-    """Return what a node of a tree holds apart from its children: keys and attributes."""
+def beside_children(node: object) -> _Found:
+    """Yield what a node of a tree holds apart from its children: keys and attributes."""
     cls = type(node)
     if isinstance(node, dict) and not ATOMS.issuperset(map(type, dict.keys(node))):
         yield from ((".<key>", key) for key in dict.keys(node))
@@ -208,7 +230,7 @@ def _find_readers(cls: type) -> list[_Reader]:
     if cls.__module__.partition(".")[0] == "parman":
         return []
     readers = [reader for base, reader in _READERS if issubclass(cls, base)]
-    readers += _array_readers(cls)
+    readers += _array_readers(cls) + _frame_readers(cls)
     readers += _attribute_readers(cls)
     if not readers and cls.__flags__ & _IS_COLLECTED and not cls.__flags__ & _IS_PYTHON_CLASS:
         readers.append(_referents)
@@ -218,7 +240,18 @@ def _find_readers(cls: type) -> list[_Reader]:
 def _array_readers(cls: type) -> list[_Reader]:
     numpy = sys.modules.get("numpy")
     array = getattr(numpy, "ndarray", None)
-    return [_array] if array is not None and issubclass(cls, array) else []
+    if array is None or not issubclass(cls, (array, numpy.void)):  # type: ignore[union-attr]
+        return []
+    return [_array] if issubclass(cls, array) else [_array_record]
+
+
+def _frame_readers(cls: type) -> list[_Reader]:
+    if cls.__module__.partition(".")[0] != "pandas":  # as is that of all of its own classes, and few have subclasses
+        return []
+    pandas: Any = sys.modules["pandas"]
+    if issubclass(cls, pandas.DataFrame):
+        return [_frame]
+    return [_column] if issubclass(cls, (pandas.Series, pandas.Index)) else []
 
 
 def _find_attribute_readers(cls: type) -> list[_Reader]:
@@ -239,7 +272,10 @@ def _nothing(obj: object) -> _Found:
 
 
 def _stored(descriptor: Any, obj: object) -> _Found:
-    attributes = descriptor.__get__(obj)
+    try:
+        attributes = descriptor.__get__(obj)
+    except Exception:  # of a proxy in C, which asks what it stands for
+        return ()
     return [(Attr(name), value) for name, value in dict.items(attributes)] if attributes else ()
 
 
@@ -285,7 +321,21 @@ def _array(obj: Any) -> _Found:
     places = product(*map(range, plain.shape))
     for place, item in zip(places, plain.flat, strict=False):
         if type(item) not in ATOMS:
-            yield "[" + ", ".join(map(str, place)) + "]", item.item() if isinstance(item, numpy.void) else item
+            step = ", ".join(map(str, place)) or "()"
+            yield f"[{step}]", item.item() if isinstance(item, numpy.void) else item
+
+
+def _array_record(obj: Any) -> _Found:
+    return ((Key(name), obj[name]) for name in obj.dtype.names or () if obj.dtype[name].hasobject)
+
+
+def _frame(obj: Any) -> _Found:
+    return ((Key(name), column) for name, column in obj.items() if column.dtype == object)
+
+
+def _column(obj: Any) -> _Found:
+    if obj.dtype == object:
+        yield ".values", obj.to_numpy()
 
 
 def _method(obj: Any) -> _Found:

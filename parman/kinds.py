@@ -63,8 +63,8 @@ def is_calculator(cls: type) -> bool:
 
 
 def is_iterator(cls: type) -> bool:
-    """Tell whether instances of a class are used up by reading them; files are none of them."""
-    return issubclass(cls, Iterator) and not issubclass(cls, IOBase)
+    """Tell whether instances of a class are used up by reading them; files and mocks are none of them."""
+    return issubclass(cls, Iterator) and not issubclass(cls, IOBase) and cls.__module__ != "unittest.mock"
 
 
 def is_generator(cls: type) -> bool:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Nodes: which objects are the inner nodes of trees, what is in them, and how one is made anew.
 
-A node of a class is read and rebuilt in one of four ways (list, tuple, dict, record), chosen once for each class.
-Rebuilding never calls `__init__`, `__post_init__`, a converter or a validator: the new node is made by the class
+A node of a class is read and rebuilt in one of five ways (list, deque, tuple, dict, record), chosen once for each
+class. Rebuilding never calls `__init__`, `__post_init__`, a converter or a validator: the new node is made by the class
 written in C at the bottom, gets the attributes of the old one, and is filled behind the back of its own methods.
 """
 
@@ -12,7 +12,7 @@ written in C at the bottom, gets the attributes of the old one, and is filled be
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from decimal import Decimal
@@ -23,7 +23,20 @@ from typing import Any
 
 from .paths import Attr, Index, Key, Path, Step
 
-__all__ = ["ATOMS", "Kind", "StandIn", "TupleKind", "children", "is_leaf", "kind_of", "record_fields"]
+__all__ = [
+    "ATOMS",
+    "Kind",
+    "StandIn",
+    "TupleKind",
+    "children",
+    "class_attribute",
+    "is_leaf",
+    "kind_of",
+    "maker_of",
+    "member_descriptors",
+    "record_fields",
+    "stored_attributes",
+]
 
 ATOMS: frozenset[type] = frozenset(
     {int, float, complex, bool, str, bytes, type(None), type(...), range, slice, Decimal}
@@ -47,7 +60,7 @@ class Kind:
     def __init__(self, cls: type, base: type) -> None:
         self.cls = cls
         self.base: Any = base
-        self.members = _member_descriptors(cls)
+        self.members = member_descriptors(cls)
 
     def items(self, node: Any) -> Iterable[tuple[Any, object]]:
         """Return what is directly in the node, each with its position, key or name."""
@@ -81,7 +94,7 @@ class Kind:
 
     def keep_attributes(self, node: Any, new: Any) -> Any:
         """Give the new node the attributes and slots of the old one."""
-        own = getattr(node, "__dict__", None)
+        own = stored_attributes(node)
         if own:
             new.__dict__.update(own)
         for member in self.members:
@@ -105,6 +118,13 @@ class _ListKind(Kind):
 
     def fill(self, new: Any, node: Any, values: list[object]) -> None:
         self.base.extend(new, values)
+
+
+class _DequeKind(_ListKind):
+    def blank(self, node: Any) -> Any:
+        new: Any = deque.__new__(self.cls)
+        deque.__init__(new, (), deque.maxlen.__get__(node))
+        return self.keep_attributes(node, new)
 
 
 class TupleKind(_ListKind):
@@ -153,7 +173,7 @@ class _RecordKind(Kind):
 
     def fields(self, node: Any) -> dict[str, object]:
         """Return the fields that are set."""
-        stored = getattr(node, "__dict__", {})
+        stored = stored_attributes(node) or {}
         found: dict[str, object] = {}
         for name in self.names:
             if name in self.slots:
@@ -184,6 +204,7 @@ class _RecordKind(Kind):
 
 _KINDS: dict[type, type[Kind]] = {
     list: _ListKind,
+    deque: _DequeKind,
     tuple: TupleKind,
     dict: _DictKind,
     OrderedDict: _DictKind,
@@ -191,25 +212,36 @@ _KINDS: dict[type, type[Kind]] = {
 }
 
 
-def _member_descriptors(cls: type) -> list[MemberDescriptorType]:
+def stored_attributes(obj: object) -> dict[str, Any] | None:
+    """Return the attributes that an object has, without asking a `__getattr__` of its class; None if it has no dict."""
+    try:
+        stored: dict[str, Any] = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        return None
+    return stored
+
+
+def member_descriptors(cls: type) -> list[MemberDescriptorType]:
+    """Return the slots of the instances of a class."""
     return [d for c in cls.__mro__ for d in vars(c).values() if isinstance(d, MemberDescriptorType)]
 
 
-def _class_attribute(cls: type, name: str) -> Any:
+def class_attribute(cls: type, name: str) -> Any:
+    """Return what a class and those above it say, as it stands there; None if they say nothing."""
     return next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), None)
 
 
-def _maker(cls: type) -> type:
+def maker_of(cls: type) -> type:
     """Return the class of the MRO whose `__new__` is written in C: the one that can make an instance of any layout."""
     return next(c for c in cls.__mro__ if isinstance(vars(c).get("__new__"), BuiltinFunctionType))
 
 
 def record_fields(cls: type) -> list[str] | None:
     """Return the names of the fields of a dataclass or attrs class, None for any other class."""
-    attributes = _class_attribute(cls, "__attrs_attrs__")
+    attributes = class_attribute(cls, "__attrs_attrs__")
     if attributes is not None:
         return [attribute.name for attribute in attributes]
-    if _class_attribute(cls, "__dataclass_fields__") is not None:
+    if class_attribute(cls, "__dataclass_fields__") is not None:
         return [field.name for field in dataclasses.fields(cls)]
     return None
 
@@ -223,7 +255,9 @@ def _kind_of(cls: Any) -> Kind | None:
     """
     if issubclass(cls, StandIn | type) or isinstance(cls, EnumMeta):
         return None
-    base, is_record = _maker(cls), record_fields(cls) is not None
+    base, is_record = maker_of(cls), record_fields(cls) is not None
+    if base is dict and issubclass(cls, OrderedDict):  # made as any dict, but it keeps an order of its own
+        base = OrderedDict
     if is_record:
         return _RecordKind(cls, base) if base is object else None
     return _KINDS[base](cls, base) if base in _KINDS else None
@@ -233,7 +267,7 @@ kind_of: Callable[[type], Kind | None] = _kind_of
 
 
 def is_leaf(x: object) -> bool:
-    """Tell whether x is anything but a list, tuple, dict, named tuple, dataclass or attrs instance."""
+    """Tell whether x is anything but a list, deque, tuple, dict, named tuple, dataclass or attrs instance."""
     return kind_of(type(x)) is None
 
 

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Callable, Collection
+from collections import OrderedDict
+from collections.abc import Callable, Collection, KeysView
 from concurrent.futures import Future
 from enum import Enum
 from functools import cached_property, lru_cache
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath, WindowsPath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -52,6 +54,7 @@ from .kinds import (
 )
 from .ledgers import BIG, Ledger
 from .maps import is_shared_map
+from .proxies import is_proxy, reduce_proxy
 from .scripts import ScriptPickler
 from .shares import Share
 from .structs import is_prepared_struct, reduce_prepared_struct
@@ -181,6 +184,15 @@ def _note_iterator(record: Record, obj: Any) -> Any:
     return NotImplemented
 
 
+def _keys_of(keys: list[Any]) -> Any:
+    return dict.fromkeys(keys).keys()
+
+
+def _reduce_keys(record: Record, obj: Any) -> Any:
+    """Write a view of keys without the values, among which futures may be."""
+    return _keys_of, (list(obj),)
+
+
 def _note_generator(record: Record, obj: Any) -> Any:
     record.generators = True
     return NotImplemented
@@ -272,6 +284,17 @@ def _refer_to_value(record: Record, obj: AsItIs) -> Any:
     return record.reduced(Held(obj.value))
 
 
+def _reduce_proxy(record: Record, obj: Any) -> Any:
+    cls: Any = type(obj)
+    return reduce_proxy(obj, cached_names(cls) if record.without_cached else frozenset())
+
+
+def _reduce_module(record: Record, obj: Any) -> Any:
+    """Send a module of a class of its own, as lazy ones are, by its name, without having it loaded."""
+    name = ModuleType.__getattribute__(obj, "__dict__").get("__name__")
+    return (import_module, (name,)) if sys.modules.get(name) is obj else NotImplemented
+
+
 def _without_caches(obj: Any) -> Any:
     """Reduce an object as usual, but without what it has computed from the rest and keeps."""
     if is_calculator(type(obj)):
@@ -306,6 +329,7 @@ def _reduce_variable(record: Record, obj: Any) -> Any:
     return reduce_variable(obj)
 
 
+_KEYS = frozenset({type({}.keys()), type(OrderedDict().keys()), KeysView})
 _CachedFunction = type(lru_cache(len))
 _BY_REFERENCE = (type, ModuleType, CodeType, Enum)
 _IMMUTABLE = (ATOMS - {slice}) | {object, PosixPath, WindowsPath, PurePosixPath, PureWindowsPath}
@@ -318,6 +342,8 @@ def _common_handler(cls: type) -> _Handler | None:
         return _pass_whole
     if is_prepared_struct(cls):
         return _make_without_preparing
+    if cls in _KEYS:
+        return _reduce_keys
     if is_generator(cls):
         return _note_generator
     if is_seed(cls):
@@ -352,6 +378,8 @@ def _choose_in_process(cls: type) -> _Handler | None:
         return _reduce_quantity
     if is_copied_by_itself(cls):
         return _copy_by_itself
+    if is_proxy(cls):
+        return _reduce_proxy
     return _carry_the_rest if may_forget(cls) else None
 
 
@@ -371,7 +399,11 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _reduce_molecule
     if is_variable(cls):
         return _reduce_variable
+    if issubclass(cls, ModuleType) and cls is not ModuleType and cls.__reduce__ is object.__reduce__:
+        return _reduce_module
     common = _common_handler(cls) or (_reduce_array if is_array(cls) else None)
+    if common is None and is_proxy(cls):
+        return _reduce_proxy
     return common or (_carry_the_rest if may_forget(cls) else None)
 
 

@@ -58,6 +58,10 @@ class Origin(Protocol):
         """The futures that it waits for, or waited for."""
 
     @property
+    def leaves(self) -> Sequence[Promise]:
+        """The promises of the call in the order in which they were made, until it has ended."""
+
+    @property
     def root(self) -> Any:
         """The call because of which it failed."""
 
@@ -95,6 +99,7 @@ class Promise(DispatchedFuture[Any]):
     """
 
     __slots__ = ("_awaited", "_dependents", "_frozen", "_needed", "_origin", "_told", "declared")
+    _parts: tuple[int, int] | None = None
 
     def __init__(self, origin: Origin, declared: object = Any) -> None:
         super().__init__(origin.dispatcher)
@@ -106,6 +111,11 @@ class Promise(DispatchedFuture[Any]):
         self._frozen: Frozen | None = None
         # None when they have been told. Changed in the role of the dispatcher only.
         self._dependents: list[Dependent] | tuple[()] | None = ()
+
+    def cover(self, number: int) -> None:
+        """Note that the leaves of the call made just before this one, so many, are parts of what this stands for."""
+        end = len(self._origin.leaves) - 1
+        self._parts = end - number, end
 
     # --- what tasks are given ---
 
@@ -270,7 +280,15 @@ class Promise(DispatchedFuture[Any]):
     # --- what the user asks ---
 
     def cancel(self) -> bool:
-        """Cancel this leaf and what depends on it, unless its call has started."""
+        """Cancel this leaf, its parts, and what depends on them, unless its call has started."""
+        if self._parts is not None:
+            first, end = self._parts
+            # The parts first: if one of them can't be cancelled any more, the call has started, and runs as a whole.
+            if not all(part._cancel_leaf() for part in self._origin.leaves[first:end]):
+                return False
+        return self._cancel_leaf()
+
+    def _cancel_leaf(self) -> bool:
         with self._condition:
             if self._state == PENDING and self._may_cancel():
                 self._cancel_now()

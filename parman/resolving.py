@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, overload
 
 from .dispatching import Dispatcher, exception_of
 from .failures import shorten
+from .following import Following, entries_of
 from .frozen import with_fields
+from .gathering import gather, map_gathered
 from .lateness import too_late
 from .promises import Promise
 from .shares import any_shared, opened
 from .signals import take
-from .trees import StandIn, all_futures, futures_in_row, map_leaves
-from .waiting import WaitFuture, WaitGraph
+from .trees import StandIn, futures_in_row
+from .waiting import WaitFuture
 
 __all__ = ["as_future", "as_resolved", "cancel", "resolve"]
 
@@ -35,7 +37,8 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     Parameters
     ----------
     tree
-        Nested lists, tuples, dicts, ... with futures; anything else is returned as it is.
+        Nested lists, tuples, dicts, deques, sets, arrays of objects, ... with futures. A view of a dict becomes a list.
+        Anything else is returned as it is.
     timeout
         How long to wait for all of them together [s]; without it, as long as it takes.
     return_exceptions
@@ -47,14 +50,17 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
 
     Raises
     ------
+    TypeError
+        There is an iterator in the tree, or a future where it can't be replaced by its value.
     TimeoutError
         Not everything was done in time.
     Exception
         That of the first failed future in the tree, from left to right.
     """
-    futures = all_futures(tree)
+    gathered = gather(tree, "resolve")
+    futures = gathered.futures
     if not futures:
-        return map_leaves(opened, tree) if any_shared() else tree
+        return map_gathered(opened, tree) if gathered.views or any_shared() else tree
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def value_of(leaf: Any) -> Any:
@@ -73,7 +79,7 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     try:
         if len(futures) > 1:
             _Countdown(return_exceptions).wait(futures, timeout)
-        resolved: T = _map_row(value_of, tree) if futures_in_row(tree) else map_leaves(value_of, tree)
+        resolved: T = _map_row(value_of, tree) if futures_in_row(tree) else map_gathered(value_of, tree)
     except _Late:
         raise too_late(futures, timeout) from None
     except Exception as error:
@@ -178,7 +184,7 @@ def _whole(leaf: Any, value_of: Callable[[Any], Any]) -> Any:
     value = value_of(whole)
     if isinstance(value, BaseException):
         return value
-    return with_fields(value, {name: map_leaves(value_of, change) for name, change in changes.items()})
+    return with_fields(value, {name: map_gathered(value_of, change) for name, change in changes.items()})
 
 
 def as_resolved(
@@ -189,7 +195,9 @@ def as_resolved(
     Parameters
     ----------
     trees
-        A list (or tuple) or a dict, each item of which is a tree with futures.
+        A list (or tuple) or a dict, each item of which is a tree with futures. What is added to it while the loop goes
+        on comes in the loop, too. An item that is replaced before it has come comes as what is there instead; a key
+        that is removed before does not come.
     timeout
         How long to wait for all of them together [s].
     return_exceptions
@@ -206,42 +214,13 @@ def as_resolved(
     ------
     TimeoutError
         Not everything was done in time.
+    RuntimeError
+        An item that has come was replaced by what has to be waited for (give it a new key), items of a list were moved
+        or removed, or a collection of another kind, such as a set, has changed.
     Exception
         That of an item that failed; the iterator can't go on after it.
     """
-    items: list[tuple[Hashable, Any]] = list(trees.items() if isinstance(trees, Mapping) else enumerate(trees))
-    return _as_they_finish(items, timeout, return_exceptions)
-
-
-def _as_they_finish(
-    items: list[tuple[Hashable, Any]], timeout: float | None, return_exceptions: bool
-) -> Iterator[tuple[Any, Any]]:
-    deadline = None if timeout is None else time.monotonic() + timeout
-    graph = WaitGraph()
-    finished: SimpleQueue[int] = SimpleQueue()
-    waiting = set()
-    for number, (_, tree) in enumerate(items):
-        futures = all_futures(tree)
-        if all(future.done() for future in futures):
-            finished.put(number)
-        else:
-            done = graph.submit(futures)
-            done.add_done_callback(lambda _, number=number: finished.put(number))  # type: ignore[misc]
-            waiting.add(done)
-    for _ in items:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            number = take(finished, left)
-        except Empty:
-            raise _items_too_late([tree for _, tree in items], timeout) from None
-        key, tree = items[number]
-        yield key, resolve(tree, return_exceptions=return_exceptions)
-
-
-def _items_too_late(trees: list[Any], timeout: float | None) -> TimeoutError:
-    futures = [all_futures(tree) for tree in trees]
-    left = sum(not all(future.done() for future in row) for row in futures)
-    return too_late([future for row in futures for future in row], timeout, (left, len(trees)))
+    return Following(entries_of(trees)).run(timeout, lambda tree: resolve(tree, return_exceptions=return_exceptions))
 
 
 @overload
@@ -262,7 +241,10 @@ def as_future(tree: Any) -> Future[Any]:
     """
     if isinstance(tree, Future):
         return tree
-    futures = all_futures(tree)
+    gathered = gather(tree, "as_future")
+    futures = gathered.futures
+    if gathered.views:
+        tree = map_gathered(lambda leaf: leaf, tree)  # the dict of a view may change until then
     if isinstance(tree, StandIn) and len(futures) == 1:
         return futures[0]
     future = _TreeFuture(tree, futures)
@@ -334,7 +316,7 @@ def cancel(tree: Any) -> bool:
     bool
         Whether all futures in the tree are cancelled. Calls that have started go on; the scripts of jobs are ended.
     """
-    futures = all_futures(tree)
+    futures = gather(tree, "cancel").futures
     cancelled = [f.cancel_with_causes(end=False) if isinstance(f, Promise) else f.cancel() for f in futures]
     for future, is_cancelled in zip(futures, cancelled, strict=True):
         if not is_cancelled and isinstance(future, Promise):  # after the others, lest one of them starts in its place

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from .errors import FutureUseError
 from .promises import Promise
-from .trees import Attr, Path, StandIn, futures_in, walk
+from .trees import Attr, Path, StandIn, futures_in, is_leaf, walk
 
 __all__ = ["stand_in"]
 
@@ -45,9 +45,20 @@ def stand_in(cls: type, fields: Mapping[str, object], whole: Promise) -> Any:
     instance: Any = object.__new__(_stand_in_class(cls))
     for name, value in fields.items():
         object.__setattr__(instance, name, value)
+    whole.cover(sum(map(_count_leaves, fields.values())))
     object.__setattr__(instance, "_parman_whole", whole)
     object.__setattr__(instance, "_parman_changes", {})
     return instance
+
+
+def _count_leaves(field: object) -> int:
+    """Return how many leaves of the call are in a field, those that stand for a whole object included."""
+    if isinstance(field, Promise):
+        return 1
+    if isinstance(field, _Behaviour):
+        get = object.__getattribute__
+        return 1 + sum(_count_leaves(get(field, name)) for name in get(field, "_parman_fields"))
+    return sum(_count_leaves(leaf) for _, leaf in walk(field)) if not is_leaf(field) else 0
 
 
 @functools.lru_cache(maxsize=256)

@@ -23,7 +23,7 @@ from .checks import checker_for
 from .errors import StructureError
 from .paths import Attr, Index, Key, Path, Step, format_path, short_repr
 
-__all__ = ["DictForm", "Form", "Leaf", "ListForm", "RecordForm", "RepeatForm", "Structure", "TupleForm"]
+__all__ = ["DictForm", "EmptyForm", "Form", "Leaf", "ListForm", "RecordForm", "RepeatForm", "Structure", "TupleForm"]
 
 MakeLeaf: TypeAlias = Callable[[Any], Any]
 MakeStandIn: TypeAlias = Callable[[type, dict[str, Any], Any], Any]
@@ -275,6 +275,31 @@ def _is_instance(value: object, cls: type) -> bool:
 
 def _name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+@frozen
+class EmptyForm(Form):
+    """A form without leaves, such as a list of no items: the user gets it as it is.
+
+    One leaf stands for the whole, which nobody but the call holds: the call can be run, cancelled and fail as any.
+    """
+
+    form: Form
+    declared: Any = Any
+
+    def size(self) -> int:
+        return 1
+
+    def build(self, make_leaf: MakeLeaf, make_stand_in: MakeStandIn) -> Any:
+        make_leaf(self.declared)
+        return self.form.build(make_leaf, make_stand_in)
+
+    def split(self, value: Any, path: Path, leaves: list[Any]) -> None:
+        self.form.split(value, path, leaves)
+        leaves.append(value)
+
+    def places(self, path: Path) -> Iterator[tuple[Path, Any]]:
+        yield path, self.declared
 
 
 @frozen

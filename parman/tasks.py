@@ -121,7 +121,7 @@ class _Task(wrapt.CallableObjectProxy[Any]):
         self._self_definition = Definition(function, options)
         self._self_is_method = isinstance(function, FunctionType)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if in_force.get() is None and not opened:
             return self.__wrapped__(*args, **kwargs)
         return call(self, self.__wrapped__, args, kwargs)

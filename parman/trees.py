@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Trees: nested lists, tuples, dicts, named tuples, dataclass and attrs instances. Everything else is a leaf.
+"""Trees: nested lists, deques, tuples, dicts, named tuples, dataclass and attrs instances. Everything else is a leaf.
 
 Nothing here recurses, so that the depth of a tree is limited by memory alone, and each container is visited once,
 so that shared and self-referential ones are no trouble.

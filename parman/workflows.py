@@ -136,11 +136,24 @@ class Workflow:
             call.end()
 
     def open(self) -> Self:
-        """Enter the block for the whole process, as over several cells of a notebook; `close` leaves it."""
+        """Enter the block for the whole process, as over several cells of a notebook; `close` leaves it.
+
+        A block that is open already, since the cell is run again, say, is closed first, as by its `close`.
+
+        Raises
+        ------
+        WorkflowError
+            This very block is open already, or has been left.
+        WorkflowFailed
+            Calls of the block that was open failed and nobody retrieved the failures; this one is not opened.
+        """
+        self._check_new()
+        if in_force.get() is None:  # else it is opened in a task or in another block, which has its own end
+            _close_opened()
         self._enter()
+        self._state = "open"
         opened.append(self)
         watch()
-        self._state = "open"
         return self
 
     def close(self) -> None:
@@ -176,9 +189,14 @@ class Workflow:
 
     # --- entering ---
 
-    def _enter(self) -> None:
+    def _check_new(self) -> None:
+        if self._state == "open":
+            raise WorkflowError("this block is open already: calls are made in it until close()")
         if self._state != "new":
             raise WorkflowError("a workflow serves for a single block: call workflow() again for another one")
+
+    def _enter(self) -> None:
+        self._check_new()
         around = current_workflow()
         if around is not None:
             self.jobs = around.jobs if self.jobs is None else self.jobs.over(around.jobs)
@@ -363,6 +381,23 @@ class Workflow:
                 fail()
         except BaseException:  # by which it would end the script
             pass
+
+
+def _close_opened() -> None:
+    """Close the block that is open: nobody may have it any more who could do so, as when a notebook's cell ran twice.
+
+    Raises
+    ------
+    WorkflowFailed
+        From that block.
+    """
+    for block in reversed(opened.copy()):
+        logger.warning("open() closes the block that was open, and waits for its calls: one block is open at a time")
+        try:
+            block.close()
+        except WorkflowFailed as error:
+            annotate(error, "These calls were made in the block that was open, which is closed; open() again.")
+            raise
 
 
 _open_blocks: weakref.WeakSet[Workflow] = weakref.WeakSet()

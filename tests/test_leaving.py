@@ -278,6 +278,64 @@ def test_blocks_in_threads():
     assert ends == [True]
 
 
+@pytest.mark.parametrize("runner", ["serial", "threads:1"])
+def test_open_closes_the_block_that_was_open(caplog, runner):
+    """Of a cell that opens a block and is run twice, one block is open, and one `close` ends it; it is told."""
+    w = workflow(runner).open()
+    first = double(2)
+    w = workflow(runner).open()
+    assert "closes the block that was open" in caplog.text
+    second = double(3)
+    w.close()
+    assert [resolve(first), resolve(second)] == [4, 6]
+    assert double(1) == 2
+    with pytest.raises(WorkflowError, match="not open"):
+        w.close()
+
+
+def test_open_tells_the_failures_of_the_block_that_was_open():
+    """Failures that nobody saw are raised by the `open` that closes their block; the next `open` goes on."""
+    workflow("threads:1").open()
+    fail()
+    w = workflow("threads:1")
+    with pytest.raises(WorkflowFailed) as caught:
+        w.open()
+    assert "open() again" in str(caught.value.__notes__)
+    assert double(1) == 2
+    w.open()
+    assert isinstance(double(1), Future)
+    w.close()
+    assert double(1) == 2
+
+
+def test_open_twice():
+    """The same block is not opened twice; it stays as it is, and `close` ends it."""
+    w = workflow("threads:1").open()
+    with pytest.raises(WorkflowError, match="open already"):
+        w.open()
+    assert isinstance(double(1), Future)
+    w.close()
+    assert double(1) == 2
+    with pytest.raises(WorkflowError, match="single block"):
+        w.open()
+
+
+def test_open_in_a_block_leaves_it_alone():
+    """A block that is opened within a `with` block closes neither that nor, from a task, that of the driver."""
+    outer = workflow("threads:1").open()
+
+    @task
+    def inside(x: int) -> int:
+        w = workflow("serial").open()
+        w.close()
+        return x
+
+    value = inside(1)
+    assert resolve(value) == 1
+    assert isinstance(double(1), Future)
+    outer.close()
+
+
 # --- the end of the interpreter ---
 
 FORGETFUL = {

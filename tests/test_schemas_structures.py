@@ -152,6 +152,11 @@ STRUCTURES: list[tuple[str, Any]] = [
     ("Annotated[dict[int, int], Keys(lambda n: range(n))]", {0: 0, 1: 1, 2: 2}),
     ("tuple[Annotated[list[int], Length(1)], Annotated[tuple[int, int], Whole]]", ([0], 1)),
     ("tuple[Annotated[list[int], Length(0)], int]", ([], 0)),
+    ("Annotated[list[int], Length(0)]", []),
+    ("Annotated[tuple[int, ...], Length(0)]", ()),
+    ("Annotated[dict[str, int], Keys([])]", {}),
+    ("tuple[()]", ()),
+    ("tuple[Annotated[list[int], Length(0)], tuple[()]]", ([], ())),
 ]
 
 SINGLES = [
@@ -160,7 +165,6 @@ SINGLES = [
     "Any",
     "Undefined",
     "tuple",
-    "tuple[()]",
     "tuple[int, ...]",
     "tuple[int, *tuple[str, ...]]",
     "list[int]",
@@ -169,7 +173,6 @@ SINGLES = [
     "tuple[int, str] | None",
     "Annotated[tuple[int, str], Whole]",
     "Annotated[tuple[int, str], Whole()]",
-    "Annotated[list[int], Length(0)]",
     "OwnNew",
     "Optional",
     "Computed",
@@ -361,10 +364,22 @@ def test_mock(example: Any, expected: Any) -> None:
     assert mocked(lambda n: example).mock_result({"n": 1}) is example
 
 
-@pytest.mark.parametrize("example", [1, None, "abc", np.zeros(3), [], {}, ((),), {1, 2}], ids=str)
+@pytest.mark.parametrize("example", [1, None, "abc", np.zeros(3), {1, 2}], ids=str)
 def test_mock_without_anything_to_take_apart(example: Any) -> None:
-    """A scalar, or containers without leaves, are one future."""
+    """A scalar, or what is no tree, is one future."""
     assert mocked(lambda n: example).structure({"n": 1}).single
+
+
+@pytest.mark.parametrize("example", [[], {}, (), ((),), {"a": [], "b": ()}], ids=str)
+def test_mock_of_nothing_but_empty_containers(example: Any) -> None:
+    """Containers without leaves are what the user gets; one leaf, which stands for the whole, is the call's own."""
+    structure = mocked(lambda n: example).structure({"n": 1})
+    made: list[Any] = []
+    assert structure.build(made.append, lambda *_: None) == example
+    assert structure.size == len(made) == 1
+    assert structure.split(example) == [example]
+    with pytest.raises(StructureError, match="promised"):
+        structure.split([1])
 
 
 def test_mock_depends_on_values() -> None:

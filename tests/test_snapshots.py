@@ -654,7 +654,7 @@ HIDING = [
     (lambda: Plain(f=_closure()), "x.f.<closure>.y[0]"),
     (_slots, "x.a"),
     (lambda: {"io": [0, Plain(cell=HIDDEN)]}, "x['io'][1].cell"),
-    (lambda: [collections.deque([HIDDEN])], "x[0][0]"),
+    (lambda: [collections.UserList([HIDDEN])], "x[0].data[0]"),
     (lambda: ValueError(HIDDEN), "x.args[0]"),
     (lambda: Data(Plain(a=HIDDEN)), "x.a.a"),
 ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections import Counter, OrderedDict, defaultdict, namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from concurrent.futures import Future
 from dataclasses import InitVar, dataclass, field
 from typing import Any, NamedTuple
@@ -393,3 +393,20 @@ def test_futures_like_the_model(tree: Any) -> None:
     assert futures_in(tree) == expected
     swapped = map_futures(id, tree)
     assert swapped == model_map(lambda leaf: id(leaf) if isinstance(leaf, Future) else leaf, tree)
+
+
+@pytest.mark.parametrize("cls", [OrderedDict, type("Own", (OrderedDict,), {})])
+def test_ordered_dicts_keep_items_and_order(cls: Any) -> None:
+    """An OrderedDict, which keeps an order of its own, is rebuilt with all of its items."""
+    found = map_leaves(lambda x: x + 1, cls([("b", 1), ("a", 2)]))
+    assert type(found) is cls
+    assert list(found.items()) == [("b", 2), ("a", 3)]
+    assert found.popitem() == ("a", 3)
+
+
+def test_deques_keep_their_length() -> None:
+    """A deque is a node, rebuilt with its class, its greatest length and its attributes."""
+    window = type("Window", (deque,), {})([1, [2]], 2)
+    window.note = "kept"
+    found = map_leaves(lambda x: x + 1, window)
+    assert (type(found), list(found), found.maxlen, found.note) == (type(window), [2, [3]], 2, "kept")

@@ -22,7 +22,7 @@ from ..paths import Index, Key, format_path
 from ..paths import Path as TreePath
 from ..schemas import Schema
 from ..staging.base import check_locator
-from ..structures import DictForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
+from ..structures import DictForm, EmptyForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
 from ..trees import children, map_leaves
 from .converters import NotJson, jsonable
 
@@ -57,8 +57,7 @@ class JobSchema(Schema):
             example = self.mock_result(arguments)
         except FutureUseError:
             return Leaf(annotation)
-        form = form_of_example(example, annotation)
-        return _typed(form, example) if form.size() else Leaf(type(example))
+        return _typed(form_of_example(example, annotation), example)
 
     def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
         """Return an error for each thing that keeps the job from being run with these arguments."""
@@ -175,6 +174,8 @@ def _typed(form: Form, example: Any) -> Form:
     match form:
         case Leaf(declared=declared):
             return Leaf(_type_of(example)) if declared is Any else form
+        case EmptyForm():
+            return form
         case RepeatForm(item=item, cls=cls):
             items = tuple(_typed(item, part) for part in example)
             if all(part == items[0] for part in items):

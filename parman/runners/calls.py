@@ -517,6 +517,8 @@ class Call(Node):
 
     def cancel(self) -> None:
         """Cancel all leaves, in any thread; the call follows when the last one is told."""
+        if self.is_over:  # its leaves are about to be told how it ended, maybe by who has caused this cancelling
+            return
         for leaf in self.leaves:
             leaf.cancel()
 

@@ -287,6 +287,7 @@ class _DryCall:
     root = None
     needs = ()
     cancels_causes = False
+    leaves = ()
 
     def __init__(self, runner: DryRunner, site: Site, name: str, plan: Plan, level: int) -> None:
         self.dispatcher = runner.dispatcher

@@ -48,7 +48,12 @@ class SerialRunner(Runner):
         try:
             journal.added(call)
             call.watch(list(closure.dependencies))
-            return self._run(call, tree) if call.state == "running" else tree
+            if call.state == "running":
+                return self._run(call, tree)
+            if call.is_root and journal.fail_fast and call.failure is not None:  # of a future from elsewhere
+                call.retrieved = True
+                raise call.failure
+            return tree
         except BaseException:
             call.abandon()
             raise

@@ -182,11 +182,6 @@ def recursive(x: int) -> Node:
 
 
 @task
-def empty() -> tuple[()]:
-    return ()
-
-
-@task
 def nothing() -> None:
     return None
 
@@ -220,10 +215,9 @@ def wrong_class() -> Fit:
         (lambda: union(1), (1, 1)),
         (lambda: loose(1), {"needed": 1}),
         (lambda: recursive(1), Node(1, Node(1))),
-        (lambda: empty(), ()),
         (lambda: nothing(), None),
     ],
-    ids=["nothing said", "class", "list", "dict", "Whole", "union", "optional key", "recursive", "no leaves", "None"],
+    ids=["nothing said", "class", "list", "dict", "Whole", "union", "optional key", "recursive", "None"],
 )
 def test_what_is_not_known_is_one_future(parallel: Block, make: Callable[[], Any], value: Any) -> None:
     """Where length, keys or class can turn out otherwise, the call returns one future of the whole."""
