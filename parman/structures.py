@@ -301,6 +301,12 @@ class EmptyForm(Form):
     def places(self, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, self.declared
 
+    def shape(self) -> str:
+        return f"empty({self.form.shape()})"
+
+    def bare(self) -> Form:
+        return EmptyForm(self.form.bare())
+
 
 @frozen
 class Structure:
