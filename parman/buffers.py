@@ -10,9 +10,9 @@ descriptor of the file can be sent to another process, which maps the very same 
 A descriptor is a scarce thing (often 1024 a process), so is a map (65,530), which holds a descriptor as well, and a
 user may hold any number of results. So the number of both is bounded, whatever the number of buffers is:
 
-* Some dozens of buffers have files (`_Tier.files`), those that were made or sent last. When there is one more, the
-  oldest is *parked*: its bytes are moved to plain memory. A parked one is written to a file for each journey, and has
-  one again from the second on.
+* Some dozens of buffers have files (`_Tier.files`). What is copied when there are that many stays in plain memory. For
+  one that comes in a file, or travels again, the oldest is *parked*: its bytes are moved to plain memory. What is there
+  is written to a file for each journey, and has one from the second on.
 * Some dozens of maps exist (`_Tier.maps`). Beyond that a private copy is an ordinary copy.
 * What is huge has bounds of its own, so that many small ones don't make the copies of a few huge ones dear.
 * When half of the descriptors of the process are in use, by whomever, no buffer has a file.
@@ -91,6 +91,11 @@ class _Tier:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return self._most if limit == resource.RLIM_INFINITY else min(self._most, limit // self._share)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may have a file without another one losing its own."""
+        return len(self._files) < self.room
+
     def add(self, buffer: Buffer) -> None:
         """Note a buffer that has got a file, and park the oldest one if these are too many."""
         files, number = self._files, next(self._numbers)
@@ -106,8 +111,8 @@ class _Tier:
                 found.park()
 
 
-_small = _Tier(64, 16)
-_huge = _Tier(128, 8)
+_small = _Tier(256, 8)
+_huge = _Tier(64, 16)
 
 
 def _tier_of(size: int) -> _Tier:
@@ -149,7 +154,7 @@ class Buffer:
             There is no memory left.
         """
         view = _flat(content)
-        file = filled_file(view) if view.nbytes and _tier_of(view.nbytes).room else None
+        file = filled_file(view) if view.nbytes and _tier_of(view.nbytes).has_room else None
         if file is None:
             return cls(_bytes_of(view), view.nbytes)
         buffer = cls(file, view.nbytes)

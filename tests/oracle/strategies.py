@@ -252,7 +252,7 @@ class _Drawing:
             anew=self._name == "pools",
             turns={"pools": 10}.get(self._name, 2 if self._name in ("mixed", "values") and self._chance(10) else 1),
             closed_input=self._chance(12),
-            descriptors=128 if self._name == "many" and self._chance(50) else None,
+            descriptors=(128 if self._chance(50) else 512) if self._name == "many" else None,
             limit=self._theme.limit,
         )
 
