@@ -105,6 +105,17 @@ class Dispatcher:
             thread.start()
             self._thread = thread
 
+    def stop(self) -> None:
+        """Let the thread end when it has handled what was posted; `start` starts another one.
+
+        That may begin while the first one is still at work. Each of them ends by one `None`, whichever of them takes
+        it, so that one is left.
+        """
+        if self._thread is not None:
+            self._elected = RLock()  # first: who finds no thread starts one that has to win
+            self._thread = None
+            self._queue.put(None)
+
     def do_later(self, event: Callable[[], object]) -> None:
         """Handle an event after what is being done now; only for who has the role."""
         self._later.append(event)

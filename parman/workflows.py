@@ -344,6 +344,7 @@ class Workflow:
                     self.runner.wait_for_end()
             elif self._owns_runner:
                 self.runner.shutdown()
+                self.runner.rest()  # results that are held keep the runner
         finally:  # also when a second Ctrl-C ends the waiting
             self.runner.end(self._journal)
 

@@ -446,3 +446,27 @@ def test_leaving_after_a_cancelled_outer_future():
         raise KeyError
     with pytest.raises(CancelledError):
         waiting.result(0)
+
+
+@task
+def half(x: float) -> float:
+    return x / 2
+
+
+@pytest.mark.parametrize("runner", ["threads:1", "processes:1", "pool"])
+def test_results_keep_no_thread(runner):
+    """However many blocks have left results that somebody holds, no thread of them is left."""
+    before = set(threading.enumerate())
+    results = []
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(3):
+            with workflow(pool if runner == "pool" else runner) as block:
+                results.append(half(number))
+        pool.submit(int).result()
+        for thread in set(threading.enumerate()) - before:
+            if "parman" in thread.name:
+                thread.join(TIMEOUT)
+                assert not thread.is_alive()
+    with workflow(block.runner if runner != "pool" else "threads:1"):
+        results.append(half(results[-1]))
+    assert resolve(results) == [0.0, 0.5, 1.0, 0.5]

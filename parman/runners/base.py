@@ -103,6 +103,9 @@ class Runner(ABC):
     def shutdown(self) -> None:
         """Release what the runner opened; it opens that again when it is used again."""
 
+    def rest(self) -> None:
+        """Let the threads end that handle what becomes of calls; all calls are over. They start again when needed."""
+
     def __enter__(self) -> Self:
         return self
 

@@ -222,6 +222,9 @@ class FuturesRunner(Runner):
         self.dispatcher.post(partial(self._interrupt, calls))
         self.stop_running()
 
+    def rest(self) -> None:
+        self.dispatcher.stop()
+
     # --- for subclasses ---
 
     @abstractmethod
