@@ -52,6 +52,8 @@ def script(plan: Plan) -> str:
     if plan.failing:
         chosen[2:3] = ["failing", "raising" if plan.failing in ("raised", "fail_fast") else "patient"]
     options = "OPTIONS = {'fail_fast': True}" if plan.failing == "fail_fast" else "OPTIONS = {}"
+    # Arrays of a share can't be written, also where a task hands them back.
+    options += f"\nSHARES = {any(variable.shared for variable in plan.variables)}"
     head = "\n".join(f"# {word} {text}" for word, text in _header(plan))
     body = "\n".join(line.rstrip() for line in _body(plan))
     middle = "\n\n".join(pieces[title] for title in chosen)
@@ -313,9 +315,11 @@ def _body(plan: Plan) -> Iterator[str]:
     for wave in waves.values():
         if wave.name not in dropped and plan.failing != "seen":
             yield indent + _show(wave)
+    shared = [f"{variable.name}_once" for variable in plan.variables if variable.shared]
+    if plan.turns > 1:  # lest the classes of the next turn hold them: attrs copies the globals
+        yield f"{indent}{' = '.join([*waves, *shared, 'opened'])} = None"
     yield 'print(f"? held {held()}", flush=True)'
     names = [name for name in waves if name not in dropped]
-    shared = [f"{variable.name}_once" for variable in plan.variables if variable.shared]
     yield f"{' = '.join([*names, *shared, 'opened', 'value'])} = None"
     yield 'print("left:", left_behind(BEFORE))'
 
