@@ -225,35 +225,79 @@ class Traces:
         return self._file() is not None or self.are_of_maps()
 
 
-class File:
+class _Descriptor:
     """Closes a descriptor when it is garbage, or makes it a spare.
 
-    A buffer can't do that itself: weak references give an object out while its `__del__` runs, and whoever looks for a
-    buffer in a ledger just then would get one whose file is closed.
+    Nobody has a weak reference to it. Those give an object out while its `__del__` runs, and whoever got a file just
+    then would have one that is closed, whose number may be that of another one by now.
+    """
 
-    Attributes
+    __slots__ = ("fd", "others", "size", "traces")
+
+    def __init__(self, fd: int, size: int, others: int, traces: Traces) -> None:
+        self.fd = fd
+        self.size = size
+        self.others = others
+        self.traces = traces
+
+    def __del__(
+        self,
+        # Globals may be None at the end of the interpreter.
+        _close: Callable[[int], None] = os.close,
+        _most: int = _BIGGEST_SPARE,
+        _keep: Callable[[Spare], None] = _spares.append,
+        _make: type[Spare] = Spare,
+        _users: set[int] = _users,
+    ) -> None:
+        if self.fd < 0:
+            return
+        if not _users or self.size > _most or self.others or self.traces.are_of_maps():
+            _close(self.fd)
+        else:
+            _keep(_make(self.fd, self.traces.forks))
+
+
+class File:
+    """An anonymous memory file, until the last one who has this is gone.
+
+    Parameters
     ----------
     fd
-        The descriptor.
+        The descriptor, which belongs to this object from now on.
     size
         Length [bytes]; a file that is sent to be filled has none.
     others
         How many other processes may look into the file.
-    traces
-        What tells whether this process has let go of the file.
     """
 
-    __slots__ = ("__weakref__", "fd", "others", "size", "traces")
+    __slots__ = ("__weakref__", "_descriptor")
 
     def __init__(self, fd: int, size: int, others: int = 0) -> None:
-        self.fd = fd
-        self.size = size
-        self.others = others
-        self.traces = Traces(self)
+        self._descriptor = _Descriptor(fd, size, others, Traces(self))
+
+    @property
+    def fd(self) -> int:
+        """The descriptor."""
+        return self._descriptor.fd
+
+    @property
+    def size(self) -> int:
+        """Length [bytes]."""
+        return self._descriptor.size
+
+    @property
+    def traces(self) -> Traces:
+        """What tells whether this process has let go of the file."""
+        return self._descriptor.traces
+
+    def grow(self, length: int) -> None:
+        """Note that something was appended [bytes]."""
+        self._descriptor.size += length
 
     def surrender(self) -> int:
         """Hand over the descriptor."""
-        fd, self.fd = self.fd, -1
+        descriptor = self._descriptor
+        fd, descriptor.fd = descriptor.fd, -1
         return fd
 
     def lend(self) -> None:
@@ -266,7 +310,7 @@ class File:
 
     def _count_others(self, change: int) -> None:
         with _lock:
-            self.others += change
+            self._descriptor.others += change
 
     def read(self, start: int, size: int) -> bytes:
         """Return a part of the content."""
@@ -285,22 +329,6 @@ class File:
             if not count:
                 raise OSError(errno.EIO, f"a memory file ends after {start + done} bytes")
             done += count
-
-    def __del__(
-        self,
-        # Globals may be None at the end of the interpreter.
-        _close: Callable[[int], None] = os.close,
-        _most: int = _BIGGEST_SPARE,
-        _keep: Callable[[Spare], None] = _spares.append,
-        _make: type[Spare] = Spare,
-        _users: set[int] = _users,
-    ) -> None:
-        if self.fd < 0:
-            return
-        if not _users or self.size > _most or self.others or self.traces.are_of_maps():
-            _close(self.fd)
-        else:
-            _keep(_make(self.fd, self.traces.forks))
 
 
 class Bulk:
@@ -336,5 +364,5 @@ class Bulk:
             _write(self.file.fd, view, start)
         except OSError:
             return None
-        self.file.size = start + view.nbytes
+        self.file.grow(view.nbytes)
         return start

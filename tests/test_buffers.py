@@ -10,14 +10,17 @@ import resource
 import subprocess
 import sys
 import textwrap
+import threading
+import weakref
 from pathlib import Path
 
 import pytest
+from helpers import in_thread
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parman.buffers import Buffer
-from parman.memfiles import Bulk
+from parman.memfiles import Bulk, filled_file
 
 LONG = bytes(range(256)) * 5000
 
@@ -322,3 +325,29 @@ def test_no_memory_says_what_to_do():
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
     assert "no memory left for a snapshot of 200 MB" in done.stdout
     assert "let go of results" in done.stdout
+
+
+def test_a_file_that_is_being_closed_is_not_found():
+    """Whoever asks for a file by a weak reference while it goes gets none, or one that is open."""
+    published, is_over, errors = [], threading.Event(), []
+
+    def ask() -> None:
+        while not is_over.is_set():
+            for ref in published[-2:]:
+                file = ref()
+                if file is not None:
+                    try:
+                        file.read(0, 1)
+                    except OSError as error:
+                        errors.append(error)
+                del file
+
+    threads = [in_thread(ask) for _ in range(2)]
+    for _ in range(3000):
+        file = filled_file(memoryview(b"x"))
+        published.append(weakref.ref(file))
+        del file
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    assert not errors

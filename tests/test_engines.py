@@ -20,7 +20,7 @@ import pytest
 from helpers import ROOT
 from slurm import call
 
-LIMIT = 300
+LIMIT = 900
 """How long one run of the suite may take [s]."""
 
 PACKAGES = {
