@@ -50,6 +50,9 @@ class JournaledCall(Protocol):
     def end(self) -> None:
         """Ask the call to end if it has started and can do that."""
 
+    def is_wanted(self) -> bool:
+        """Tell whether it is to run, not having been cancelled."""
+
 
 class Journal:
     """The calls of one block.

@@ -373,7 +373,7 @@ class Promise(DispatchedFuture[Any]):
                 self._condition.wait(timeout)
             is_late = self.is_open()
             if not is_late and self._state != FINISHED:
-                raise CancelledError
+                raise CancelledError(f"{self._origin}, was cancelled")
         if is_late:
             raise too_late([self], timeout)
 

@@ -313,9 +313,12 @@ class Workflow:
 
     def _end_failed(self, cause: BaseException) -> None:
         self._journal.closed_to_calls = True
+        wanted = [call for call in self._journal.pending() if call.is_wanted()]
         self._cancel_pending()
         self._journal.wait()
         self._note_failures(cause)
+        if isinstance(cause, SystemExit):  # nobody reads the notes of that
+            self._tell_left([call for call in wanted if call.state == "cancelled"], cause)
 
     def _end_interrupted(self, cause: BaseException) -> None:
         self._is_hurried = True
@@ -353,7 +356,7 @@ class Workflow:
         _open_blocks.discard(self)
         if self.runner.is_dry:
             self._report_late()
-        pending = self._journal.pending()
+        pending = [call for call in self._journal.pending() if call.is_wanted()]
         failures = self._journal.failures(all_of_them=False)
         if pending or failures:
             self._tell_lost(pending, failures)
@@ -362,16 +365,18 @@ class Workflow:
 
     def _tell_lost(self, pending: list[JournaledCall], failures: list[Failure]) -> None:
         """Name what the script will never see, and let it end with an exit status that says so."""
-        lost = [f"dropped: {call.closure}" for call in pending]
-        lost += [f"failed: {closure}: {safe_text(exception)}" for closure, exception in failures]
-        counts = [f"{len(pending)} unfinished calls are dropped"] if pending else []
-        counts += [f"{len(failures)} calls failed"] if failures else []
-        more = [f"and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
         fail()
-        tell(
-            f"the interpreter ends in an open workflow: {' and '.join(counts)}; "
-            "leave the block, or close() it, to wait for them\n    " + "\n    ".join(lost[:_NAMED] + more)
-        )
+        cure = "leave the block, or close() it, to wait for them"
+        tell(f"the interpreter ends in an open workflow: {_lost(pending, failures, cure)}")
+
+    def _tell_left(self, dropped: list[JournaledCall], cause: SystemExit) -> None:
+        """Say so of a block that `sys.exit` leaves; that may be caught yet, so that its own status says so too."""
+        failures = self._journal.failures(all_of_them=False)
+        if not dropped and not failures:
+            return
+        if cause.code in (None, 0):
+            cause.code = 1
+        tell(f"sys.exit() ends a workflow: {_lost(dropped, failures, 'exit after the block to wait for them')}")
 
     def _report_late(self) -> None:
         """Give the report of a dry run that nobody ended."""
@@ -424,6 +429,15 @@ def _drop_blocks_on_joined_executors() -> None:
 # The only place before that wait. It is private, but all executors outside of the standard library stand on it.
 if hasattr(threading, "_register_atexit"):
     threading._register_atexit(_drop_blocks_on_joined_executors)
+
+
+def _lost(dropped: list[JournaledCall], failures: list[Failure], cure: str) -> str:
+    lost = [f"dropped: {call.closure}" for call in dropped]
+    lost += [f"failed: {closure}: {safe_text(exception)}" for closure, exception in failures]
+    counts = [f"{len(dropped)} unfinished calls are dropped"] if dropped else []
+    counts += [f"{len(failures)} calls failed"] if failures else []
+    more = [f"and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
+    return f"{' and '.join(counts)}; {cure}\n    " + "\n    ".join(lost[:_NAMED] + more)
 
 
 def _failed(failures: list[Failure]) -> WorkflowFailed:

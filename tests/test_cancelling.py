@@ -365,3 +365,18 @@ def test_cancelling_what_uses_an_item_cancels_what_gives_it(held):
         assert unneeded.cancelled()
         assert not needed.cancelled()
     assert kept.result(TIMEOUT) == 6
+
+
+def test_who_asks_for_a_cancelled_result_is_told_which() -> None:
+    """The error of a result that was cancelled names the call and its line, like every other failure."""
+
+    @task
+    def double(x: int) -> list[int]:
+        return [x, x]
+
+    with workflow("threads:1"):
+        doubled = double(Future())  # type: ignore[arg-type]
+        assert cancel(doubled)
+        for read in (resolve, lambda future: future.result(), lambda future: future[0].result()):
+            with pytest.raises(CancelledError, match=r"double\(\), called at .*test_cancelling.py:\d+, was cancelled"):
+                read(doubled)

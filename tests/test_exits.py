@@ -117,6 +117,45 @@ def test_nothing_was_lost(tmp_path: Path, case: str) -> None:
     assert "interpreter ends" not in result.stderr
 
 
+LEFT = """
+{before}
+caught = None
+try:
+    with workflow("threads:2") as inside:
+        {calls}
+        {end}
+except SystemExit as error:
+    caught = error.code
+print(repr(caught))
+"""
+LEFT_BY = {
+    "success, and a failure": ("result = invert(0.0); wait([result])", "sys.exit(0)", "1", "failed: invert()"),
+    "no status, and a failure": ("result = invert(0.0); wait([result])", "raise SystemExit", "1", "failed: invert()"),
+    "success, and a call that waits": ("results = LATE()", "sys.exit(0)", "1", "dropped: invert()"),
+    "another status": ("result = invert(0.0); wait([result])", "sys.exit(3)", "3", "failed: invert()"),
+    "words": ("results = LATE()", "sys.exit('words')", "'words'", "dropped: invert()"),
+    "all was well": ("result = invert(1.0); wait([result])", "sys.exit(0)", "0", ""),
+    "the failure was seen": ("result = invert(0.0); result.exception()", "sys.exit()", "None", ""),
+    "what waits was cancelled": ("results = LATE(); cancel(results)", "sys.exit()", "None", ""),
+    "the block was cancelled": ("results = LATE(); inside.cancel()", "sys.exit()", "None", ""),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_BY)
+def test_exit_in_a_block(tmp_path: Path, case: str) -> None:
+    """A block that `sys.exit` leaves names what failed unseen and what will not run; success is none with that."""
+    calls, end, status, told = LEFT_BY[case]
+    before = (
+        "from concurrent.futures import Future\nfrom parman import cancel\nlate = Future()\n"
+        "LATE = lambda: [invert(late), invert(late)]"
+    )
+    result = run(tmp_path, "w.close()", LEFT.format(before=before, calls=calls, end=end))
+    assert result.stdout.startswith(f"{status}\n")
+    assert result.returncode == 0
+    assert result.stderr.count("sys.exit() ends a workflow") == bool(told)
+    assert told in result.stderr
+
+
 LOGGING = {
     "into a file": "logging.basicConfig(filename='log')",
     "off": "logging.disable(logging.CRITICAL)",
@@ -141,7 +180,7 @@ def test_stderr_is_closed(tmp_path: Path) -> None:
 
 def test_several_blocks(tmp_path: Path) -> None:
     """Each block names its own calls."""
-    result = run(tmp_path, f"{FAILED}\nanother = workflow('threads:2').open()\n{PENDING}")
+    result = run(tmp_path, f"{FAILED}\nanother = workflow('threads:2')\nanother.__enter__()\n{PENDING}")
     assert result.returncode == 1
     assert result.stderr.count("interpreter ends") == 2
     assert "failed: invert()" in result.stderr

@@ -32,6 +32,7 @@ from parman import (
     WorkflowFailed,
     as_future,
     as_resolved,
+    cancel,
     resolve,
     task,
     workflow,
@@ -717,6 +718,33 @@ def test_fail_fast_cancels_what_is_pending(parallel):
         assert waiting.cancelled()
         wait([failed], TIMEOUT)
         assert double(3).cancelled()
+
+
+def test_fail_fast_and_a_call_that_would_admit_the_failure(parallel):
+    """A failure that nobody was given, since the call that admits it was cancelled, leaves the block."""
+    with pytest.raises(WorkflowFailed, match="1 call failed"), workflow(parallel, fail_fast=True):
+        outer: Future[int] = Future()
+        admitting = accepting(divide(1, outer))
+        outer.set_result(0)
+        with pytest.raises(CancelledError):
+            admitting.result(TIMEOUT)
+
+
+def test_an_admitting_call_that_was_cancelled_has_seen_nothing():
+    """Neither has one that the user cancelled while it was ready and waited for a worker."""
+    go = threading.Event()
+
+    @task(snapshot=False)
+    def hold(go):
+        assert go.wait(TIMEOUT)
+
+    with pytest.raises(WorkflowFailed, match="1 call failed"), workflow("threads:1"):
+        failed = fail()
+        wait([failed], TIMEOUT)
+        hold(go)
+        admitting = accepting(failed)
+        assert cancel(admitting)
+        go.set()
 
 
 # --- rerun ---

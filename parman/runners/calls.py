@@ -79,6 +79,7 @@ class Call(Node):
 
     __slots__ = (
         "__weakref__",
+        "_admitted",
         "_cancelled",
         "_captured",
         "_cause",
@@ -138,6 +139,7 @@ class Call(Node):
         self._values: Sequence[Any] = ()
         self._cause: tuple[BaseException, Call | None] | None = None
         self._cancelled = False
+        self._admitted: list[Call] | None = None
         self._root: Call | None = None
 
     def __str__(self) -> str:
@@ -320,7 +322,8 @@ class Call(Node):
             root = dependency.root if isinstance(dependency, Promise) else None
             if self.closure.admits(i, failure):
                 if root is not None:
-                    root.retrieved = True
+                    self._admitted = [] if self._admitted is None else self._admitted
+                    self._admitted.append(root)
                 return failure
             self._cause = self._cause or (failure, root)
             return None
@@ -495,7 +498,7 @@ class Call(Node):
         """Finish with an exception; `root` is the call that raised it, if that was another one."""
         if self.is_over:
             return
-        self._end("failed")
+        self._end("failed", has_run=root is None)
         try:
             self._note_failure(exception, root)
         finally:
@@ -540,9 +543,14 @@ class Call(Node):
         """Whether the call has ended."""
         return self.state not in ("pending", "running")
 
-    def _end(self, state: str) -> None:
+    def _end(self, state: str, has_run: bool = False) -> None:
         with _changing:
             self.state = state
+        if self._admitted is not None:
+            if has_run or state == "finished":  # else nobody has seen the failures that it was to be given
+                for root in self._admitted:
+                    root.retrieved = True
+            self._admitted = None
         if self._rest is not None or self._link is not None:
             self.unwatch()
         self._values, self._captured, self._cause, self.inner, self.luggage = (), None, None, None, None
