@@ -39,6 +39,7 @@ from .attributes import (
     set_attributes,
 )
 from .buffers import Buffer
+from .failures import is_made_again, reduce_exception
 from .frozen import Frozen, Held, HeldArray, HeldObject, decoded, given, with_fields
 from .hidden import reachable
 from .kinds import (
@@ -325,6 +326,10 @@ def _reduce_molecule(record: Record, obj: Any) -> Any:
     return type(obj), (obj.ToBinary(kept),), attributes_of(obj) or None, None, None, set_attributes
 
 
+def _reduce_exception(record: Record, obj: Any) -> Any:
+    return reduce_exception(obj)
+
+
 def _reduce_variable(record: Record, obj: Any) -> Any:
     return reduce_variable(obj)
 
@@ -395,6 +400,8 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _reduce_cached_property
     if issubclass(cls, TextIOWrapper):
         return _refuse_file
+    if issubclass(cls, BaseException) and is_made_again(cls):
+        return _reduce_exception
     if is_molecule(cls):
         return _reduce_molecule
     if is_variable(cls):
