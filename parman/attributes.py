@@ -18,6 +18,7 @@ from collections import deque
 from functools import cached_property, lru_cache
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
+from weakref import ref
 
 from .kinds import is_array
 from .nodes import ATOMS, kind_of
@@ -169,7 +170,7 @@ def lost_names(obj: Any, copy: Any, within: bool) -> set[str]:
     """Return the names of attributes that a copy lacks, or has another simple value in.
 
     A private one is left out on purpose if the class has a `__getstate__` in Python; in this process, where nothing
-    forces it to be lost, it is carried nevertheless.
+    forces it to be lost, it is carried nevertheless. A weak reference to what is gone is nothing to lose.
     """
     has, cached = attributes_of(copy), cached_names(_class_of(obj))
     on_purpose = not within and isinstance(getattr(type(obj), "__getstate__", None), FunctionType)
@@ -177,6 +178,7 @@ def lost_names(obj: Any, copy: Any, within: bool) -> set[str]:
         name
         for name, value in attributes_of(obj).items()
         if not (name in cached or is_cache(name) or (on_purpose and name.startswith("_")))
+        and not (isinstance(value, ref) and ref.__call__(value) is None)
         and _is_lost(value, has.get(name))
     }
 

@@ -55,7 +55,7 @@ class Watched:
         self._memories: list[object] = []
         self.arguments = frozen.thaw(self._slots, memories=self._memories)
         self._before: Frozen | None = frozen
-        if type(frozen) not in (FrozenAtoms, FrozenRows) and frozen.futures:
+        if type(frozen) not in (FrozenAtoms, FrozenRows) and (frozen.futures or frozen.shares):
             self._before = _written(self.arguments, frozen)
 
     def changed(self, result: object) -> list[str]:
@@ -146,8 +146,8 @@ def _written(value: object, like: Frozen) -> Frozen | None:
 
 
 def _references(frozen: Frozen) -> set[int]:
-    """Return the identities of what is passed as it is, if the snapshot was made by a second attempt."""
-    return set(map(id, frozen.references)) if frozen.has_big_strings else set()
+    """Return the identities of what is passed as it is, if there may be plain containers among that."""
+    return set(map(id, frozen.references)) if frozen.has_big_strings or frozen.shares else set()
 
 
 def _is_same(before: Frozen, value: object, memories: Sequence[object] | None) -> bool:

@@ -5,11 +5,13 @@
 Pickle rebuilds an exception by calling its class with `args`, which fails for every class whose `__init__` takes
 something else, and loses causes, contexts and attributes. Here an exception is made by the `__new__` of its built-in
 base and its state is set afterwards, so that no code of the user runs. What can't be carried even so becomes a
-`RemoteError`, built from texts that travel beside the pickle.
+`RemoteError`, built from texts that travel beside the pickle. An exception that is a value, an argument or a result, is
+made in the same way.
 """
 
 from __future__ import annotations
 
+import copyreg
 import io
 import logging
 import pickle
@@ -24,7 +26,10 @@ from .errors import ParmanError, RemoteError
 from .frozen import FILED
 from .scripts import ScriptPickler
 
-__all__ = ["PackedException", "annotate", "chain", "duplicate", "safe_text", "shorten", "strip", "traceback_text"]
+__all__ = [
+    "PackedException", "annotate", "chain", "duplicate", "is_made_again", "reduce_exception", "safe_text", "shorten",
+    "strip", "traceback_text",
+]  # fmt: skip
 
 logger = logging.getLogger("parman")
 
@@ -224,6 +229,33 @@ class _LenientPickler(_ExceptionPickler):
             for part, values in state.items()
         }
         return kept | {"args": self.keep_args(state["args"])}
+
+
+def is_made_again(cls: type[BaseException]) -> bool:
+    """Tell whether `reduce_exception` is for instances of a class: not if the class says itself how it is pickled."""
+    own = (vars(base) for base in cls.__mro__ if base.__module__ != "builtins")
+    return _is_made_by_python(cls) and cls not in copyreg.dispatch_table and not any(map(_SAID.intersection, own))
+
+
+_SAID = {"__reduce__", "__reduce_ex__", "__getstate__", "__setstate__"}
+
+
+def reduce_exception(exception: BaseException) -> Any:
+    """Reduce an exception that is a value; what hangs on it travels as failures do, without what can't be."""
+    state = _state(exception)
+    if state["cause"] is not None or state["context"] is not None:
+        hook = BaseException()
+        hook.__cause__, hook.__context__ = state["cause"], state["context"]
+        state["cause"] = state["context"] = None
+        state["hook"] = PackedException(hook, "")
+    return _new, (type(exception), _arguments_of_new(exception)), state, None, None, _set_whole_state
+
+
+def _set_whole_state(exception: BaseException, state: dict[str, Any]) -> None:
+    if "hook" in state:
+        hook = state["hook"].load()
+        state |= {"cause": hook.__cause__, "context": hook.__context__}
+    _set_state(exception, state)
 
 
 def _travels(value: Any) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Collection, KeysView
+from collections.abc import Callable, Collection, ItemsView, KeysView, ValuesView
 from concurrent.futures import Future
 from enum import Enum
 from functools import cached_property, lru_cache
@@ -39,6 +39,7 @@ from .attributes import (
     set_attributes,
 )
 from .buffers import Buffer
+from .failures import is_made_again, reduce_exception
 from .frozen import Frozen, Held, HeldArray, HeldObject, decoded, given, with_fields
 from .hidden import reachable
 from .kinds import (
@@ -81,8 +82,8 @@ class Record:
         Leave the values of caches out, so that computing one does not look like a change.
     searchable
         Objects passed by reference that may hold futures.
-    stand_ins, iterators, generators, seeds
-        Whether any stand-in, iterator, random generator, sequence of seeds was met.
+    stand_ins, views, iterators, generators, seeds
+        Whether any stand-in, view of a dict's values, iterator, random generator, sequence of seeds was met.
     suspects
         Objects whose pickles may forget something, and that were not compared.
     copies
@@ -98,6 +99,7 @@ class Record:
         self.shares: list[Share] = []
         self.searchable: list[object] = []
         self.stand_ins = False
+        self.views = False
         self.iterators = False
         self.generators = False
         self.seeds = False
@@ -191,6 +193,24 @@ def _keys_of(keys: list[Any]) -> Any:
 def _reduce_keys(record: Record, obj: Any) -> Any:
     """Write a view of keys without the values, among which futures may be."""
     return _keys_of, (list(obj),)
+
+
+def _values_of(values: list[Any]) -> Any:
+    return dict(enumerate(values)).values()
+
+
+def _items_of(items: list[Any]) -> Any:
+    return dict(items).items()
+
+
+def _reduce_values(record: Record, obj: Any) -> Any:
+    record.views = True
+    return _values_of, (list(obj),)
+
+
+def _reduce_items(record: Record, obj: Any) -> Any:
+    record.views = True
+    return _items_of, (list(obj),)
 
 
 def _note_generator(record: Record, obj: Any) -> Any:
@@ -325,11 +345,25 @@ def _reduce_molecule(record: Record, obj: Any) -> Any:
     return type(obj), (obj.ToBinary(kept),), attributes_of(obj) or None, None, None, set_attributes
 
 
+def _reduce_exception(record: Record, obj: Any) -> Any:
+    return reduce_exception(obj)
+
+
 def _reduce_variable(record: Record, obj: Any) -> Any:
     return reduce_variable(obj)
 
 
-_KEYS = frozenset({type({}.keys()), type(OrderedDict().keys()), KeysView})
+_VIEWS: dict[type, _Handler] = {
+    type({}.keys()): _reduce_keys,
+    type(OrderedDict().keys()): _reduce_keys,
+    KeysView: _reduce_keys,
+    type({}.values()): _reduce_values,
+    type(OrderedDict().values()): _reduce_values,
+    ValuesView: _reduce_values,
+    type({}.items()): _reduce_items,
+    type(OrderedDict().items()): _reduce_items,
+    ItemsView: _reduce_items,
+}
 _CachedFunction = type(lru_cache(len))
 _BY_REFERENCE = (type, ModuleType, CodeType, Enum)
 _IMMUTABLE = (ATOMS - {slice}) | {object, PosixPath, WindowsPath, PurePosixPath, PureWindowsPath}
@@ -342,8 +376,8 @@ def _common_handler(cls: type) -> _Handler | None:
         return _pass_whole
     if is_prepared_struct(cls):
         return _make_without_preparing
-    if cls in _KEYS:
-        return _reduce_keys
+    if cls in _VIEWS:
+        return _VIEWS[cls]
     if is_generator(cls):
         return _note_generator
     if is_seed(cls):
@@ -395,6 +429,8 @@ def _choose_pickled(cls: type) -> _Handler | None:
         return _reduce_cached_property
     if issubclass(cls, TextIOWrapper):
         return _refuse_file
+    if issubclass(cls, BaseException) and is_made_again(cls):
+        return _reduce_exception
     if is_molecule(cls):
         return _reduce_molecule
     if is_variable(cls):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import ItemsView, Iterator, Sequence, ValuesView
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,7 +12,7 @@ from .errors import ArgumentError, HiddenFutureError
 from .hidden import Trail, format_trail, search, search_leaves
 from .kinds import is_generator, is_iterator, is_seed
 from .ledgers import Ledger
-from .trees import Key, StandIn, futures_in, walk
+from .trees import Key, StandIn, futures_in, map_leaves, walk
 
 __all__ = ["Place"]
 
@@ -46,7 +46,12 @@ class Place:
     # --- futures ---
 
     def check_futures(
-        self, futures: Sequence[Future[Any]], references: Sequence[object], *, stand_ins: bool = False
+        self,
+        futures: Sequence[Future[Any]],
+        references: Sequence[object],
+        *,
+        stand_ins: bool = False,
+        views: bool = False,
     ) -> None:
         """Raise an error if any future is elsewhere than among the leaves of the tree.
 
@@ -56,14 +61,15 @@ class Place:
             All that were met when the value was copied.
         references
             What was not copied.
-        stand_ins
-            Whether any was met.
+        stand_ins, views
+            Whether any stand-in, view of a dict's values was met.
         """
-        proper = {id(future) for future in _proper(self.value, stand_ins)} if futures else set()
+        tree = map_leaves(_opened, self.value) if views else self.value
+        proper = {id(future) for future in _proper(tree, stand_ins)} if futures else set()
         strangers = [future for future in futures if id(future) not in proper]
         if not futures and all(search(obj) is None for obj in references):
             return
-        trail = search_leaves(self.value)
+        trail = search_leaves(tree)
         if trail is not None:
             raise self.error(f"{self.format(trail)} is a future {_OUT_OF_REACH}", HiddenFutureError)
         if strangers:
@@ -103,6 +109,13 @@ class Place:
         leaves = [(trail, leaf) for trail, leaf in walk(self.value) if is_seed(type(leaf))]
         passed = ledger.pass_generators([leaf for _, leaf in leaves])
         yield from (self.format(trail) for trail, leaf in leaves if leaf is passed)
+
+
+def _opened(leaf: object) -> object:
+    """Return the values that a view of a dict shows, which are replaced as if they were in a list."""
+    if isinstance(leaf, ItemsView):
+        return map_leaves(_opened, [value for _, value in leaf])
+    return map_leaves(_opened, list(leaf)) if isinstance(leaf, ValuesView) else leaf
 
 
 def _proper(tree: object, stand_ins: bool) -> Iterator[Future[Any]]:

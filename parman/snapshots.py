@@ -284,7 +284,7 @@ def _is_big(value: object) -> bool:
 
 def _check(place: Place, record: Record) -> None:
     if record.futures or record.searchable:
-        place.check_futures(record.futures, record.searchable, stand_ins=record.stand_ins)
+        place.check_futures(record.futures, record.searchable, stand_ins=record.stand_ins, views=record.views)
     if record.iterators:
         place.check_iterators()
     if record.generators:

@@ -217,3 +217,31 @@ def test_a_handle_is_not_its_value():
         handle: Any = share([1, 2])
         with pytest.raises(AttributeError, match=r"no attribute 'append': it is a handle; pass it to a task"):
             handle.append(3)
+
+
+class Pickled:
+    """Counts how often it is pickled in this process."""
+
+    times = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        Pickled.times += 1
+        return {}
+
+
+@task
+def append(shared: dict[str, Any], xs: list[int]) -> int:
+    if xs[0]:
+        xs.append(1)
+    return len(shared)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_serial_does_not_look_into_a_share(changes, caplog):
+    """The look for what a task changed stops at a share, whose size may be a hundred calls'; it tells of the rest."""
+    with workflow("serial"):
+        shared = share({"a": Pickled(), "b": [1, 2]})
+        before = Pickled.times
+        assert resolve([append(shared, [int(changes)]) for _ in range(5)]) == [2] * 5
+    assert Pickled.times == before
+    assert ("append() changed its argument 'xs' in place" in caplog.text) is changes

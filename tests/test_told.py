@@ -9,6 +9,7 @@ import inspect
 import logging
 import os
 import threading
+import weakref
 from concurrent.futures import Future
 from typing import Any
 
@@ -518,6 +519,24 @@ def test_what_the_pickle_of_a_result_forgets_is_told(caplog):
     told = [r.getMessage() for r in caplog.records if "forgets" in r.getMessage()]
     assert len(told) == 1
     assert all(text in told[0] for text in (__file__, "give()", "Leaving", "'left'"))
+
+
+class Weak:
+    """Refers weakly to something, as the namespaces that pydantic keeps in its classes do."""
+
+    def __init__(self, thing: object) -> None:
+        self.reference = None if thing is None else weakref.ref(thing)
+
+    def __reduce__(self) -> Any:
+        return Weak, (self.reference() if self.reference else None,)
+
+
+def test_a_weak_reference_to_what_is_gone_is_not_missed(caplog):
+    """What a weak reference referred to is gone: nothing is lost on the way, and nothing is said."""
+    weak = Weak(Leaving())
+    with workflow("processes:1"):
+        assert resolve(take(weak)) == 1
+    assert "forgets" not in caplog.text
 
 
 @pytest.mark.parametrize("runner", ["serial", "threads:1"])
