@@ -586,15 +586,20 @@ def test_threads_are_daemons():
 
 
 def test_worker(single):
-    """A worker is another process, leads a group of its own, has no input and runs calls on its main thread."""
+    """A worker is another process, leads a session of its own, has no input and runs calls on its main thread."""
 
     def look():
         main = threading.current_thread() is threading.main_thread()
-        return os.getpid(), os.getpgrp(), sys.stdin.read(), main, sys.argv
+        try:
+            text = sys.stdin.read()
+        except Exception as error:
+            text = str(error)
+        return os.getpid(), os.getpgrp(), os.getsid(0), text, main, sys.argv
 
-    pid, group, text, main, argv = single.submit(look).result()
-    assert pid == group != os.getpid()
-    assert (text, main, argv) == ("", True, ["-c"])
+    pid, group, session, text, main, argv = single.submit(look).result()
+    assert pid == group == session != os.getpid()
+    assert "no terminal and no standard input" in text
+    assert (main, argv) == (True, ["-c"])
     assert single.submit(os.getpid).result() == pid
 
 

@@ -28,7 +28,7 @@ from ..filing import read_whole
 from ..nodes import kind_of
 from ..paths import Attr, Index, Key, format_path, short_repr
 from ..paths import Path as TreePath
-from ..structures import DictForm, EmptyForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
+from ..structures import DictForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
 
 __all__ = ["NotJson", "dump", "jsonable", "load_json", "load_result", "same_json"]
 
@@ -273,8 +273,6 @@ def _fitted(form: Form, value: Any, path: TreePath) -> Any:
     match form:
         case Leaf(declared=declared):
             return _leaf(declared, value, path)
-        case EmptyForm(form=inner):
-            return _fitted(inner, value, path)
         case RepeatForm(length=length, item=item, cls=cls):
             items = _items(value, length, path)
             return cls(_fitted(item, part, (*path, Index(i))) for i, part in enumerate(items))

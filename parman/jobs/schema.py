@@ -57,7 +57,10 @@ class JobSchema(Schema):
             example = self.mock_result(arguments)
         except FutureUseError:
             return Leaf(annotation)
-        return _typed(form_of_example(example, annotation), example)
+        form = form_of_example(example, annotation)
+        if isinstance(form, EmptyForm):  # a job without results says so by `{}`; its script may write more
+            return Leaf(type(example))
+        return _typed(form, example)
 
     def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
         """Return an error for each thing that keeps the job from being run with these arguments."""
@@ -174,8 +177,6 @@ def _typed(form: Form, example: Any) -> Form:
     match form:
         case Leaf(declared=declared):
             return Leaf(_type_of(example)) if declared is Any else form
-        case EmptyForm():
-            return form
         case RepeatForm(item=item, cls=cls):
             items = tuple(_typed(item, part) for part in example)
             if all(part == items[0] for part in items):
