@@ -1,14 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Print constraints for pip: the lowest versions that setup.cfg allows, and tested ones of what it does not name.
+"""Print constraints for pip: the lowest versions that setup.cfg allows. What these need in turn pip chooses.
 
-Usage: lowest.py setup.cfg constraints.txt [extra ...]
+Usage: lowest.py setup.cfg [extra ...]
 """
 
 import configparser
 import re
 import sys
-from pathlib import Path
 
 
 def normalized(name: str) -> str:
@@ -16,7 +15,7 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def main(setup: str, tested: str, *extras: str) -> None:
+def main(setup: str, *extras: str) -> None:
     """Print a line for each distribution."""
     config = configparser.ConfigParser()
     config.read(setup)
@@ -29,9 +28,6 @@ def main(setup: str, tested: str, *extras: str) -> None:
             lowest[normalized(found[1])] = found[2]
     for name, version in lowest.items():
         print(f"{name}=={version}")
-    for line in Path(tested).read_text().splitlines():
-        if "==" in line and normalized(line.split("==")[0]) not in lowest:
-            print(line)
 
 
 main(*sys.argv[1:])
