@@ -17,6 +17,7 @@ import time
 import weakref
 from concurrent.futures import CancelledError, wait
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from pickle import PicklingError, UnpicklingError
 
@@ -1139,7 +1140,9 @@ def test_many_buffers(single, count):
 def few_files(spare):
     """Let this process open only so many files more."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files()[-1] + spare, limits[1]))
+    taken = set(open_files())
+    free = (number for number in range(limits[0]) if number not in taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, spare, None)), limits[1]))
     try:
         yield
     finally:
