@@ -277,6 +277,7 @@ def attributes(x: Any) -> tuple[Any, Any]:
     return type(x).__name__, vars(x)
 
 
+@pytest.mark.needs("quiet")
 def test_what_a_pickle_forgets_comes_along(block: Block, caplog: pytest.LogCaptureFixture) -> None:
     """Attributes that the pickle of a class leaves out are seen by tasks, and are there in results; nothing is said."""
     forgetful, array, big = Forgetful(3), np.ones(3).view(Unit), np.ones(200_000).view(Unit)
