@@ -53,7 +53,7 @@ def form_of_annotation(annotation: Any, call: Call) -> tuple[Form, bool]:
     """
     run = _FromAnnotation(call)
     form = run.form(annotation)
-    return (form if form.size() else EmptyForm(form, annotation)), run.fixed
+    return _promised(form, annotation), run.fixed
 
 
 def fixed_form(annotation: Any) -> Form | None:
@@ -62,7 +62,11 @@ def fixed_form(annotation: Any) -> Form | None:
         form = _FromAnnotation(None).form(annotation)
     except _DependsOnCallError:
         return None
-    return form if form.size() else Leaf(annotation)
+    return _promised(form, annotation)
+
+
+def _promised(form: Form, annotation: Any) -> Form:
+    return form if form.size() else EmptyForm(form, annotation)
 
 
 class _DependsOnCallError(Exception):
@@ -207,7 +211,7 @@ def form_of_example(example: object, annotation: Any) -> Form:
         If the example holds itself, or is nested deeper than 50 levels.
     """
     form = _from_example(example, annotation, ())
-    return form if form.size() else EmptyForm(form, annotation)
+    return _promised(form, annotation)
 
 
 def _from_example(example: Any, annotation: Any, inside: tuple[object, ...]) -> Form:

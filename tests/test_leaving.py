@@ -470,16 +470,3 @@ def test_results_keep_no_thread(runner):
     with workflow(block.runner if runner != "pool" else "threads:1"):
         results.append(half(results[-1]))
     assert resolve(results) == [0.0, 0.5, 1.0, 0.5]
-
-
-@task
-def nothing() -> tuple[()]:
-    return ()
-
-
-@pytest.mark.parametrize("runner", ["threads:1", "processes:1"])
-def test_an_empty_tuple_is_itself(runner):
-    """A call that promises the empty tuple returns that, and is waited for like any other."""
-    with workflow(runner) as block:
-        assert nothing() == ()
-    assert not block.failed

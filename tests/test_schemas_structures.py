@@ -447,3 +447,13 @@ def test_fixed_structures_are_found_once() -> None:
     assert fixed.structure({}) is fixed.structure({"n": 1})
     varying = Schema(function_of("Annotated[list[int], Length('n')]"))
     assert [varying.structure({"n": n}).size for n in (1, 2)] == [1, 2]
+
+
+def test_what_travels_is_what_the_call_returns() -> None:
+    """The structure that a worker is told of first is the one that calls have, also if it has no leaves."""
+
+    def nothing() -> tuple[()]:
+        return ()
+
+    told, called = Schema(nothing), Schema(nothing)
+    assert told.fixed_structure() == called.structure({}) == told.structure({})

@@ -110,6 +110,11 @@ def mocked(n: int) -> tuple[list[int], dict[str, int]]:
 
 
 @task
+def nothing() -> tuple[()]:
+    return ()
+
+
+@task
 def wrong(n: int) -> Annotated[list[float], Length("n")]:
     raise ZeroDivisionError("of nothing")
 
@@ -127,10 +132,10 @@ def size(items: Any) -> int:
 def test_empty_structures_are_themselves(block: Block) -> None:
     """A structure without leaves is what the serial script would have, and can be passed on."""
     with block() as w:
-        found = [parts(0), named([]), mocked(0)]
-        assert found == [[], {}, ([], {})]
+        found = [parts(0), named([]), mocked(0), nothing()]
+        assert found == [[], {}, ([], {}), ()]
         sizes = [size(one) for one in found]
-    assert resolve(sizes) == [0, 0, 2]
+    assert resolve(sizes) == [0, 0, 2, 0]
     assert not w.failed
 
 
