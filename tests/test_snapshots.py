@@ -1124,7 +1124,8 @@ def test_a_future_in_what_copies_itself_is_found():
 
 def test_variables_of_uncertainties_stay_the_same():
     """A variable is the same in all that depends on it, wherever that was computed."""
-    uncertainties = pytest.importorskip("uncertainties")
+    import uncertainties
+
     x = uncertainties.ufloat(1, 0.1)
     for carrier in (in_process, pickled):
         assert (2 * x - copy({"y": 2 * x}, carrier)["y"]).std_dev == 0
@@ -1136,7 +1137,8 @@ def test_variables_of_uncertainties_stay_the_same():
 
 def test_quantities_keep_their_registry():
     """In this process a quantity belongs to the registry of the user; elsewhere it is told that it does not."""
-    pint = pytest.importorskip("pint")
+    import pint
+
     quantity = pint.UnitRegistry().Quantity(2.0, "km")
     assert type(copy(quantity, in_process)) is type(quantity)
     assert copy(quantity, in_process) == quantity
