@@ -128,10 +128,15 @@ def _dask(stack: ExitStack) -> Runner:
     return ConcurrentRunner(client.get_executor(), workers=WORKERS, where="machine")
 
 
-def _executorlib(stack: ExitStack) -> Runner:
-    from executorlib import SingleNodeExecutor
+def _import_executorlib() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it uses names that pydantic will drop
+        import executorlib
+    return executorlib
 
-    executor: Any = SingleNodeExecutor(max_workers=WORKERS, block_allocation=True, disable_dependencies=True)
+
+def _executorlib(stack: ExitStack) -> Runner:
+    executor: Any = _import_executorlib().SingleNodeExecutor(max_workers=WORKERS, block_allocation=True, disable_dependencies=True)
     return ConcurrentRunner(stack.enter_context(executor), workers=WORKERS)
 
 
@@ -142,12 +147,11 @@ def _mpi(stack: ExitStack) -> Runner:
 
 
 def _slurm(stack: ExitStack) -> Runner:
-    from executorlib import SlurmClusterExecutor
-
+    executorlib = _import_executorlib()
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it can't validate the partition, which it needs
-        executor: Any = SlurmClusterExecutor(
+        executor: Any = executorlib.SlurmClusterExecutor(
             max_workers=WORKERS,
             block_allocation=True,
             resource_dict={"partition": "main"},
