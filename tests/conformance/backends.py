@@ -136,7 +136,9 @@ def _import_executorlib() -> Any:
 
 
 def _executorlib(stack: ExitStack) -> Runner:
-    executor: Any = _import_executorlib().SingleNodeExecutor(max_workers=WORKERS, block_allocation=True, disable_dependencies=True)
+    executor: Any = _import_executorlib().SingleNodeExecutor(
+        max_workers=WORKERS, block_allocation=True, disable_dependencies=True
+    )
     return ConcurrentRunner(stack.enter_context(executor), workers=WORKERS)
 
 

@@ -23,6 +23,9 @@ LENGTH = 1 << 20
 
 TIMEOUT = 60
 
+# The advice is meant for those who use Dask directly.
+pytestmark = pytest.mark.filterwarnings("ignore:Sending large graph:UserWarning")
+
 
 @dataclass
 class Field:
