@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 __all__ = ["Source", "file_sources", "learn_sources", "reduce_code"]
 
 _MOST_WRAPPERS = 100
-_OURS = f"{__package__}."
+_OURS = "parman."
 _LONGEST = 4_000_000
 """Files whose text is longer stay at home [characters]."""
 

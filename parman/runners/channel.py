@@ -39,7 +39,7 @@ from ..descriptors import lift
 from ..memfiles import Bulk, File, Traces
 from ..scripts import ScriptPickler
 
-__all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "open_pidfd", "pack"]
+__all__ = ["Channel", "Kind", "Message", "Parcel", "milliseconds", "name_of", "open_pidfd", "pack"]
 
 _HEADER = struct.Struct("!BIQ")
 _CHUNK = 200
@@ -465,6 +465,11 @@ def _descriptors_in(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             found.frombytes(data[: len(data) - len(data) % found.itemsize])
     return [lift(fd) for fd in found]
+
+
+def name_of(function: object) -> str:
+    """Return what a message calls the function."""
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def milliseconds(seconds: float | None) -> int | None:

@@ -42,11 +42,10 @@ from typing import Any, Literal, NamedTuple
 
 from ..descriptors import inherited, lift_socket
 from ..errors import ArgumentError, WorkerDied
-from .channel import Channel, Kind, Message, Parcel, milliseconds, open_pidfd, pack
+from .channel import Channel, Kind, Message, Parcel, milliseconds, name_of, open_pidfd, pack
 from .cpus import available_cpus
 from .pools import Call, Lane, Outcome, Pool
 from .tokens import Tokens
-from .worker import name_of
 
 __all__ = ["ProcessLane", "ProcessPool"]
 

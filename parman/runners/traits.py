@@ -138,7 +138,7 @@ def _where(executor: Executor) -> Where:
 
 def is_process_pool(executor: object) -> TypeGuard[ProcessPool]:
     """Tell whether this is a pool of our own processes."""
-    return isinstance(executor, _class(f"{__package__}.processes", "ProcessPool"))
+    return isinstance(executor, _class("parman.runners.processes", "ProcessPool"))
 
 
 def _class(module: str, name: str) -> Any:

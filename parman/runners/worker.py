@@ -21,11 +21,11 @@ from typing import Any
 
 from ..descriptors import fill_standard
 from ..failures import PackedException, annotate, traceback_text
-from .channel import Channel, Kind, Message, Parcel, open_pidfd, pack
+from .channel import Channel, Kind, Message, Parcel, name_of, open_pidfd, pack
 from .terminals import refuse_input
 from .tokens import take_token
 
-__all__ = ["main", "name_of"]
+__all__ = ["main"]
 
 _PATIENCE = 3.0
 """How long an idle worker may take to end, with the threads and exit hooks that tasks left behind [s]."""
@@ -143,11 +143,6 @@ def _answer(parcel: Parcel) -> Message:
 def _failure(error: BaseException, text: str) -> Message:
     annotate(error, f"In worker process {os.getpid()}:\n{text}")
     return pack(Kind.FAILURE, PackedException(error, text))
-
-
-def name_of(function: object) -> str:
-    """Return what a message calls the function."""
-    return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def _flush() -> None:
