@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from parman.runners.cpus import available_cpus
+from parman.pool.threads import available_cpus
 
 from .children import ROOT
 

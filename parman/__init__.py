@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .annotations.markers import Keys, Length, Whole
     from .closures import Closure
+    from .engine.runner import Runner
     from .errors import (
         ArgumentError,
         DryRunErrors,
@@ -32,23 +34,19 @@ if TYPE_CHECKING:
         WorkflowFailed,
     )
     from .executors import executor
+    from .futures.scheduler import ScheduledFuture, Scheduler
+    from .futures.wait_graph import WaitFuture, WaitGraph
     from .jobs.job import Job, job_template
     from .jobs.settings import JobSettings
-    from .markers import Keys, Length, Whole
+    from .jobs.staging import InPlace, Scratch, Staging, WorkDirectory
+    from .pool.processes import ProcessPool
+    from .pool.threads import ThreadPool
     from .resolving import as_future, as_resolved, cancel, resolve
-    from .runners.base import Runner
     from .runners.concurrent import ConcurrentRunner
     from .runners.dry import DryRunner
     from .runners.parsl import ParslRunner
-    from .runners.pools import ThreadPool
-    from .runners.processes import ProcessPool
     from .runners.serial import SerialRunner
-    from .scheduling import ScheduledFuture, Scheduler
-    from .staging.base import Staging, WorkDirectory
-    from .staging.inplace import InPlace
-    from .staging.scratch import Scratch
     from .tasks import task
-    from .waiting import WaitFuture, WaitGraph
     from .workflows import Workflow, share, workflow
 
 __all__ = [
@@ -114,21 +112,19 @@ _MODULES = {
     ".executors": "executor",
     ".jobs.job": "Job job_template",
     ".jobs.settings": "JobSettings",
-    ".markers": "Keys Length Whole",
+    ".annotations.markers": "Keys Length Whole",
     ".resolving": "as_future as_resolved cancel resolve",
-    ".runners.base": "Runner",
+    ".engine.runner": "Runner",
     ".runners.concurrent": "ConcurrentRunner",
     ".runners.dry": "DryRunner",
     ".runners.parsl": "ParslRunner",
-    ".runners.pools": "ThreadPool",
-    ".runners.processes": "ProcessPool",
+    ".pool.threads": "ThreadPool",
+    ".pool.processes": "ProcessPool",
     ".runners.serial": "SerialRunner",
-    ".scheduling": "ScheduledFuture Scheduler",
-    ".staging.base": "Staging WorkDirectory",
-    ".staging.inplace": "InPlace",
-    ".staging.scratch": "Scratch",
+    ".futures.scheduler": "ScheduledFuture Scheduler",
+    ".jobs.staging": "InPlace Scratch Staging WorkDirectory",
     ".tasks": "task",
-    ".waiting": "WaitFuture WaitGraph",
+    ".futures.wait_graph": "WaitFuture WaitGraph",
     ".workflows": "Workflow share workflow",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -1,6 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One call of a task, frozen.
+"""Arguments that are nothing but numbers, short strings and futures: checked, searched and frozen in one loop.
+
+Most calls of a workflow with very many calls are of this kind. Anything that is not known to fit takes the long way,
+which gives the messages, and teaches the schema what fits.
+
+How the calls of one block are made: how snapshots are taken, how strictly types are checked, what was met before.
+
+A task is looked at once a block, at its first call: for futures that its function holds, and, where calls leave the
+process, for a snapshot of the function with the globals it refers to, which then travels once to each worker.
+
+One call of a task, frozen.
 
 All that a call needs is settled when the closure is made, in the caller's thread and at the caller's line: the
 arguments are bound, checked and copied, the futures among them are found, the structure of the result is known.
@@ -9,24 +19,319 @@ A runner only has to supply the values of the futures.
 
 from __future__ import annotations
 
+import dis
 import itertools
-from collections.abc import Mapping, Sequence
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from types import MappingProxyType
-from typing import Any
+from decimal import Decimal
+from functools import lru_cache
+from types import CodeType, FunctionType, MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from .changes import Watched
+import attrs
+
+from .annotations.signature import Schema
+from .annotations.spec import Structure
+from .assets import Lesson
 from .context import InsideTask, Site, call_site, in_force
-from .definitions import Definition
-from .errors import WorkflowError
-from .flat import freeze_flat, names_in
-from .promises import Promise
-from .rules import Rules
-from .schemas import Structure
-from .snapshots import Carrier, Frozen, freeze, in_process, what_is_lost
-from .trees import ATOMS, Path, all_futures, futures_in, map_futures
+from .errors import ArgumentError, HiddenFutureError, WorkflowError
+from .futures.future import Promise
+from .snapshots.cache import BIG, Ledger
+from .snapshots.changes import Watched
+from .snapshots.hidden import search_function
+from .snapshots.share import Share
+from .snapshots.stored import Frozen, FrozenAtoms
+from .snapshots.take import Carrier, freeze, in_process, what_is_lost
+from .tasks import Definition
+from .trees.nodes import ATOMS, Path
+from .trees.walk import all_futures, futures_in, map_futures
 
-__all__ = ["Closure"]
+if TYPE_CHECKING:
+    from .tasks import Check
+
+__all__ = ["Asset", "Closure", "Rules", "freeze_flat", "names_in"]
+
+_NUMBERS = frozenset({int, float, complex, bool, type(None), type(...), range, Decimal})
+_TEXTS = (str, bytes)
+
+
+def freeze_flat(arguments: dict[str, Any], schema: Schema, checked: bool) -> FrozenAtoms | None:
+    """Make the snapshot of such arguments; None if there are others, or if one is not known to fit.
+
+    Parameters
+    ----------
+    arguments
+        As `Schema.bind` returns them; they belong to the snapshot if there is one.
+    schema
+        What is known of the function.
+    checked
+        Whether types matter.
+    """
+    found: list[tuple[str, Future[Any]]] = []
+    for name, value in arguments.items():
+        cls = type(value)
+        if cls in _NUMBERS or (cls in _TEXTS and len(value) < BIG):
+            if checked and not schema.surely_fits(name, cls):
+                return None
+        elif issubclass(cls, Future):
+            if checked and not schema.is_known_to_fit(name, getattr(value, "declared", Any)):
+                return None
+            found.append((name, value))
+        else:
+            return None
+    return _with_futures(arguments, found) if found else FrozenAtoms(arguments)
+
+
+@lru_cache(maxsize=1000)
+def _only_place(name: str) -> tuple[tuple[str, int]]:
+    """Return the place of the only future; the same object for all calls, of which there may be very many."""
+    return ((name, 0),)
+
+
+@lru_cache(maxsize=1000)
+def names_in(places: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Return the names in the places of futures; mostly the same object for the same ones."""
+    return tuple([name for name, _ in places])
+
+
+def _with_futures(arguments: dict[str, Any], found: list[tuple[str, Future[Any]]]) -> FrozenAtoms:
+    if len(found) == 1:
+        ((name, future),) = found
+        arguments[name] = None
+        return FrozenAtoms(arguments, (future,), _only_place(name))
+    numbers: dict[int, int] = {}
+    futures: list[Future[Any]] = []
+    places = []
+    for name, future in found:
+        number = numbers.setdefault(id(future), len(futures))
+        if number == len(futures):
+            futures.append(future)
+        places.append((name, number))
+        arguments[name] = None
+    return FrozenAtoms(arguments, tuple(futures), tuple(places))
+
+
+_BIG_GLOBAL = 10_000_000
+"""Size from which a global that travels with a function is warned about [bytes]."""
+
+
+@attrs.frozen(eq=False)
+class Asset:
+    """Something that travels once to each worker, which then knows it by its token."""
+
+    token: str
+    frozen: Frozen
+
+
+def new_asset(value: object, carrier: Carrier, ledger: Ledger, label: str) -> Asset:
+    """Freeze a value under a token of its own."""
+    return Asset(uuid.uuid4().hex, freeze(value, carrier, ledger=ledger, label=label))
+
+
+def _tell_nobody(key: tuple[str, ...], text: str) -> None:
+    pass
+
+
+class Rules:
+    """How the calls of one block are made.
+
+    Parameters
+    ----------
+    carrier
+        How snapshots are taken.
+    check
+        What a mismatch of types does, unless a task says otherwise.
+    tell
+        Tells the user something once for each key.
+    keep_originals
+        Closures keep the arguments as they were given besides, for the dry run.
+    """
+
+    def __init__(
+        self,
+        carrier: Carrier = in_process,
+        check: Check = "error",
+        tell: Callable[[tuple[str, ...], str], None] = _tell_nobody,
+        keep_originals: bool = False,
+    ) -> None:
+        self.carrier = carrier
+        self.check: Check = check
+        self.tell = tell
+        self.keep_originals = keep_originals
+        self.ledger = Ledger()
+        self._lock = threading.Lock()
+        self._met: dict[Definition, Asset | None] = {}
+
+    def meet(self, task: Any, definition: Definition, site: Site) -> None:
+        """Look at a task, unless it has been called in this block before.
+
+        Raises
+        ------
+        HiddenFutureError
+            The function holds a future in its closure, or in a global that it loads.
+        ArgumentError
+            The function or something it refers to can't be pickled, where it has to be.
+        """
+        if definition in self._met:
+            return
+        hidden = _hidden_future(definition)
+        if hidden is not None:
+            raise hidden
+        asset = None if self._stays(definition) else self._freeze_function(task, definition, site)
+        with self._lock:
+            self._met.setdefault(definition, asset)
+
+    def mistakes_of(self, task: Any, definition: Definition, site: Site) -> list[ArgumentError]:
+        """Return all for which `meet` would raise an error, where that raises the first."""
+        if definition in self._met:
+            return []
+        hidden = _hidden_future(definition)
+        found: list[ArgumentError] = [] if hidden is None else [hidden]
+        if not self._stays(definition):
+            try:
+                self._freeze_function(task, definition, site)
+            except ArgumentError as error:
+                found += list(self._outsiders(definition)) or ([] if found else [error])
+        return found
+
+    def _stays(self, definition: Definition) -> bool:
+        """Tell whether a function is called in this process: a call that waits runs in the driver, as a rule."""
+        return self.carrier is in_process or definition.waits
+
+    def share(self, value: Any) -> Share:
+        """Take the snapshot of something once, for all calls it is passed to."""
+        return Share(freeze(value, self.carrier, ledger=self.ledger, label="share(x)"))
+
+    def share_here(self, value: Any) -> Share:
+        """Share something that can't leave this process, for a dry run that goes on after saying so."""
+        return Share(freeze(value, in_process, label="share(x)"))
+
+    def asset_of(self, task: Any, definition: Definition, site: Site) -> Asset:
+        """Return the snapshot of the function that was taken at the first call, or take it now."""
+        asset = self._met[definition]
+        if asset is None:
+            asset = self._met[definition] = self._freeze_function(task, definition, site)
+        return asset
+
+    def _freeze_function(self, task: Any, definition: Definition, site: Site) -> Asset:
+        try:
+            asset = new_asset(Lesson.about(task), self.carrier, self.ledger, definition.name)
+        except Exception as error:
+            known = next(self._outsiders(definition), None)
+            if known is not None:
+                raise known from error
+            if isinstance(error, ArgumentError):
+                raise
+            raise ArgumentError(
+                f"the task {definition.name} can't be sent to a worker: {error}; "
+                "make what it refers to an argument, or create it inside the task"
+            ) from error
+        self._tell_of_globals(definition, asset, site)
+        return asset
+
+    def _outsiders(self, definition: Definition) -> Iterator[ArgumentError]:
+        """Yield an error for each variable and default because of which a function can't be pickled."""
+        for text in self._failing(definition.function, definition.name + "()", set()):
+            yield ArgumentError(text)
+
+    def _failing(self, function: Any, name: str, seen: set[int]) -> Iterator[str]:
+        if not isinstance(function, FunctionType) or id(function.__code__) in seen:
+            return
+        seen.add(id(function.__code__))
+        for variable, value in _variables(function).items():
+            error = self._failure(value, f"the variable {variable}")
+            if error is None or id(getattr(value, "__code__", None)) in seen:
+                continue
+            yield from list(self._failing(value, f"{name}, which uses {variable}()", seen)) or [f"{name}: {error}"]
+        for parameter, value in _defaults(function).items():
+            error = self._failure(value, f"the default of {parameter}")
+            if error is not None:
+                yield f"{name}: {error}"
+
+    def _failure(self, value: object, label: str) -> Exception | None:
+        try:
+            freeze(value, self.carrier, ledger=self.ledger, label=label)
+        except Exception as error:
+            return error
+        return None
+
+    def _tell_of_globals(self, definition: Definition, asset: Asset, site: Site) -> None:
+        for name in _assigned_globals(definition.function):
+            self.tell(
+                ("assigns", definition.name, name),
+                f"{site}: {definition.name}() assigns to the global {name!r}: on processes this changes the worker's "
+                "copy only; return the value instead",
+            )
+        if asset.frozen.nbytes > _BIG_GLOBAL:
+            for name, size in self._big_variables(definition.function):
+                self.tell(
+                    ("big", definition.name, name),
+                    f"{site}: {definition.name}() uses the variable {name!r} of {size / 1e6:.0f} MB from outside, "
+                    "which is sent to each worker; pass it as an argument, or share() it",
+                )
+
+    def _big_variables(self, function: Any) -> Iterator[tuple[str, int]]:
+        for name, value in _variables(function).items():
+            try:
+                size = freeze(value, self.carrier, ledger=self.ledger, label=name).nbytes
+            except Exception:
+                continue  # it travelled as a part of the function, so this can only be a detail of the pickling
+            if size > _BIG_GLOBAL:
+                yield name, size
+
+
+def _variables(function: Any) -> dict[str, Any]:
+    """Return the variables outside of a function that it may use: globals, and those of functions around it."""
+    if not isinstance(function, FunctionType):
+        return {}
+    names = {name for code in _codes(function) for name in code.co_names} & function.__globals__.keys()
+    found = {name: function.__globals__[name] for name in sorted(names)}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return found
+
+
+def _defaults(function: FunctionType) -> dict[str, Any]:
+    code = function.__code__
+    values = function.__defaults__ or ()
+    names = code.co_varnames[code.co_argcount - len(values) : code.co_argcount]
+    return dict(zip(names, values, strict=True)) | (function.__kwdefaults__ or {})
+
+
+def _hidden_future(definition: Definition) -> HiddenFutureError | None:
+    found = search_function(definition.function)
+    if found is None:
+        return None
+    return HiddenFutureError(
+        f"{definition.name}() uses {found}, which is a future: tasks can't see values through variables "
+        "outside; pass it as an argument"
+    )
+
+
+def _codes(function: Any) -> Iterator[CodeType]:
+    code = getattr(function, "__code__", None)
+    todo = [code] if isinstance(code, CodeType) else []
+    while todo:
+        code = todo.pop()
+        yield code
+        todo += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+
+
+def _assigned_globals(function: Any) -> list[str]:
+    return sorted(
+        {
+            str(instruction.argval)
+            for code in _codes(function)
+            for instruction in dis.get_instructions(code)
+            if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
+        }
+    )
+
 
 _numbers = itertools.count()
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})

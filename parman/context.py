@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-    from .stopping import Stop
+    from .lifecycle import Stop
     from .workflows import Workflow
 
 __all__ = ["InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "is_ours", "opened"]

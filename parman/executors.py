@@ -22,12 +22,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from .closures import Closure
 from .context import InsideTask, Site, in_force, is_ours
-from .definitions import Definition, Options
+from .engine.registry import Journal, JournaledCall
+from .engine.runner import Runner
 from .errors import Failure, WorkflowError
-from .failures import shorten
-from .journal import Journal, JournaledCall
-from .promises import Promise
-from .runners.base import Runner
+from .futures.future import Promise
+from .snapshots.failures import shorten
+from .tasks import Definition, Options
 from .workflows import Workflow
 
 __all__ = ["RunnerExecutor", "executor"]

@@ -15,15 +15,14 @@ from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .closures import Closure
+from .closures import Closure, Rules
 from .context import call_site, current_workflow, in_force, opened
-from .definitions import Check
+from .engine.registry import Journal, JournaledCall
+from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
-from .exits import Stage, at_exit, fail, tell, unwatch, watch
-from .failures import annotate, safe_text, shorten
-from .journal import Journal, JournaledCall
-from .rules import Rules
-from .runners.base import Runner
+from .lifecycle import Stage, at_exit, fail, tell, unwatch, watch
+from .snapshots.failures import annotate, safe_text, shorten
+from .tasks import Check
 
 if TYPE_CHECKING:
     from .jobs.settings import JobSettings

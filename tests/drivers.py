@@ -24,8 +24,8 @@ import pytest
 from helpers import ROOT, TIMEOUT, until_gone
 
 from parman import InPlace, JobSettings, Scratch, Staging, job_template
-from parman.cli.clean_results import main as clean_results
-from parman.jobs.record import Record, State
+from parman.jobs.clean_results import main as clean_results
+from parman.jobs.directory import Record, State
 
 MARK = "PARMAN_TEST_MARK"
 """The environment variable by which the processes of a test are found, in whatever session they are."""

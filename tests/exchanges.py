@@ -14,10 +14,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from parman.frozen import FILED, Frozen
-from parman.journal import Journal
-from parman.runners.channel import Channel, Kind, Message, Parcel
-from parman.runners.feeding import _Trip
+from parman.snapshots.take.stored import FILED, Frozen
+
+from parman.engine.registry import Journal
+from parman.pool.channel import Channel, Kind, Message, Parcel
+from parman.remote.exchange import _Trip
 
 __all__ = ["MESSAGES", "SENDS", "TRIPS", "Exchanges", "counted"]
 

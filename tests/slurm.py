@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-from parman.cli.locks import locked
+from parman.slurm.program import locked
 
 __all__ = ["LIMIT", "call", "cluster", "until"]
 

@@ -14,8 +14,8 @@ import socket
 import threading
 from typing import Any
 
-from parman.runners.channel import Channel, Kind, Message, pack
-from parman.runners.tokens import Tokens, take_token
+from parman.pool.channel import Channel, Kind, Message, pack
+from parman.pool.claims import Tokens, take_token
 
 __all__ = ["Peers"]
 

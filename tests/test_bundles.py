@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT, handled, hasty_switches
+from parman.snapshots.take.buffers import Buffer
 
 from parman import ArgumentError, ConcurrentRunner, Interrupted, WorkerDied, as_future, resolve, task, workflow
-from parman.buffers import Buffer
-from parman.runners.channel import Channel, Kind, pack
-from parman.runners.flights import Flight
-from parman.runners.processes import ProcessLane
-from parman.runners.tokens import Tokens
+from parman.engine.handles import Flight
+from parman.pool.channel import Channel, Kind, pack
+from parman.pool.claims import Tokens
+from parman.pool.processes import ProcessLane
 
 PLENTY = 300
 """Calls after which a task is known to be quick."""
@@ -162,9 +162,9 @@ def test_a_call_that_takes_longer_than_expected_holds_up_nobody(field: Field, se
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let bundles be big, nothing be taken back because of the time that a call takes, and all for an idle worker."""
-    monkeypatch.setattr("parman.runners.bundles._BUDGET", 1.0)
-    monkeypatch.setattr("parman.runners.feeding._OVERDUE", 100.0)
-    monkeypatch.setattr("parman.runners.flights._WORTH", 0.0)
+    monkeypatch.setattr("parman.remote.batching._BUDGET", 1.0)
+    monkeypatch.setattr("parman.remote.exchange._OVERDUE", 100.0)
+    monkeypatch.setattr("parman.engine.handles._WORTH", 0.0)
 
 
 @contextmanager

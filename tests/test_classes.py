@@ -23,17 +23,16 @@ import cloudpickle
 import msgspec
 import pytest
 from helpers import ROOT
+from parman.annotations.evaluate.checkers import fits_class
+from parman.annotations.evaluate.compat import can_fit
+from parman.annotations.evaluate.evaluate import text_fields
+from parman.annotations.evaluate.signature import Schema
+from parman.annotations.evaluate.spec import Leaf, Structure, TupleForm
+from parman.snapshots.take.code import ScriptPickler, Source, dumps, file_sources, learn_sources
+from parman.snapshots.take.take import freeze, pickled
 
 from parman import ConcurrentRunner, ResultError, StructureError, resolve, task, workflow
-from parman.annotations import text_fields
-from parman.checkers import fits_class
-from parman.codes import Source, file_sources, learn_sources
-from parman.fits import can_fit
-from parman.lessons import Lesson
-from parman.schemas import Schema
-from parman.scripts import ScriptPickler, dumps
-from parman.snapshots import freeze, pickled
-from parman.structures import Leaf, Structure, TupleForm
+from parman.assets import Lesson
 
 T = TypeVar("T")
 
@@ -301,7 +300,7 @@ def test_a_digest_tells_structures_apart() -> None:
 def test_a_digest_is_the_same_in_each_process() -> None:
     """The digest does not depend on the hash seed of a process."""
     text = (
-        "from parman.schemas import Schema\n"
+        "from parman.annotations.signature import Schema\n"
         "def f(): ...\n"
         "f.__annotations__ = {'return': tuple[int, tuple[str, float]]}\n"
         "print(Schema(f).fixed_structure().digest, end='')"

@@ -14,8 +14,8 @@ import pytest
 from jobs import RESUMES, Made, contents, make, old_directory
 
 from parman import InPlace, JobFailed, Scratch
-from parman.cli.clean_results import main, unfinished
-from parman.jobs.record import Record
+from parman.jobs.clean_results import main, unfinished
+from parman.jobs.directory import Record
 
 STATES = [
     "finished",
@@ -31,7 +31,7 @@ STATES = [
 ]
 REMOVED = ["failed", "killed", "late", "nothing", "old unfinished", "prepared"]
 
-PROGRAM = "import sys; from parman.cli.clean_results import main; sys.exit(main())"
+PROGRAM = "import sys; from parman.jobs.clean_results import main; sys.exit(main())"
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_job_that_finishes_meanwhile_stays(made: Made, monkeypatch: pytest.Mon
     _fail(made, "a", "fail")
     found = list(unfinished(Path("results")))
     made.job(rerun="failed")("a")
-    monkeypatch.setattr("parman.cli.clean_results.unfinished", lambda root: found)
+    monkeypatch.setattr("parman.jobs.clean_results.unfinished", lambda root: found)
     assert main(["results"]) == 0
     assert Path("results/a/result.json").exists()
 
@@ -251,7 +251,7 @@ def test_two_at_once_are_no_trouble(made: Made, monkeypatch: pytest.MonkeyPatch)
     _fail(made, "a", "fail")
     found = list(unfinished(Path("results")))
     main(["results"])
-    monkeypatch.setattr("parman.cli.clean_results.unfinished", lambda root: found)
+    monkeypatch.setattr("parman.jobs.clean_results.unfinished", lambda root: found)
     assert main(["results"]) == 0
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from parman import ConcurrentRunner, as_future, resolve, task, workflow
-from parman.dispatching import SlimCondition
-from parman.promises import Promise
-from parman.runners.channel import Channel
-from parman.runners.pools import Crew
+from parman.futures.future import Promise
+from parman.futures.loop import SlimCondition
+from parman.pool.channel import Channel
+from parman.pool.threads import Crew
 
 CALLS = 1000
 

@@ -16,10 +16,11 @@ from helpers import TIMEOUT, hasty_switches, in_thread
 from standins import Peers
 
 from parman import ConcurrentRunner, resolve, task, workflow
-from parman.runners import drains, processes
-from parman.runners.calls import Call
-from parman.runners.drains import Drain, DrainRunner
-from parman.runners.flights import Flight
+from parman.engine import pull as drains
+from parman.engine.calls import Call
+from parman.engine.handles import Flight
+from parman.engine.pull import Drain, DrainRunner
+from parman.pool import processes
 
 CALLS = 2000
 FEW = 16
@@ -85,7 +86,7 @@ def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
     """Have stand-ins for worker processes, none of which is held to be late: one thread answers for all of them."""
     peers = Peers()
     monkeypatch.setattr(processes, "_Process", peers.make)
-    monkeypatch.setattr("parman.runners.feeding._OVERDUE", 100.0)
+    monkeypatch.setattr("parman.remote.exchange._OVERDUE", 100.0)
     yield peers
     peers.close()
 
@@ -109,7 +110,7 @@ def test_calls_on_many_lanes(peers: Peers, make: Callable[[], Any]) -> None:
 
 def test_calls_that_travel_alone_on_many_lanes(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same holds for calls that are not known to be short."""
-    monkeypatch.setattr("parman.runners.bundles._BUDGET", 0.0)
+    monkeypatch.setattr("parman.remote.batching._BUDGET", 0.0)
     assert cost_on_lanes(peers, 200, wide) <= MOST * cost_on_lanes(peers, FEW, wide)
 
 

@@ -174,7 +174,7 @@ def test_killed_driver_is_started_again(staged: tuple[str, Undisturbed], tmp_pat
 
 def clean(directory: Path) -> str:
     """Remove the directories of jobs that did not finish; return what the program says."""
-    script = "import sys; from parman.cli.clean_results import main; sys.exit(main())"
+    script = "import sys; from parman.jobs.clean_results import main; sys.exit(main())"
     result = subprocess.run(
         [sys.executable, "-c", script, "results"], cwd=directory, capture_output=True, text=True, check=True
     )

@@ -21,6 +21,7 @@ import attrs
 import numpy as np
 import pytest
 from helpers import TIMEOUT
+from parman.snapshots.take.failures import PackedException, duplicate
 
 from parman import (
     ConcurrentRunner,
@@ -37,8 +38,7 @@ from parman import (
     task,
     workflow,
 )
-from parman.failures import PackedException, duplicate
-from parman.runners.queues import ReadyQueue
+from parman.engine.queue import ReadyQueue
 
 # --- exceptions of many kinds ---
 

@@ -64,9 +64,9 @@ os._exit(0)
 def test_a_fork_finds_no_lock_held() -> None:
     """A child that was forked while other threads held the locks of cloudpickle, logging and ours has them free."""
     text = f"""{HEAD}
-import cloudpickle, logging, parman.runners.remote, parman.runners.calls, parman.descriptors
+import cloudpickle, logging, parman.remote.batch, parman.engine.calls, parman.descriptors
 all_locks = lambda: [cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_LOCK, logging._lock,
-    parman.runners.remote._worker.lock, parman.runners.calls._changing, parman.descriptors._filling]
+    parman.remote.batch._worker.lock, parman.engine.calls._changing, parman.descriptors._filling]
 held, go = threading.Event(), threading.Event()
 
 def hold(lock):

@@ -12,7 +12,7 @@ import pytest
 from helpers import TIMEOUT, hasty_switches, in_thread, run_script
 
 from parman import ConcurrentRunner, ProcessPool, WorkflowError, as_future, resolve, share, task, workflow
-from parman.runners.calls import Call
+from parman.engine.calls import Call
 
 
 @task
@@ -238,7 +238,7 @@ def test_a_block_on_a_runner_further_out_is_refused():
 FORKED_IN_THE_MIDDLE = """
 import os, signal, sys, threading
 from parman import resolve, task, workflow
-from parman.runners import calls
+from parman.engine import calls
 
 @task
 def step(x: int) -> int:

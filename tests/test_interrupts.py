@@ -335,7 +335,7 @@ STORM = (
     + """
 import random, signal
 from parman.context import in_force
-from parman.dispatching import SlimCondition
+from parman.futures.loop import SlimCondition
 rng = random.Random({seed})
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 

@@ -41,9 +41,9 @@ from parman import (
     job_template,
     workflow,
 )
-from parman.filing import copy
-from parman.jobs.record import Record, State, Status
-from parman.staging import scratch
+from parman.jobs import staging as scratch
+from parman.jobs.directory import Record, State, Status
+from parman.jobs.files import copy
 
 SECRET = "the secret of somebody else"
 BOTH = pytest.mark.parametrize("kind", [InPlace, Scratch])

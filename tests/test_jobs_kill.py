@@ -26,8 +26,8 @@ from helpers import TIMEOUT
 from scripts import filled, script
 
 from parman import JobFailed, JobSettings, job_template, resolve, workflow
-from parman.cli.clean_results import main as clean_results
-from parman.jobs.record import Record, State
+from parman.jobs.clean_results import main as clean_results
+from parman.jobs.directory import Record, State
 
 
 @pytest.fixture

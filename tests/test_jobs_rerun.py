@@ -17,8 +17,8 @@ import pytest
 from jobs import JOBINFO, RESUMES, SCRIPT, Made, contents, make, old_directory, staging_of
 
 from parman import InPlace, JobError, JobFailed, JobSettings, Scratch, job_template, resolve, workflow
-from parman.jobs.record import Record, State
-from parman.jobs.running import Run
+from parman.jobs.directory import Record, State
+from parman.jobs.run import Run
 
 STAGINGS = [InPlace, Scratch]
 

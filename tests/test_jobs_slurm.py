@@ -70,7 +70,7 @@ def here(tmp_path: Path) -> Path:
     (tmp_path / "script.py").write_text(SCRIPT)
     program = tmp_path / "bin" / "parman-sbatch-wait"
     program.parent.mkdir()
-    code = "import sys; from parman.cli.sbatch_wait import main; sys.exit(main())"
+    code = "import sys; from parman.slurm.sbatch_wait import main; sys.exit(main())"
     program.write_text(f"#!{shutil.which('env')} -S {sys.executable}\n{code}\n")
     program.chmod(0o755)
     return tmp_path

@@ -17,9 +17,8 @@ import pytest
 from jobs import RESUMES, SCRIPT, Made, contents, make
 
 from parman import ArgumentError, InPlace, JobError, JobFailed, JobSettings, Scratch, resolve, workflow
-from parman.jobs.record import Record, State
-from parman.staging.base import Place, Staging, WorkDirectory
-from parman.staging.paths import globalize, localize
+from parman.jobs.directory import Record, State
+from parman.jobs.staging import Place, Staging, WorkDirectory, globalize, localize
 
 
 class Elsewhere(Staging):

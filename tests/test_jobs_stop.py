@@ -18,19 +18,9 @@ from helpers import TIMEOUT, handled, hasty_switches, in_thread
 from scripts import LIMIT, filled, script
 from test_leaving import HEAD
 
-from parman import (
-    Interrupted,
-    JobFailed,
-    JobSettings,
-    WorkflowFailed,
-    cancel,
-    job_template,
-    resolve,
-    task,
-    workflow,
-)
-from parman.jobs.record import Record, State
-from parman.stopping import Stop
+from parman import Interrupted, JobFailed, JobSettings, WorkflowFailed, cancel, job_template, resolve, task, workflow
+from parman.jobs.directory import Record, State
+from parman.lifecycle import Stop
 
 STUBBORN = """
 case "$number" in

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT
+from parman.snapshots.take.stored import Frozen, FrozenArray
+from parman.snapshots.take.take import freeze, in_process
 
 from parman import resolve, task, workflow
-from parman.frozen import Frozen, FrozenArray
-from parman.snapshots import freeze, in_process
 
 SMALL, BIG = 10, 1 << 18
 """Lengths of arrays that would lie in a snapshot, and in a memory file."""
@@ -71,7 +71,7 @@ def test_a_chain_writes_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> N
     with workflow("threads:1"):
         first = add(make(0.0, size))
         resolve(first)
-        monkeypatch.setattr("parman.runners.calls.freeze", refuse)
+        monkeypatch.setattr("parman.engine.calls.freeze", refuse)
         array = make(0.0, size)
         for _ in range(20):
             array = add(array)

@@ -24,12 +24,11 @@ from pickle import PicklingError, UnpicklingError
 import cloudpickle
 import pytest
 from helpers import TIMEOUT, children
+from parman.snapshots.take.buffers import Buffer
 
-from parman.buffers import Buffer
 from parman.errors import ArgumentError, Interrupted, WorkerDied
-from parman.runners.cpus import available_cpus
-from parman.runners.pools import ThreadPool
-from parman.runners.processes import ProcessPool
+from parman.pool.processes import ProcessPool
+from parman.pool.threads import ThreadPool, available_cpus
 
 # Otherwise each worker would import this file, and with it pytest.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -451,8 +450,8 @@ def test_exit(script, name, state):
     run = script(
         f"""
 import sys, time
-from parman.runners.pools import ThreadPool
-from parman.runners.processes import ProcessPool
+from parman.pool.threads import ThreadPool
+from parman.pool.processes import ProcessPool
 
 pool = {name}(1)
 print(pool.submit(abs, -3).result(), flush=True)
@@ -475,8 +474,8 @@ def test_fork_of_the_driver(script, name):
     run = script(
         f"""
 import os, sys
-from parman.runners.pools import ThreadPool
-from parman.runners.processes import ProcessPool
+from parman.pool.threads import ThreadPool
+from parman.pool.processes import ProcessPool
 
 pool = {name}(2)
 pids = [future.result() for future in [pool.submit(os.getpid) for _ in range(10)]]
@@ -674,7 +673,7 @@ THREADS = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_N
 )
 def test_inner_threads(many_cpus, monkeypatch, option, user, seen):
     """Numerical libraries share the CPUs among the workers, unless the user says otherwise."""
-    monkeypatch.setattr("parman.runners.processes.available_cpus", lambda: 9)
+    monkeypatch.setattr("parman.pool.processes.available_cpus", lambda: 9)
     for name in THREADS:
         monkeypatch.delenv(name, raising=False)
     for name, value in user.items():
@@ -1187,7 +1186,7 @@ def test_no_descriptors_left_in_the_driver(single):
 def test_unguarded_main(script, tmp_path):
     """A script without a guard runs once, and its functions run in the workers."""
     run = script("""
-from parman.runners.processes import ProcessPool
+from parman.pool.processes import ProcessPool
 
 print("start", flush=True)
 scale = 3
@@ -1205,7 +1204,7 @@ print([point.x for point in points], isinstance(points[0], Point))
 
 HOLDING = """
 import os, subprocess, sys, time
-from parman.runners.processes import ProcessPool
+from parman.pool.processes import ProcessPool
 
 def task():
     child = subprocess.Popen(["sleep", "1000"])
@@ -1249,7 +1248,7 @@ def test_deaths_without_pidfd(script, pidfd):
     """The pool works where processes can be watched only by their sockets."""
     run = script("""
 import os
-from parman.runners.processes import ProcessPool
+from parman.pool.processes import ProcessPool
 
 with ProcessPool(1) as pool:
     print(str(pool.submit(os._exit, 3).exception()).split(" ", 3)[3])

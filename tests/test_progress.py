@@ -19,10 +19,10 @@ from exchanges import Exchanges, counted
 from helpers import TIMEOUT, hasty_switches
 
 from parman import ConcurrentRunner, WorkerDied, resolve, share, task, workflow
-from parman.runners import processes
-from parman.runners.bundles import _MOST, _ROOM, _most_with
-from parman.runners.channel import Channel, Kind, Message, Parcel
-from parman.runners.tokens import Tokens
+from parman.pool import processes
+from parman.pool.channel import Channel, Kind, Message, Parcel
+from parman.pool.claims import Tokens
+from parman.remote.batching import _MOST, _ROOM, _most_with
 
 KB, MB = 1 << 10, 1 << 20
 SIZES = [1, KB, 60 * KB, 300 * KB, 8 * MB]
@@ -235,7 +235,7 @@ def pid_behind(channel: Channel) -> int:
 @pytest.mark.parametrize("patience", [0.2, 0.0])
 def test_workers_that_are_slow_to_begin(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
     """Each bundle brings a call to its end, although other calls don't wait for it, and calls are sent few times."""
-    monkeypatch.setattr("parman.runners.feeding._PATIENCE", patience)
+    monkeypatch.setattr("parman.remote.exchange._PATIENCE", patience)
     with on_processes(1):
         resolve([scale(float(i)) for i in range(300)])
         with counted() as exchanges:

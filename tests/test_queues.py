@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from parman.runners import queues
-from parman.runners.queues import ReadyQueue
+from parman.engine import queue as queues
+from parman.engine.queue import ReadyQueue
 
 QUICK, SLOW = queues._QUICK / 2, queues._QUICK * 2
 

@@ -14,18 +14,9 @@ from typing import Any
 import pytest
 from helpers import TIMEOUT, failed, hasty_switches, in_thread
 
-from parman import (
-    ConcurrentRunner,
-    Workflow,
-    as_future,
-    cancel,
-    dispatching,
-    resolve,
-    resolving,
-    signals,
-    task,
-    workflow,
-)
+from parman import ConcurrentRunner, Workflow, as_future, cancel, resolve, resolving, task, workflow
+from parman import lifecycle as signals
+from parman.futures import loop as dispatching
 
 
 @task

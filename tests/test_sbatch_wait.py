@@ -16,16 +16,23 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TIMEOUT, run_script
 
-from parman.cli import sbatch_log
-from parman.cli.endings import Ending
-from parman.cli.locks import locked
-from parman.cli.sbatch_cache import SharedAnswer
-from parman.cli.sbatch_log import Log
-from parman.cli.sbatch_mark import comment_option, write_mark
-from parman.cli.slurm import exit_status, has_ended, of_job, outcome, parse_jobs, parse_submitted, status_of
+from parman.slurm import log as sbatch_log
+from parman.slurm.log import Log
+from parman.slurm.program import Ending, locked
+from parman.slurm.scontrol import (
+    SharedAnswer,
+    exit_status,
+    has_ended,
+    of_job,
+    outcome,
+    parse_jobs,
+    parse_submitted,
+    status_of,
+)
+from parman.slurm.submit import comment_option, write_mark
 
 FIRST_LINE = "Parman sbatch wait log format version 1\n"
-RUN = [sys.executable, "-c", "import sys; from parman.cli.sbatch_wait import main; sys.exit(main())"]
+RUN = [sys.executable, "-c", "import sys; from parman.slurm.sbatch_wait import main; sys.exit(main())"]
 UNKNOWN = 75
 
 RECORD = (
@@ -832,7 +839,7 @@ def test_home_that_can_t_be_written(fake: Fake) -> None:
 @pytest.mark.parametrize("value", ["ten", "-1", "nan", "inf", ""])
 def test_bad_settings(fake: Fake, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     """A setting that is no sensible time is an error that names it, before anything is done."""
-    from parman.cli.sbatch_wait import Settings
+    from parman.slurm.sbatch_wait import Settings
 
     monkeypatch.setenv(f"PARMAN_SBATCH_{name}", value)
     with pytest.raises(Ending, match=f"PARMAN_SBATCH_{name} should be a number of seconds.*not '{value}'") as info:
@@ -1088,7 +1095,7 @@ def test_help(fake: Fake) -> None:
 def test_starts_quickly() -> None:
     """The program loads the standard library and its own modules, nothing else."""
     script = (
-        "import sys, parman.cli.sbatch_wait; "
+        "import sys, parman.slurm.sbatch_wait; "
         "print([name for name in ('attrs', 'attr', 'wrapt', 'cloudpickle', 'numpy') if name in sys.modules], "
         "[name for name in sys.modules if name.startswith('parman.') and not name.startswith('parman.cli')])"
     )

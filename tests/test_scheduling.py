@@ -35,9 +35,9 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parman.dispatching import Dispatcher
-from parman.scheduling import ScheduledFuture, Scheduler
-from parman.waiting import Gate, WaitGraph
+from parman.futures.loop import Dispatcher
+from parman.futures.scheduler import ScheduledFuture, Scheduler
+from parman.futures.wait_graph import Gate, WaitGraph
 
 MANY = 100_000
 
@@ -660,7 +660,7 @@ def test_interpreter_exits_with_a_forgotten_scheduler() -> None:
     """A scheduler with waiting and submitted calls that is never left does not keep an interpreter alive."""
     script = (
         "from concurrent.futures import Future\n"
-        "from parman.scheduling import Scheduler\n"
+        "from parman.futures.scheduler import Scheduler\n"
         "scheduler = Scheduler(lambda: Future())\n"
         "submitted = scheduler.submit()\n"
         "waiting = scheduler.submit(dependencies=[Future()])\n"

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypedDict, TypeVar, U
 
 import numpy as np
 import pytest
+from parman.annotations.evaluate.evaluate import item_type
+from parman.annotations.evaluate.markers import Length
+from parman.annotations.evaluate.signature import Schema
+from parman.snapshots.take.share import Share
+from parman.snapshots.take.take import freeze, in_process
+from parman.trees.walk.nodes import Index, Key, StandIn
 
 from parman.errors import ArgumentError
-from parman.paths import Index, Key
-from parman.schemas import Length, Schema, item_type
-from parman.shares import Share
-from parman.snapshots import freeze, in_process
-from parman.trees import StandIn
 
 if TYPE_CHECKING:
     from nowhere import Missing
@@ -436,6 +437,6 @@ def test_structures_can_be_pickled() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     """The modules behind schemas don't need numpy or a type checker."""
-    code = "import sys, parman.schemas; print([m for m in ('numpy', 'typeguard') if m in sys.modules])"
+    code = "import sys, parman.annotations.signature; print([m for m in ('numpy', 'typeguard') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

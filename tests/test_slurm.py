@@ -20,7 +20,7 @@ from slurm import LIMIT, call, until
 
 pytestmark = pytest.mark.timeout(120)
 
-RUN = [sys.executable, "-c", "import sys; from parman.cli.sbatch_wait import main; sys.exit(main())"]
+RUN = [sys.executable, "-c", "import sys; from parman.slurm.sbatch_wait import main; sys.exit(main())"]
 
 # --- Directories in which the program is called.
 

@@ -26,16 +26,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parman.snapshots.take.buffers import Buffer
+from parman.snapshots.take.cache import BIG, Ledger
+from parman.snapshots.take.changes import Watched
+from parman.snapshots.take.share import Share, install_share, shared_value
+from parman.snapshots.take.stored import Frozen, FrozenAtoms
+from parman.snapshots.take.take import freeze, in_process, pickled, pickled_with
+from parman.trees.walk.nodes import StandIn
 
-from parman import pages
-from parman.buffers import Buffer
-from parman.changes import Watched
 from parman.errors import ArgumentError, HiddenFutureError
-from parman.frozen import FrozenAtoms
-from parman.ledgers import BIG
-from parman.shares import Share, install_share, shared_value
-from parman.snapshots import Frozen, Ledger, freeze, in_process, pickled, pickled_with
-from parman.trees import StandIn
+from parman.snapshots.take import memory as pages
 
 
 @pytest.fixture(params=[in_process, pickled], ids=["in process", "pickled"])
@@ -326,7 +326,7 @@ def test_classes_of_main():
     script = """
         import sys, pickle
         from dataclasses import dataclass
-        from parman.snapshots import freeze, pickled
+        from parman.snapshots.take.take import freeze, pickled
 
         @dataclass
         class Mine:
@@ -531,7 +531,8 @@ def test_big_strings(make, carrier):
 MEMORY = """
     import resource, sys
     import numpy as np
-    from parman.snapshots import Ledger, freeze, in_process, pickled
+    from parman.snapshots.take.cache import Ledger
+    from parman.snapshots.take.take import freeze, in_process, pickled
     carrier = {"in_process": in_process, "pickled": pickled}[sys.argv[1]]
 
     def used():

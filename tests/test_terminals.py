@@ -15,7 +15,7 @@ import pytest
 from helpers import ROOT, TIMEOUT
 
 from parman.errors import WorkflowError
-from parman.runners.terminals import refusing_input
+from parman.pool.terminal import refusing_input
 
 SCRIPT = """\
 import code, getpass, pdb, sys

@@ -45,8 +45,8 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parman.dispatching import Dispatcher, SlimCondition
-from parman.waiting import Gate, Node, WaitFuture, WaitGraph
+from parman.futures.loop import Dispatcher, SlimCondition
+from parman.futures.wait_graph import Gate, Node, WaitFuture, WaitGraph
 
 MANY = 100_000
 
@@ -829,7 +829,7 @@ def test_interpreter_exits_with_pending_futures() -> None:
     """Pending futures and a running dispatcher do not keep an interpreter alive."""
     script = (
         "from concurrent.futures import Future\n"
-        "from parman.waiting import WaitGraph\n"
+        "from parman.futures.wait_graph import WaitGraph\n"
         "graph, first = WaitGraph(), Future()\n"
         "waiting = [graph.submit([first]) for _ in range(10)]\n"
         "waiting[0].cancel()\n"
@@ -844,7 +844,7 @@ def test_fork() -> None:
     script = (
         "import os\n"
         "from concurrent.futures import Future\n"
-        "from parman.waiting import WaitGraph\n"
+        "from parman.futures.wait_graph import WaitGraph\n"
         "graph, first = WaitGraph(), Future()\n"
         "future = graph.submit([first], str)\n"
         "if not (child := os.fork()):\n"

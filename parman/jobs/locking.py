@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ..descriptors import lift
 from ..errors import Interrupted
-from ..stopping import Stop
+from ..lifecycle import Stop
 
 __all__ = ["Lock"]
 

@@ -9,25 +9,32 @@ from concurrent.futures import Future
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ..annotations import describe
-from ..checkers import Mismatch
-from ..checks import checker_for
+from ..annotations.checkers import Mismatch, checker_for
+from ..annotations.compat import can_fit
+from ..annotations.evaluate import describe
+from ..annotations.markers import is_pending
+from ..annotations.signature import Schema
+from ..annotations.spec import (
+    DictForm,
+    EmptyForm,
+    Form,
+    Leaf,
+    ListForm,
+    RecordForm,
+    RepeatForm,
+    TupleForm,
+    form_of_example,
+)
 from ..errors import ArgumentError, FutureTypeError, FutureUseError, JobError, ParmanError, TemplateError
-from ..failures import safe_text
-from ..fits import can_fit
-from ..forms import form_of_example
-from ..markers import is_pending
-from ..nodes import StandIn
-from ..paths import Index, Key, format_path
-from ..paths import Path as TreePath
-from ..schemas import Schema
-from ..staging.base import check_locator
-from ..structures import DictForm, EmptyForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
-from ..trees import children, map_leaves
-from .converters import NotJson, jsonable
+from ..snapshots.failures import safe_text
+from ..trees.nodes import Index, Key, StandIn, children, format_path
+from ..trees.nodes import Path as TreePath
+from ..trees.walk import map_leaves
+from .jsonio import NotJson, jsonable
+from .staging import check_locator
 
 if TYPE_CHECKING:
-    from .plan import JobPlan
+    from .template import JobPlan
 
 __all__ = ["JobSchema"]
 

@@ -30,10 +30,8 @@ from queue import Empty, SimpleQueue
 
 from ..descriptors import lift, opener
 from ..errors import Interrupted
-from ..exits import Stage, at_exit
-from ..signals import take
-from ..stopping import Stop
-from .record import Record
+from ..lifecycle import Stage, Stop, at_exit, take
+from .directory import Record
 
 __all__ = ["Script"]
 

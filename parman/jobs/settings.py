@@ -13,7 +13,7 @@ from typing import Any, Literal
 import attrs
 
 from ..errors import ArgumentError
-from ..staging.base import Staging
+from .staging import Staging
 
 __all__ = ["JobSettings", "Rerun"]
 

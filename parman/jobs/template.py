@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Templates: directories with a script, a `jobinfo.py` that describes its interface, and whatever the script needs."""
+"""Templates: directories with a script, a `jobinfo.py` that describes its interface, and whatever the script needs.
+
+A template with all that its calls in one block have in common: settings, staging, the driver's directory.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,27 @@ import logging
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import cached_property
 from inspect import Parameter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cloudpickle
+import attrs
+import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
-from ..errors import TemplateError
-from ..failures import safe_text
-from ..filing import copy, files_below, folders_below, sha256
-from ..snapshots import Frozen, freeze, pickled
-from .record import RESERVED
+from ..annotations.markers import is_pending
+from ..errors import JobError, TemplateError
+from ..snapshots.failures import safe_text
+from ..snapshots.stored import Frozen
+from ..snapshots.take import freeze, pickled
+from ..trees.walk import map_leaves
+from .directory import RESERVED
+from .files import copy, files_below, folders_below, sha256
+from .settings import JobSettings
+from .staging import Place, Staging, check_locator
 
-__all__ = ["Template"]
+__all__ = ["JobPlan", "Template"]
 
 logger = logging.getLogger("parman")
 
@@ -217,3 +227,62 @@ def _line(error: BaseException, file: str) -> str:
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
     return f":{lines[-1]}" if lines else ""
+
+
+@attrs.frozen(eq=False, slots=False)
+class JobPlan:
+    """A template with all that its calls in one block have in common.
+
+    Attributes
+    ----------
+    template
+        The template.
+    settings
+        The template's own settings, over those of the block.
+    staging
+        The staging.
+    here
+        The driver's directory.
+    crowd
+        Which jobs are counted together for `at_once`.
+    """
+
+    template: Template
+    settings: JobSettings
+    staging: Staging
+    here: Path
+    crowd: Hashable = None
+
+    @property
+    def rerun(self) -> frozenset[str]:
+        """Which jobs are run again."""
+        return self.settings.rerun or frozenset()
+
+    @property
+    def on_change(self) -> str:
+        """What it does when the template has changed."""
+        return self.settings.on_change or "warn"
+
+    def place(self, locator: PurePosixPath) -> Place:
+        """Return the directory of a job."""
+        return Place(self.staging, locator, self.here)
+
+    def _named(self, path: Path, place: Place) -> Path:
+        try:
+            return place.outward(path)
+        except JobError as error:
+            raise TemplateError(f"{self.template.path / 'jobinfo.py'}: mock() returns {str(path)!r}: {error}") from None
+
+    @cached_property
+    def mock(self) -> Callable[..., Any]:
+        """The template's mock, with the parameters and the paths of a job."""
+
+        def mock(locator: Any, /, **kwargs: Any) -> Any:
+            result = self.template.mock(**kwargs)
+            if is_pending(locator):
+                return result
+            place = self.place(check_locator(locator))
+            return map_leaves(lambda leaf: self._named(leaf, place) if isinstance(leaf, Path) else leaf, result)
+
+        mock.__signature__ = self.template.signature  # type: ignore[attr-defined]
+        return mock

@@ -11,23 +11,22 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ..engine.calls import Call
+from ..engine.execute import Outcome, perform
+from ..engine.pull import Drain, DrainRunner
+from ..engine.queue import Aside
+from ..engine.registry import Journal
+from ..engine.runner import PLACES, Traits, Where, check_submit, is_process_pool, tells_of_death, traits_of
 from ..errors import WorkerDied, WorkflowError
-from ..failures import safe_text
-from ..forks import start_forks
-from ..journal import Journal
-from ..snapshots import in_process, is_plain, pickled
-from ..work import Outcome, perform
-from .aside import Aside
-from .calls import Call
-from .cpus import available_cpus
-from .drains import Drain, DrainRunner
-from .pools import ThreadPool
-from .traits import PLACES, Traits, Where, check_submit, is_process_pool, tells_of_death, traits_of
+from ..lifecycle import start_forks
+from ..pool.threads import ThreadPool, available_cpus
+from ..snapshots.failures import safe_text
+from ..snapshots.take import in_process, is_plain, pickled
 
 if TYPE_CHECKING:
     from ..closures import Closure
-    from .courier import Courier
-    from .feeding import Feeder
+    from ..remote.exchange import Feeder
+    from ..remote.submit import Courier
 
 __all__ = ["ConcurrentRunner"]
 
@@ -95,7 +94,7 @@ class ConcurrentRunner(DrainRunner):
         inner_threads
             The number of threads of numerical libraries in each of them; see `ProcessPool`.
         """
-        from .processes import ProcessPool
+        from ..pool.processes import ProcessPool
 
         return cls._with_own(partial(ProcessPool, workers, inner_threads=inner_threads))
 
@@ -130,10 +129,10 @@ class ConcurrentRunner(DrainRunner):
 
     def _set_up_couriers(self, traits: Traits, executor: Executor | None) -> None:
         # Much has to be imported for calls that leave the process: scripts on threads start sooner without.
-        from .bundles import Bundler
-        from .courier import Courier
-        from .feeding import Feeder
-        from .processes import ProcessPool
+        from ..pool.processes import ProcessPool
+        from ..remote.batching import Bundler
+        from ..remote.exchange import Feeder
+        from ..remote.submit import Courier
 
         self.carrier = pickled
         self._courier = Courier(traits.where, isinstance(executor, ProcessPool), traits.workers)

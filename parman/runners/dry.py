@@ -1,6 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The dry run: everything is checked that can be checked before the first task runs, and no task runs.
+"""Which lines of a script a dry run has reached, and which it has not: read from the source of the block.
+
+What a dry run has found in a block: the mistakes, the calls, how they depend on each other; and the report of it.
+
+How long the chains are is seen from the futures that are passed on. The values of mocks carry no mark, so those that
+can be told apart (lists, arrays, objects) are remembered by their identity; numbers and texts can't be followed.
+
+The dry run: everything is checked that can be checked before the first task runs, and no task runs.
 
 A call returns what its mock returns, or futures that stand in for values, typed as the annotations say. A mock whose
 values are not of the annotated types is taken for the shape alone, as on the other runners. A mistake is noted and
@@ -12,34 +19,310 @@ the block. A script ends by `SystemExit`; at a prompt, where that would end the 
 
 from __future__ import annotations
 
+import ast
+import linecache
 import logging
+import os
+import re
 import sys
-from collections.abc import Mapping
+import sysconfig
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from concurrent.futures._base import FINISHED
-from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
-from ..closures import Closure
+from ..annotations.evaluate import item_type
+from ..annotations.signature import Schema
+from ..annotations.spec import Structure
+from ..closures import Closure, Rules
 from ..context import Site, call_site, is_ours
-from ..definitions import Definition
-from ..dispatching import Dispatcher
+from ..engine.registry import Journal
+from ..engine.runner import Runner, traits_of
 from ..errors import DryRunErrors, FutureUseError, Interrupted, ParmanError, StructureError
-from ..failures import safe_text
-from ..journal import Journal
-from ..promises import Promise, StrictPromise
-from ..rules import Rules
-from ..schemas import Schema, Structure, item_type
-from ..snapshots import Carrier, Frozen, freeze, in_process, pickled
-from ..standins import stand_in
-from ..trees import futures_in
-from .base import Runner
-from .extents import extent_of_caller, is_installed
+from ..futures.future import Promise, StrictPromise
+from ..futures.loop import Dispatcher
+from ..futures.placeholders import stand_in
+from ..snapshots.failures import safe_text
+from ..snapshots.stored import Frozen
+from ..snapshots.take import Carrier, freeze, in_process, pickled
+from ..tasks import Definition
+from ..trees.nodes import ATOMS, kind_of
+from ..trees.walk import futures_in
 from .mistakes import Examined, mock_mistake
-from .plans import Plan, count, readable
-from .traits import traits_of
 
-__all__ = ["DryRunEnded", "DryRunStopped", "DryRunner"]
+__all__ = [
+    "DryRunEnded",
+    "DryRunStopped",
+    "DryRunner",
+    "Extent",
+    "Mistake",
+    "Plan",
+    "count",
+    "extent_of_caller",
+    "is_installed",
+    "readable",
+]
+
+_Scope: TypeAlias = "ast.Module | ast.FunctionDef | ast.AsyncFunctionDef"
+
+
+def is_installed(frame: FrameType) -> bool:
+    """Tell whether a frame runs code of Python or of an installed library."""
+    paths = sysconfig.get_paths()
+    return frame.f_code.co_filename.startswith((paths["stdlib"], paths["purelib"], paths["platlib"], "<frozen"))
+
+
+def extent_of_caller() -> Extent | None:
+    """Return the place of the block that code of the user enters here."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and (is_ours(frame) or is_installed(frame)):
+        frame = frame.f_back
+    return None if frame is None else Extent(frame.f_code, frame.f_lineno)
+
+
+class Extent:
+    """Where a block stands in the user's file.
+
+    Parameters
+    ----------
+    code
+        The code that the block is part of.
+    line
+        The line that enters it.
+    """
+
+    def __init__(self, code: CodeType, line: int) -> None:
+        self._code = code
+        self._line = line
+
+    def line_of(self, trace: TracebackType | None) -> int | None:
+        """Return the line of the block at which an exception left it."""
+        while trace is not None:
+            if trace.tb_frame.f_code is self._code:
+                return trace.tb_lineno
+            trace = trace.tb_next
+        return None
+
+    def not_reached(self, last: int | None) -> str | None:
+        """Name the lines behind the last one that was reached, or behind the block; None if there are none."""
+        try:
+            tree = ast.parse("".join(linecache.getlines(self._code.co_filename)))
+        except (SyntaxError, ValueError):  # not a file of Python, as a cell with magic commands
+            return None
+        scope = self._scope(tree)
+        if last is None:
+            last = self._end(scope)
+        if last is None:
+            return None
+        lines = [node.lineno for node in _statements(scope) if node.lineno > last]
+        end = max((node.end_lineno or 0 for node in _statements(scope)), default=0)
+        if not lines:
+            return None
+        place = str(Site(self._code.co_filename, min(lines), ""))
+        return place if end == min(lines) else f"{place}-{end}"
+
+    def _scope(self, tree: ast.Module) -> _Scope:
+        """Return the function in which the block stands, or the module."""
+        found: _Scope = tree
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == self._code.co_name:
+                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                if first == self._code.co_firstlineno:
+                    found = node
+        return found
+
+    def _end(self, scope: _Scope) -> int | None:
+        """Return the last line of the `with` block; None if the block is none of these."""
+        ends = [
+            node.end_lineno
+            for node in _statements(scope)
+            if isinstance(node, ast.With | ast.AsyncWith)
+            and node.lineno <= self._line <= max(item.context_expr.end_lineno or 0 for item in node.items)
+        ]
+        return ends[-1] if ends else None
+
+
+def _statements(scope: _Scope) -> Iterator[ast.stmt]:
+    """Yield the statements that are run with the scope, outer ones first."""
+    todo: list[ast.AST] = list(reversed(scope.body))
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.stmt):
+            yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
+            todo.extend(reversed(list(ast.iter_child_nodes(node))))
+
+
+_MOST_AT_A_LINE = 5
+"""Different mistakes that are shown for one line of the script, which may be in a loop; of its first call, all."""
+
+
+class Mistake(NamedTuple):
+    """Something that the user has to mend."""
+
+    site: Site
+    error: Exception
+    call: int
+    """Which call of the run it belongs to, or comes after."""
+
+
+class Plan:
+    """What a dry run has found in a block, and in the blocks within it.
+
+    Attributes
+    ----------
+    mistakes
+        In the order in which they were met.
+    end
+        A sentence that says why the run ended before the end of the block.
+    end_place
+        The place of that.
+    failed
+        What the script itself failed with, so that nobody can say that it is without mistakes.
+    extent
+        Where the block stands in the script.
+    last
+        The last line of the block that was reached, if not its end.
+    depth
+        How many blocks are open.
+    seen
+        What tasks note of their calls, to compare them with later ones.
+    """
+
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+        self.end: str | None = None
+        self.end_place: str | None = None
+        self.failed: str | None = None
+        self.extent: Extent | None = None
+        self.last: int | None = None
+        self.depth = 0
+        self.seen: dict[Any, Any] = {}
+        self._calls: Counter[str] = Counter()
+        self._width: Counter[int] = Counter()
+        self._levels: dict[int, tuple[object, int]] = {}
+        self._exact = True
+        self._lock = threading.Lock()
+        self._functions: set[Definition] = set()
+
+    # --- what was found ---
+
+    def add_mistake(self, site: Site, error: Exception) -> None:
+        """Note a mistake; its traceback is of no use, since it was met in the library."""
+        error.add_note(f"Found by the dry run at {site}.")
+        self.mistakes.append(Mistake(site, error.with_traceback(None), self._calls.total()))
+
+    def add_mistakes_of_function(self, definition: Definition, site: Site, errors: Iterable[Exception]) -> None:
+        """Note what is wrong with a function, at the first of its calls."""
+        if definition not in self._functions:
+            for error in errors:
+                self._functions.add(definition)
+                self.add_mistake(site, error)
+
+    def add_call(self, name: str, level: int) -> None:
+        """Note a call that comes after `level - 1` others."""
+        with self._lock:
+            self._calls[name] += 1
+            self._width[level] += 1
+
+    def remember(self, result: object, level: int) -> None:
+        """Note that what a mock returned comes from a call of this level."""
+        for part in _parts(result):
+            if type(part) not in ATOMS:
+                self._levels[id(part)] = (part, level)  # held, so that the id stays that of this object
+            elif part is not None:
+                self._exact = False
+
+    def level_of_values(self, tree: object) -> int:
+        """Return the highest level of the calls whose mocks made the values in a tree; 0 if there are none."""
+        if not self._levels:
+            return 0
+        return max((self._levels[id(part)][1] for part in _parts(tree) if id(part) in self._levels), default=0)
+
+    # --- what the user is told ---
+
+    def report(self, goes_on: bool = False) -> str:
+        """Write down what was found, and how far the run came.
+
+        Parameters
+        ----------
+        goes_on
+            The script goes on after the block.
+        """
+        ends = [] if self.end is None else [self.end]
+        left = None if goes_on or self.extent is None else self.extent.not_reached(self.last)
+        if left is not None:
+            ends.append(f"Not checked: {left}" + ("" if self.end else ", after the block"))
+        return readable("\n".join([self._head(), *self._mistake_lines(), *ends, *self._call_lines()]))
+
+    def _head(self) -> str:
+        place = "" if self.end_place is None else f" up to {self.end_place}"
+        if self.mistakes:
+            return f"Dry run: {count(len(self.mistakes), 'mistake')}{place}"
+        if self.failed is not None:
+            return f"Dry run: not finished: {self.failed}, after {count(self._calls.total(), 'call')} without a mistake"
+        return f"Dry run: no mistakes found{place}"
+
+    def _mistake_lines(self) -> Iterator[str]:
+        by_line: dict[tuple[str, int], list[Mistake]] = {}
+        for mistake in self.mistakes:
+            by_line.setdefault(mistake.site[:2], []).append(mistake)
+        for (file, line), mistakes in by_line.items():
+            texts = Counter(_text(mistake.error) for mistake in mistakes)
+            of_first_call = {_text(mistake.error) for mistake in mistakes if mistake.call == mistakes[0].call}
+            shown = list(texts)[: max(_MOST_AT_A_LINE, len(of_first_call))]
+            for text in shown:
+                times = f" ({texts[text]} times)" if texts[text] > 1 else ""
+                yield f"  {Site(file, line, '')}: {text}{times}"
+            more = texts.total() - sum(texts[text] for text in shown)
+            if more:
+                yield f"  {Site(file, line, '')}: and {count(more, 'more mistake')}"
+
+    def _call_lines(self) -> list[str]:
+        if not self._calls:
+            return ["No task would be called"]
+        lines = [f"{count(sum(self._calls.values()), 'call')} would run:"]
+        digits = len(str(max(self._calls.values())))
+        lines += [f"  {number:{digits}} x {name}" for name, number in self._calls.items()]
+        at_least = "" if self._exact else "at least "
+        longest, widest = max(self._width), max(self._width.values())
+        return [*lines, f"Longest chain: {at_least}{count(longest, 'call')}; width: {widest}"]
+
+
+def _parts(tree: object) -> Iterable[object]:
+    """Yield a tree, the nodes in it and its leaves; of items that are all numbers or texts only the first."""
+    seen: set[int] = set()
+    todo = [tree]
+    while todo:
+        part = todo.pop()
+        yield part
+        kind = kind_of(type(part))
+        if kind is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        values = list(kind.values(part))
+        todo.extend(values[:1] if ATOMS.issuperset(map(type, values)) else values)
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _text(error: Exception) -> str:
+    known = isinstance(error, TypeError) or type(error).__module__.startswith("parman.")
+    return (str(error) if known else safe_text(error)).replace("\n", "\n    ")
+
+
+def readable(text: str) -> str:
+    """Write places as short as they can be: relative to the current directory."""
+    here = re.escape(str(Path.cwd()) + os.sep)
+    return re.sub(rf"{here}([^\s:]+:\d+)", r"\1", text)
+
 
 logger = logging.getLogger("parman")
 

@@ -13,24 +13,29 @@ from inspect import Parameter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..annotations import describe
-from ..checkers import Checker, ItemsChecker, LazyChecker, MappingChecker, Mismatch, TupleChecker, TypedDictChecker
+from ..annotations.checkers import (
+    Checker,
+    ItemsChecker,
+    LazyChecker,
+    MappingChecker,
+    Mismatch,
+    TupleChecker,
+    TypedDictChecker,
+)
+from ..annotations.evaluate import describe
+from ..annotations.markers import is_pending
+from ..annotations.signature import Schema
 from ..errors import ArgumentError, FutureTypeError, ParmanError, StructureError
-from ..hidden import format_trail
-from ..kinds import is_generator
-from ..ledgers import Ledger
-from ..markers import is_pending
-from ..nodes import ATOMS
-from ..paths import Index, Key, short_repr
-from ..places import Place
-from ..schemas import Schema
-from ..shares import opened
-from ..snapshots import freeze, in_process
-from ..trees import Step, children, is_leaf, map_leaves, walk
+from ..snapshots.cache import Ledger
+from ..snapshots.hidden import Place, format_trail
+from ..snapshots.share import opened
+from ..snapshots.take import freeze, in_process
+from ..trees.nodes import ATOMS, Index, Key, Step, children, is_generator, is_leaf, short_repr
+from ..trees.walk import map_leaves, walk
 
 if TYPE_CHECKING:
+    from ..closures import Rules
     from ..context import Site
-    from ..rules import Rules
 
 __all__ = ["Examined", "mock_mistake"]
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
+from ..engine.runner import Runner
 from ..errors import WorkflowError
-from ..paths import short_repr
-from .base import Runner
+from ..trees.nodes import short_repr
 
 __all__ = ["check_name", "make_runner"]
 

@@ -15,8 +15,6 @@ makes up for what Parsl leaves open.
   and blocks are cancelled without the interchange.
 """
 
-# ruff: noqa: F401 (the imports that `_names` hands out)
-
 from __future__ import annotations
 
 import logging
@@ -34,21 +32,24 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
+from ..engine.calls import Call
+from ..engine.queue import ReadyQueue
+from ..engine.registry import Journal
+from ..engine.runner import Traits, Where
 from ..errors import Interrupted, MissingExtra, WorkerDied, WorkflowError
-from ..failures import safe_text
-from ..journal import Journal
-from .calls import Call
+from ..pool.threads import available_cpus
+from ..remote.batch import run_bytes
+from ..snapshots.failures import safe_text
 from .concurrent import ConcurrentRunner
-from .cpus import available_cpus
-from .queues import ReadyQueue
-from .remote import run_bytes
-from .traits import Traits, Where
 
 if TYPE_CHECKING:
     from parsl.config import Config
     from parsl.dataflow.dflow import DataFlowKernel
 
 __all__ = ["ParslRunner"]
+
+# ruff: noqa: F401 (the imports that `_names` hands out)
+
 
 logger = logging.getLogger("parman")
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
-from ..changes import Watched
 from ..closures import Closure
-from ..dispatching import Dispatcher
-from ..failures import strip
-from ..journal import Journal
-from ..kinds import is_generator
-from ..standins import stand_in
-from ..waiting import wait_for
-from ..work import Outcome, Remark, perform
-from .base import Runner
-from .calls import Call
-from .flights import Flight
+from ..engine.calls import Call
+from ..engine.execute import Outcome, Remark, perform
+from ..engine.handles import Flight
+from ..engine.registry import Journal
+from ..engine.runner import Runner
+from ..futures.loop import Dispatcher
+from ..futures.placeholders import stand_in
+from ..futures.wait_graph import wait_for
+from ..snapshots.changes import Watched
+from ..snapshots.failures import strip
+from ..trees.nodes import is_generator
 
 __all__ = ["SerialRunner"]
 

@@ -16,18 +16,7 @@ import pytest
 from gates import Gate, pass_gate
 from helpers import TIMEOUT
 
-from parman import (
-    Keys,
-    Length,
-    StructureError,
-    Workflow,
-    WorkflowFailed,
-    as_future,
-    cancel,
-    resolve,
-    task,
-    workflow,
-)
+from parman import Keys, Length, StructureError, Workflow, WorkflowFailed, as_future, cancel, resolve, task, workflow
 
 Block = Callable[..., Workflow]
 

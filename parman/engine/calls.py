@@ -1,0 +1,569 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""One call on its way through a runner, from the closure to the end of its futures."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures._base import FINISHED
+from functools import partial
+from typing import Any, Protocol
+
+from ..closures import Closure
+from ..errors import Interrupted, ResultError
+from ..futures.future import Promise
+from ..futures.loop import Dispatcher, exception_of, result_of
+from ..futures.wait_graph import Node
+from ..lifecycle import Stop
+from ..snapshots.changes import Named, portrait, shown
+from ..snapshots.stored import Frozen
+from ..snapshots.take import Carrier, freeze, freeze_own, in_process, is_plain
+from .execute import Outcome, Remark, describe_call
+from .handles import Flight
+from .registry import Journal
+
+__all__ = ["Call", "CallRunner"]
+
+_changing = threading.RLock()
+"""Held for the few steps in which a call, in a worker's thread, turns from pending to running, and while it ends."""
+
+
+def _renew_in_child() -> None:
+    """Forget who held the lock in the process that was forked."""
+    global _changing
+    _changing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
+
+
+class CallRunner(Protocol):
+    """A runner as its calls see it."""
+
+    dispatcher: Dispatcher
+    carrier: Carrier
+
+    def enqueue(self, call: Call) -> None:
+        """Take a call whose dependencies succeeded."""
+
+    def recover(self, flight: Flight) -> None:
+        """Take back the calls of a flight that have not begun and never will."""
+
+
+class Call(Node):
+    """One call on its way, and the origin of its promises.
+
+    Attributes
+    ----------
+    closure
+        The call as it was made.
+    state
+        "pending", "running", "finished", "failed" or "cancelled".
+    failure
+        The exception that it failed with.
+    is_root
+        Whether it failed by itself, rather than because of a call before it.
+    retrieved
+        Whether somebody asked for its failure, or for one that it caused.
+    stop
+        Asks a running call to end, where that is possible.
+    flight, seat
+        What takes it to a worker, and its place among the calls there.
+    returns, deaths
+        How often it was sent and taken back before it began, and how many workers died when it was sent to them alone.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_admitted",
+        "_cancelled",
+        "_captured",
+        "_cause",
+        "_collected",
+        "_counted",
+        "_missing",
+        "_root",
+        "_uncancelled",
+        "_values",
+        "cancels_causes",
+        "closure",
+        "context",
+        "deaths",
+        "failure",
+        "flight",
+        "inner",
+        "is_root",
+        "journal",
+        "launching",
+        "leaves",
+        "luggage",
+        "retrieved",
+        "returns",
+        "runner",
+        "seat",
+        "state",
+        "stop",
+    )
+
+    def __init__(self, runner: CallRunner, closure: Closure, journal: Journal) -> None:
+        super().__init__(runner.dispatcher)
+        self.runner = runner
+        self.closure = closure
+        self.journal = journal
+        self.state = "pending"
+        self.failure: BaseException | None = None
+        self.is_root = False
+        self.retrieved = False
+        self.inner: Future[Any] | None = None
+        self.leaves: Sequence[Promise] = ()
+        self.stop = Stop() if closure.definition.waits else None
+        self.launching = False
+        self.cancels_causes = False
+        self.luggage: Any = None
+        self.flight: Flight | None = None
+        self.seat = 0
+        self.returns = 0
+        self.deaths = 0
+        # For a function that runs in this process.
+        is_inside = runner.carrier.within or closure.definition.waits
+        self.context: contextvars.Context | None = contextvars.copy_context() if is_inside else None
+        self._uncancelled = 0
+        self._counted = 0
+        self._missing = 0
+        self._collected = False
+        self._captured: Sequence[Any] | None = None
+        self._values: Sequence[Any] = ()
+        self._cause: tuple[BaseException, Call | None] | None = None
+        self._cancelled = False
+        self._admitted: list[Call] | None = None
+        self._root: Call | None = None
+
+    def __str__(self) -> str:
+        return str(self.closure)
+
+    def __repr__(self) -> str:
+        return f"<{self.state} call of {self.closure}>"
+
+    @property
+    def task(self) -> Any:
+        """The task."""
+        return self.closure.task
+
+    def describe(self) -> str:
+        """Write the call with its arguments as far as they can be shown without running code of the user's."""
+        closure = self.closure
+        try:
+            arguments = portrait(closure.frozen, [self._shown_value(i, d) for i, d in enumerate(closure.dependencies)])
+            return describe_call(closure.definition.name, arguments)
+        except Exception:  # they are gone, very long, or of a kind that can't be read so
+            return f"{closure.definition.name}()"
+
+    def _shown_value(self, i: int, dependency: Future[Any]) -> object:
+        value = self._values[i] if i < len(self._values) else None
+        if value is None and isinstance(dependency, Promise):
+            value = dependency.failure or dependency.frozen or dependency.shown_plain
+        name = f"<{dependency.origin if isinstance(dependency, Promise) else 'a future'}>"
+        return Named(name) if value is None else shown(value, name)
+
+    # --- the origin of promises ---
+
+    def make_leaf(self, declared: object) -> Promise:
+        promise = self.journal.leaf_class(self, declared)
+        leaves = self.leaves
+        if not leaves:
+            self.leaves = (promise,)  # mostly the only one
+        elif isinstance(leaves, list):
+            leaves.append(promise)
+        else:
+            self.leaves = [*leaves, promise]
+        self._uncancelled += 1
+        return promise
+
+    @property
+    def needs(self) -> Sequence[Future[Any]]:
+        """The futures that the call waits for."""
+        return self.closure.dependencies
+
+    @property
+    def root(self) -> Call | None:
+        """The call that failed by itself, because of which this one failed."""
+        return self if self.is_root else self._root  # it does not hold itself, which would be a cycle
+
+    def may_cancel(self, promise: Promise) -> bool:
+        flight, inner = self.flight, self.inner
+        if flight is not None:
+            is_back = flight.has_taken_back(self)
+            self.dispatcher.post(partial(self.runner.recover, flight))
+            return is_back
+        if inner is None:
+            return not self.launching
+        # A look without its lock at each of the other leaves, one of which may be here for its own sake.
+        if any(leaf is not promise and leaf.is_open() for leaf in self.leaves):
+            return not (inner.running() or inner.done())
+        return _ask_to_cancel(inner)
+
+    def end(self) -> None:
+        # Also a call that is "pending": it may be claimed already. One that was cancelled never looks at its stop.
+        if self.stop is not None and not self.is_over:
+            self.retrieved = True
+            self.stop.ask()
+
+    def is_running(self) -> bool:
+        inner, flight = self.inner, self.flight
+        return (inner is not None and inner.running()) or (flight is not None and flight.has_begun(self))
+
+    def retrieve(self) -> None:
+        root = self.root
+        if root is not None:
+            root.retrieved = True
+
+    def freeze_value(self, value: Any) -> Frozen:
+        return freeze(value, self.runner.carrier, ledger=self.closure.rules.ledger, label=f"the result of {self}")
+
+    def freeze_own(self, values: list[Any], i: int) -> Frozen:
+        """Make the form of a value, an item of a list to be dropped, that tasks are given."""
+        return freeze_own(values, i, self.runner.carrier, self.freeze_value)
+
+    def leaf_cancelled(self, promise: Promise) -> None:
+        self._uncancelled -= 1
+        if self._uncancelled == 0 and self.state == "pending":
+            if self.inner is not None:
+                _ask_to_cancel(self.inner)  # two leaves that were cancelled at the same time have left it to each other
+            self._cancel_causes()
+            self._end("cancelled")
+            self._leave()
+
+    def _cancel_causes(self) -> None:
+        """Count this call out of those that need its dependencies; cancel what nobody needs, if so asked."""
+        for dependency in self.closure.dependencies[: self._counted]:
+            if isinstance(dependency, Promise):
+                source = dependency.source
+                if source.need(-1) == 0 and self.cancels_causes:
+                    source.cancel_with_causes()
+
+    # --- waiting for dependencies ---
+
+    def capture(self) -> None:
+        """Take the values of dependencies that are done already, as they are at the call; in the caller's thread."""
+        captured = [self._capture_one(dependency) for dependency in self.closure.dependencies]
+        self._captured = () if captured.count(None) == len(captured) else captured
+
+    def _capture_one(self, dependency: Future[Any]) -> Any:
+        self._counted += 1
+        if isinstance(dependency, Promise):
+            if dependency.expect() and dependency.failure is None:
+                return self._fit(dependency.current(self.freeze_value))
+            return None
+        if type(dependency).done is Future.done and dependency._state != FINISHED:
+            return None  # without its lock, which Ctrl-C can lose in futures of the standard library
+        if dependency.done() and not dependency.cancelled() and dependency.exception() is None:
+            return self.freeze_value(dependency.result())
+        return None
+
+    def _fit(self, frozen: Any) -> Any:
+        """Freeze anew what was frozen for another kind of runner."""
+        if not isinstance(frozen, Frozen) or self.runner.carrier is in_process or not frozen.references:
+            return frozen
+        return self.freeze_value(frozen.thaw())
+
+    def enter(self) -> None:
+        """Start to wait for the dependencies; in the role of the dispatcher."""
+        if self.state != "pending":
+            return
+        dependencies, dispatcher = self.closure.dependencies, self.dispatcher
+        # Those of the same runner end in the same role, so that they can be counted.
+        for dependency in dependencies:
+            if not isinstance(dependency, Promise) or not dependency.serves(dispatcher):
+                self.watch(list(dependencies))
+                return
+        for dependency in dependencies:
+            self._missing += dependency.add_dependent(self)  # type: ignore[attr-defined]
+        if not self._missing:
+            self._go_on()
+
+    def dependency_done(self) -> None:
+        """Count a dependency less."""
+        self._missing -= 1
+        if not self._missing:
+            self.dispatcher.do_later(self._go_on)
+
+    def _go_on(self) -> None:
+        if self.state != "pending" or self.flight is not None or self._collected:
+            return
+        try:
+            for dependency in self.closure.dependencies:
+                self.collect(dependency)
+            self.ready()
+        except BaseException as exception:  # of user code that pickles a value
+            self.failed(exception)
+
+    def collect(self, dependency: Future[Any]) -> None:
+        if self.state != "pending":
+            return
+        i = len(self._values)
+        value = self._captured[i] if self._captured else None
+        if value is None:
+            value = self._value_of(i, dependency)
+        if isinstance(self._values, list):
+            self._values.append(value)
+        else:
+            self._values = [value]
+
+    def _value_of(self, i: int, dependency: Future[Any]) -> Any:
+        if dependency.cancelled():
+            self._cancelled = True
+            return None
+        failure = dependency.failure if isinstance(dependency, Promise) else exception_of(dependency)
+        if failure is not None:
+            root = dependency.root if isinstance(dependency, Promise) else None
+            if self.closure.admits(i, failure):
+                if root is not None:
+                    self._admitted = [] if self._admitted is None else self._admitted
+                    self._admitted.append(root)
+                return failure
+            self._cause = self._cause or (failure, root)
+            return None
+        if isinstance(dependency, Promise):
+            # The user may have the value in hands by now, and have changed it since the call.
+            frozen = dependency.frozen if self._captured is not None else None
+            return self._fit(frozen or dependency.current(self.freeze_value))
+        return self.freeze_value(result_of(dependency))
+
+    def ready(self) -> None:
+        if self.state != "pending":
+            return
+        self._collected = True
+        if self._cause is not None:
+            self.fail(*self._cause)
+        elif self._cancelled:
+            self.cancel()
+        else:
+            self.runner.enqueue(self)
+
+    def failed(self, exception: BaseException) -> None:
+        self.fail(exception, None)
+
+    # --- running ---
+
+    def claim(self) -> bool:
+        """Rule out that the call is cancelled from now on; false if it was."""
+        with _changing:
+            if self.state != "pending":
+                return False
+            claimed = False
+            for leaf in self.leaves:  # all of them, also after the first
+                if leaf._claim():
+                    claimed = True
+            if claimed:
+                self.state = "running"
+            return self.state == "running"
+
+    def mark_launching(self) -> bool:
+        """Let `cancel()` ask the executor's future from now on; false if the call was cancelled."""
+        self.launching = True
+        # `cancelled()` takes the condition under which a `cancel()` that came before is still at work
+        return self.state == "pending" and not all(leaf.cancelled() for leaf in self.leaves)
+
+    def is_wanted(self) -> bool:
+        """Tell whether it is to be run, not having been cancelled; with a look that waits for a `cancel()` at work."""
+        if self.state != "pending":
+            return self.state == "running"
+        for leaf in self.leaves:  # noqa: SIM110 (this is for each call)
+            if not leaf.cancelled():
+                return True
+        return False
+
+    def come_back(self) -> bool:
+        """Be as before the flight; true if it is ready to run."""
+        self.flight = None
+        if self.is_over:
+            return False
+        if not self._collected and not self._missing:
+            self.dispatcher.do_later(self._go_on)  # its dependencies have ended meanwhile
+        return self._collected
+
+    @property
+    def known_values(self) -> Sequence[Any]:
+        """The values of dependencies that are known by now, as they are kept here."""
+        return self._values or [value for value in self._captured or () if value is not None]
+
+    @property
+    def waits_for(self) -> int:
+        """How many dependencies have not ended."""
+        return self._missing
+
+    def values_with(self, known: Mapping[int, Any]) -> list[Any] | None:
+        """Return the values of the dependencies, of which some are known by their numbers; they are kept here.
+
+        Returns
+        -------
+        None if a dependency has failed or was cancelled. That is for later: another one before it may fail as well,
+        and then the failure of that counts.
+
+        Raises
+        ------
+        Exception
+            Of user code that pickles a value.
+        """
+        if self._collected:
+            return list(self._values)
+        values = []
+        for i, dependency in enumerate(self.closure.dependencies):
+            captured = self._captured[i] if self._captured else None
+            value = known[i] if i in known else captured if captured is not None else self._value_of(i, dependency)
+            values.append(value)
+        if self._cause is None and not self._cancelled:
+            return values
+        self._cause, self._cancelled = None, False
+        return None
+
+    def take_values(self) -> list[Any]:
+        """Hand over the values of the dependencies, which are not kept here."""
+        values, self._values = self._values, ()
+        return list(values)
+
+    def tell(self, remarks: Iterable[Remark]) -> None:
+        """Tell the user what was noticed while the task ran, once for each task and kind."""
+        for remark in remarks:
+            key = (remark.kind, self.closure.name, remark.text if remark.kind != "nested" else "")
+            self.journal.tell_once(key, f"{self.closure.site}: {remark.text}")
+
+    # --- ending; each call ends by exactly one of these, on the dispatcher's thread ---
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Finish with an outcome; what can't be settled makes it a failure."""
+        try:
+            if outcome.remarks:
+                self.tell(outcome.remarks)
+            if outcome.failure is not None:
+                self.fail(outcome.failure, None)
+            else:
+                assert outcome.values is not None
+                self.succeed(outcome.values)
+        except BaseException as exception:
+            self.fail(exception, None)
+
+    def succeed(self, values: list[Any]) -> None:
+        """Finish with a value, plain or frozen, for each leaf."""
+        if self.is_over:
+            return
+        if len(self.leaves) == len(values) == 1 and is_plain(values[0]):
+            self._succeed_plainly(values[0])
+            return
+        if len(self.leaves) != len(values):  # before the call has ended, so that it can fail yet
+            raise ResultError(
+                f"{self.closure.name}() came back from its worker with {len(values)} values where its annotation, or "
+                f"its mock, promises {len(self.leaves)}: the worker understands the annotation in another way; "
+                "annotate Annotated[..., Whole] to get one future"
+            )
+        pairs = list(zip(self.leaves, values, strict=True))
+        self._end("finished")
+        try:
+            for leaf, value in pairs:
+                try:
+                    self._settle(leaf, value)
+                except BaseException as exception:  # from user code that pickles the value
+                    self._note_failure(exception, None)
+                    leaf.settle_failure(exception)
+        finally:
+            self._leave()
+
+    def _succeed_plainly(self, value: Any) -> None:
+        """Finish with one number or the like, as most calls do."""
+        leaf = self.leaves[0]
+        self._end("finished")
+        try:
+            leaf.settle_plain(value)
+        finally:
+            self._leave()
+
+    def succeed_in_place(self) -> None:
+        """Finish a call whose result was handed out as it is."""
+        self._end("finished")
+        self._leave()
+
+    def _settle(self, leaf: Promise, value: Any) -> None:
+        if isinstance(value, Frozen):
+            leaf.settle_frozen(value)
+        elif is_plain(value):
+            leaf.settle_plain(value)
+        elif not leaf.settle_value(value):
+            leaf.settle_frozen(self.freeze_value(value))
+
+    def fail(self, exception: BaseException, root: Call | None) -> None:
+        """Finish with an exception; `root` is the call that raised it, if that was another one."""
+        if self.is_over:
+            return
+        self._end("failed", has_run=root is None)
+        try:
+            self._note_failure(exception, root)
+        finally:
+            for leaf in self.leaves:
+                leaf.settle_failure(exception)
+            self._leave()
+
+    def give_up(self) -> None:
+        """Fail since what ran the call was stopped, by Ctrl-C say."""
+        self.fail(Interrupted(f"{self} was given up while it was running"), None)
+
+    def _note_failure(self, exception: BaseException, root: Call | None) -> None:
+        """Tell the journal, before the futures: who has seen one of them finds the failure there."""
+        self.failure = exception
+        self.is_root = root is None
+        self._root = root
+        self.state = "failed"
+        self.journal.failed(self)
+
+    def cancel(self) -> None:
+        """Cancel all leaves, in any thread; the call follows when the last one is told."""
+        if self.is_over:  # its leaves are about to be told how it ended, maybe by who has caused this cancelling
+            return
+        for leaf in self.leaves:
+            leaf.cancel()
+
+    def drop(self) -> None:
+        """Cancel the call although it is on its way, since the executor dropped it."""
+        if not self.is_over:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Bring the call to its end, wherever Ctrl-C has cut it off, with what is open of it cancelled."""
+        if not self.is_over:
+            self._end("cancelled")
+        for leaf in self.leaves:
+            leaf._drop()
+        self._leave()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended."""
+        return self.state not in ("pending", "running")
+
+    def _end(self, state: str, has_run: bool = False) -> None:
+        with _changing:
+            self.state = state
+        if self._admitted is not None:
+            if has_run or state == "finished":  # else nobody has seen the failures that it was to be given
+                for root in self._admitted:
+                    root.retrieved = True
+            self._admitted = None
+        if self._rest is not None or self._link is not None:
+            self.unwatch()
+        self._values, self._captured, self._cause, self.inner, self.luggage = (), None, None, None, None
+        self.flight = None
+
+    def _leave(self) -> None:
+        self.leaves = ()
+        self.context = None
+        self.journal.finished(self)
+
+
+def _ask_to_cancel(inner: Future[Any]) -> bool:
+    try:
+        return inner.cancel()
+    except Exception:  # futures of some engines can't
+        return False

@@ -1,0 +1,362 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Drains: jobs for an executor whose threads are in this process, each of which runs one ready call after another.
+
+    drain, on a thread of the executor                    in the role of the dispatcher
+    ----------------------------------                    -----------------------------
+    run its first call    ◀────────────────────────────   claim a ready call, submit a drain for it
+    its outcome ──────────────────────────────────────▶   settle its promises, wake the calls that waited for it,
+    take another one from the ready queue, claim it,      submit drains if more is ready than they will take
+    run it ...
+    none: end ────────────────────────────────────────▶   forget it, or submit it again
+
+So no call has to be submitted to the executor, and its outcome wakes nobody: the thread that has it does what follows
+from it, unless another one is at that, and goes on with what has become ready.
+
+Invariants
+
+* There are at most as many drains as workers. One is in `_drains`, which is changed in the role alone, from when it is
+  submitted until it has said that it is over, or its future has.
+* A drain is *looking*, which is to say in `_looking`, from when it has an outcome in hands until just before it takes a
+  call. So whatever became ready while it was looking is there when it takes one.
+* Wherever calls become ready, `_pump_drains` follows in the role: there is a looking drain for each ready call, or
+  there are as many drains as workers, or some drains have not begun yet. It follows also when one of those begins, so
+  that short calls are run by a few threads, rather than that each of a thousand threads is woken for one of them.
+* A drain that was given up, since its pool was stopped, is not in `_drains`, and takes nothing more. It may be looking
+  once more, on its thread, that does not know yet; so `_pump_drains` follows the end of that as well.
+* What happens at an event takes as long with a thousand drains as with one.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import LockType, allocate_lock
+from abc import abstractmethod
+from collections import deque
+from concurrent.futures import Future
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from .calls import Call
+from .execute import Outcome
+from .handles import Flight
+from .queue import FuturesRunner, check_future
+
+__all__ = ["SLICE", "Drain", "DrainRunner"]
+
+SLICE = 0.01
+"""After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
+
+_PAUSES = (*[0.0] * 10, *[1e-4] * 20, *[1e-3] * 50)
+"""How a drain waits for another thread to settle what it has in hands [s]."""
+_SEATS = 2
+"""How many drains do so by looking."""
+_LONGEST = 0.05
+"""How long the others sleep at most [s]."""
+_STARTING = 16
+"""How many drains may have been submitted that have not begun."""
+_LOOKS = 8
+"""At how many busy workers is looked for what an idle one could do."""
+
+
+class Drain:
+    """One of them.
+
+    Attributes
+    ----------
+    call
+        What it runs.
+    flight
+        What it has sent to a worker process.
+    ran, settled
+        How many calls its thread has run, and how many of them have been settled.
+    bell
+        Wakes its thread when so many have been settled.
+    """
+
+    __slots__ = ("bell", "call", "flight", "ran", "settled")
+
+    def __init__(self, call: Call) -> None:
+        self.call: Call | None = call
+        self.flight: Flight | None = None
+        self.bell: tuple[int, LockType] | None = None
+        self.ran = 0
+        self.settled = 0
+
+
+class _Courtesy:
+    """Lets the thread that has the role come to a call, after which those that wait for it go before others.
+
+    The order of results depends on this: a thread that went on at once would take a call that starts from nothing,
+    while those that use its result are not known to be ready yet; and with many threads the one that has the role would
+    fall behind further and further.
+
+    The first few threads look again and again, since a lock would make them wake each other for each call once they
+    have met. Very many that do so would cost more than what they run: the others sleep on a lock. It is a matter of
+    order only, so that there is a limit of time.
+    """
+
+    def __init__(self) -> None:
+        # Who looks takes one out and puts it back, each in a single step.
+        self._seats = [None] * _SEATS
+
+    def give_way(self, drain: Drain) -> None:
+        """Wait until what a drain has run is settled, not for long."""
+        try:
+            self._seats.pop()
+        except IndexError:
+            self._sleep(drain)
+            return
+        try:
+            for pause in _PAUSES:
+                time.sleep(pause)
+                if drain.settled == drain.ran:
+                    break
+        finally:
+            self._seats.append(None)
+
+    def _sleep(self, drain: Drain) -> None:
+        bell = allocate_lock()
+        bell.acquire()
+        # Who settles counts first and then looks for the bell, which is here before it is looked at the count.
+        drain.bell = drain.ran, bell
+        if drain.settled != drain.ran:
+            bell.acquire(timeout=_LONGEST)
+        drain.bell = None
+
+    def settled(self, drain: Drain) -> None:
+        """Note that a call of a drain is settled, and wake the drain if it sleeps until then; in the role."""
+        drain.settled += 1
+        bell = drain.bell
+        if bell is not None and bell[0] == drain.settled:  # so that it is rung once
+            bell[1].release()
+
+
+class DrainRunner(FuturesRunner):
+    """A runner that gives its executor drains, if that runs them on threads of this process.
+
+    Parameters
+    ----------
+    slots, schedule
+        As for `FuturesRunner`.
+    """
+
+    def __init__(self, slots: float, schedule: bool = True) -> None:
+        super().__init__(slots, schedule)
+        self._drains: set[Drain] = set()
+        self._starting: set[Drain] = set()
+        # Changed by the threads of the drains, each time in a single step.
+        self._looking: set[Drain] = set()
+        self._courtesy = _Courtesy()
+        # Drains whose flights carry what an idle worker could do; who was looked at last stands last.
+        self._laden: dict[Drain, Flight] = {}
+        # Calls that were claimed, for a drain or a worker that did not begin them.
+        self._claimed: deque[Call] = deque()
+        self._is_pump_due = False
+
+    # --- in the role ---
+
+    def enqueue(self, call: Call) -> None:
+        if call.closure.definition.waits or not self.has_drains:
+            super().enqueue(call)
+            return
+        self._queue.push(call)
+        self._pump_later()
+
+    def _pump_later(self) -> None:
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            self.dispatcher.do_later(self._pump_drains)
+
+    def recover(self, flight: Flight) -> None:
+        """Make those calls of a flight ready again that were taken back."""
+        for call in reversed(flight.back):
+            if call.flight is not flight:
+                continue
+            call.returns += flight.was_sent
+            if not call.come_back():
+                continue
+            if call.state == "running":
+                self._claimed.appendleft(call)
+            else:
+                self._queue.push_first(call)
+        self._pump_later()
+
+    def next_call(self, drain: Drain) -> Call | None:
+        """Give a drain its next call; none if it is over. For drains that ask in the role."""
+        self._looking.discard(drain)
+        self.carries(drain, None)
+        if drain not in self._drains:
+            self._pump_later()
+            return None
+        call, drain.call = drain.call or self._take() or self._take_from_others(), None
+        if call is None:
+            self.end_drain(drain)
+        return call
+
+    def carries(self, drain: Drain, flight: Flight | None) -> None:
+        """Note what a drain has on its way."""
+        drain.flight = flight
+        if flight is not None and flight.carries_spare:
+            self._laden[drain] = flight
+        else:
+            self._laden.pop(drain, None)
+
+    def begins(self, drain: Drain) -> None:
+        """Note that a drain has a thread; on that."""
+        self.dispatcher.handle(partial(self._note_begin, drain))
+
+    def _note_begin(self, drain: Drain) -> None:
+        self._starting.discard(drain)
+        self._pump_later()
+
+    def looks(self, drain: Drain) -> None:
+        """Note that a drain is about to take a call; on its thread."""
+        self._looking.add(drain)
+
+    def looks_no_more(self, drain: Drain) -> None:
+        """Note that a drain takes nothing more, however it ended; on its thread."""
+        if drain in self._looking:
+            self._looking.discard(drain)
+            self.dispatcher.handle(self._pump_later)
+
+    def is_the_rest(self, drain: Drain, calls: list[Call]) -> bool:
+        """Tell whether nothing runs or is ready but these calls of a drain, and nothing waits for them."""
+        return (
+            not self._queue
+            and not self._claimed
+            and len(self._drains) <= len(self._looking) + (drain not in self._looking)
+            and not any(leaf.dependents for call in calls for leaf in call.leaves)
+        )
+
+    def _take_from_others(self) -> Call | None:
+        """Take what waits for a busy worker, for one that is not."""
+        for drain in list(islice(self._laden, _LOOKS)):
+            flight = self._laden.pop(drain)
+            if flight.can_spare():
+                flight.take_back()
+                self.recover(flight)
+                return self._take()
+            if not flight.is_complete:
+                self._laden[drain] = flight
+        return None
+
+    def _pump_drains(self) -> None:
+        """Submit drains for the calls that are ready."""
+        self._is_pump_due = False
+        while (
+            len(self._queue) + len(self._claimed) > len(self._looking)
+            and len(self._drains) < self._queue.slots
+            and len(self._starting) < _STARTING
+        ):
+            call = self._take()
+            if call is not None:
+                self._start(Drain(call))
+
+    def _start(self, drain: Drain) -> None:
+        self._drains.add(drain)
+        self._starting.add(drain)
+        try:
+            future = check_future(self.submit_drain(drain))
+            future.add_done_callback(partial(self._post_end, drain))
+        except BaseException as exception:  # the executor is broken or shut down
+            self.end_drain(drain, exception)
+
+    def _post_end(self, drain: Drain, future: Future[Any]) -> None:
+        self.dispatcher.post(partial(self.end_drain, drain, future))
+
+    def end_drain(self, drain: Drain, how: Future[Any] | BaseException | None = None) -> None:
+        """Take notice of the end of a drain: if not by itself, what it ran, or would have run, ends as well."""
+        self._starting.discard(drain)
+        self._looking.discard(drain)
+        self._pump_later()
+        if drain not in self._drains:
+            return
+        self._drains.discard(drain)
+        self._laden.pop(drain, None)
+        if how is None:
+            return
+        calls = [drain.call] if drain.call is not None else []
+        if drain.flight is not None:
+            drain.flight.land(len(drain.flight.calls) - drain.flight.ended)
+            calls += [call for call in drain.flight.calls if call.flight is drain.flight]
+        for call in calls:
+            self._give_up(call, how)
+
+    def _give_up(self, call: Call, how: Future[Any] | BaseException) -> None:
+        if isinstance(how, BaseException):
+            call.fail(self.explain(call, how, in_flight=False), None)
+        elif how.cancelled():
+            call.drop()
+        else:
+            error = how.exception() or TypeError("the executor answered without having run the call")
+            call.fail(self.explain(call, error), None)
+
+    def _conclude_drained(self, drain: Drain, call: Call, outcome: Outcome) -> None:
+        try:
+            call.conclude(outcome)
+            self.admit()  # what was made meanwhile may have to go before what is ready
+        finally:
+            # Later, as what this makes ready comes later.
+            self.dispatcher.do_later(partial(self._courtesy.settled, drain))
+
+    def _hand_back(self, call: Call) -> None:
+        """Take a call back from a drain that took it when it had been given up."""
+        if not call.is_over:
+            self._claimed.append(call)
+            self._pump_later()
+
+    # --- on a thread of the executor ---
+
+    def run_drain(self, drain: Drain) -> None:
+        """Be a drain that runs calls in this thread."""
+        end = time.perf_counter() + SLICE
+        handle = self.dispatcher.handle
+        self.begins(drain)
+        call = drain.call
+        while call is not None and drain in self._drains:
+            outcome = self.perform(call)
+            self.looks(drain)
+            drain.call = None
+            drain.ran += 1
+            handle(partial(self._conclude_drained, drain, call, outcome))
+            del outcome
+            if drain.settled != drain.ran:
+                self._courtesy.give_way(drain)
+            self._looking.discard(drain)
+            goes_on = drain in self._drains and self.is_open and time.perf_counter() < end
+            drain.call = call = self._take() if goes_on else None
+        if call is not None:
+            handle(partial(self._hand_back, call))
+        handle(partial(self.end_drain, drain))
+
+    def _take(self) -> Call | None:
+        try:
+            return self._claimed.popleft()
+        except IndexError:
+            pass
+        while (call := self._queue.take()) is not None:
+            if call.claim():
+                return call
+        return None
+
+    # --- for subclasses ---
+
+    @property
+    @abstractmethod
+    def has_drains(self) -> bool:
+        """Whether the executor takes drains."""
+
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """Whether the executor would take another drain, as far as can be told."""
+
+    @abstractmethod
+    def submit_drain(self, drain: Drain) -> Future[Any]:
+        """Submit a drain to the executor."""
+
+    @abstractmethod
+    def perform(self, call: Call) -> Outcome:
+        """Run a call in this thread; never raises."""

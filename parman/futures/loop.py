@@ -1,0 +1,317 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""The dispatcher: events that are handled one after another, and the futures that it finishes.
+
+A callback only posts an event, and posting is one call in C, so that callbacks can't raise, can't nest, and can't be
+torn apart by a Ctrl-C in the main thread. Everything else is done in the *role* of the dispatcher, which one thread
+has at a time: the dispatcher's own, which handles what was posted, or a worker that has an outcome in hands, and would
+otherwise have to wake the first. Never the main thread, where Ctrl-C strikes.
+
+Nobody waits for the role. Who has something to be done in it appends that to a deque, and tries to get the role; if
+somebody else has it, that one will look into the deque again, after it has given the role up at the latest. To block
+would be slow: threads that take a lock in turns wake each other for each event.
+
+The thread knows the queue and nothing else. Whoever can still post (the owner, the nodes that wait, the futures that
+are not done) refers to the `Dispatcher`; when nobody is left, it is garbage, and posts the event that ends the thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from _thread import RLock, get_ident
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import CANCELLED, LOGGER, PENDING, RUNNING
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+from ..lifecycle import take
+
+__all__ = ["DispatchedFuture", "Dispatcher", "SlimCondition", "exception_of", "result_of"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("parman")
+
+
+_forks: list[object] = [object()]
+"""One for each fork that led to this process: whether there was another one is known without a system call."""
+os.register_at_fork(after_in_child=lambda: _forks.append(object()))
+
+
+class Dispatcher:
+    """One queue of events, one daemon thread that handles them, and the role in which that is done.
+
+    An event is a callable without parameters. One that raises is logged, and the next one is handled.
+
+    The thread is started by `start`, not before, and ends when the dispatcher is garbage, after the events that were
+    posted by then. What still has to post must therefore refer to the dispatcher, and the thread never does.
+
+    Attributes
+    ----------
+    post
+        Puts an event into the queue. It is a single call in C, which never blocks and never fails, and is either done
+        or not done when Ctrl-C arrives; safe in callbacks and finalizers.
+    is_current
+        Whether the caller has the role. Like `post`, it may be kept without keeping the dispatcher.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_elected",
+        "_forks",
+        "_later",
+        "_queue",
+        "_role",
+        "_thread",
+        "is_current",
+        "post",
+    )
+
+    def __init__(self) -> None:
+        queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._queue = queue
+        self.post: Callable[[Callable[[], object]], None] = queue.put
+        self._role = RLock()
+        self.is_current: Callable[[], bool] = self._role._is_owned  # type: ignore[attr-defined]
+        # Several threads may be started by a race or by a Ctrl-C in `start`; the one that gets this lock serves.
+        self._elected = RLock()
+        # What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
+        self._later: deque[Callable[[], object]] = deque()
+        self._thread: Thread | None = None
+        self._forks = _forks[-1]
+        weakref.finalize(self, queue.put, None).atexit = False
+
+    def start(self) -> None:
+        """Start the thread unless it runs.
+
+        Raises
+        ------
+        RuntimeError
+            In a forked child, which does not have the thread of its parent.
+        """
+        if self._forks is not _forks[-1]:
+            raise RuntimeError(
+                "this WaitGraph, Scheduler or runner was made before os.fork(), and its thread stayed in the parent "
+                "process: make a new one in the child"
+            )
+        if self._thread is None:
+            args = (self._queue, self._elected, self._role, self._later)
+            thread = Thread(target=_serve, args=args, name="parman-dispatcher", daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def stop(self) -> None:
+        """Let the thread end when it has handled what was posted; `start` starts another one.
+
+        That may begin while the first one is still at work. Each of them ends by one `None`, whichever of them takes
+        it, so that one is left.
+        """
+        if self._thread is not None:
+            self._elected = RLock()  # first: who finds no thread starts one that has to win
+            self._thread = None
+            self._queue.put(None)
+
+    def do_later(self, event: Callable[[], object]) -> None:
+        """Handle an event after what is being done now; only for who has the role."""
+        self._later.append(event)
+
+    def handle(self, event: Callable[[], object]) -> None:
+        """Handle an event here and now, or leave it to who has the role. Not in the main thread."""
+        self._later.append(event)
+        if not self.is_current():
+            _handle_all(self._later, self._role)
+
+
+def _serve(
+    queue: SimpleQueue[Callable[[], object] | None],
+    elected: RLock,
+    role: RLock,
+    later: deque[Callable[[], object]],
+) -> None:
+    if not elected.acquire(blocking=False):
+        return
+    for event in iter(queue.get, None):
+        later.append(event)
+        del event  # or the last one would be kept alive while the queue is empty
+        _handle_all(later, role)
+
+
+def _handle_all(later: deque[Callable[[], object]], role: RLock) -> None:
+    # What is appended before the look at the deque that follows the release is seen by that look. Who appends later
+    # finds the role free.
+    while later and role.acquire(blocking=False):
+        try:
+            while later:
+                later.popleft()()
+        except BaseException:
+            logger.exception("an event of the dispatcher failed; this is a mistake in Parman or in a runner")
+        finally:
+            role.release()
+
+
+class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for CPython
+    """What a future needs of a `threading.Condition`, in 80 bytes instead of 1500.
+
+    Since it is the lock itself, `with` is entered and left in C, where Ctrl-C can't lose the lock.
+    """
+
+    __slots__ = ("_sleepers",)  # not there before somebody sleeps: hardly anybody does
+    _sleepers: list[SimpleQueue[None]] | None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, sleep until `notify_all` [timeout in s], take the lock again."""
+        bell: SimpleQueue[None] = SimpleQueue()
+        self._sleepers = [*(getattr(self, "_sleepers", None) or ()), bell]
+        ours = (1, get_ident())
+        try:
+            # Ctrl-C is noticed after calls: in here the lock is released in any case.
+            ours = self._release_save()  # type: ignore[attr-defined]
+            take(bell, timeout)
+        except Empty:
+            return False
+        finally:
+            # A single call, which Ctrl-C can't cut off: who called this releases the lock next.
+            self._acquire_restore(ours)  # type: ignore[attr-defined]
+            if self._sleepers:
+                self._sleepers = [sleeper for sleeper in self._sleepers if sleeper is not bell]
+        return True
+
+    def notify_all(self) -> None:
+        """Wake all that sleep in `wait`."""
+        for bell in getattr(self, "_sleepers", None) or ():
+            bell.put(None)
+            self._sleepers = None
+
+
+class DispatchedFuture(Future[T]):
+    """A future that a dispatcher finishes.
+
+    `cancel()` sets the state at once and wakes the threads that wait in `result()`; the callbacks, `wait` and
+    `as_completed` are served by the dispatcher's thread, so that a Ctrl-C in the main thread can't lose them.
+    """
+
+    # In slots, which take a third of the memory of a dict.
+    __slots__ = ("_condition", "_dispatcher", "_exception", "_lists", "_result", "_state")
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        # All that the base class would set (tests hold it against that), without the `Condition` that it would make.
+        self._condition = SlimCondition()  # type: ignore[assignment]
+        self._state = PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._lists: list[list[Any]] | None = None
+        self._dispatcher: Dispatcher | None = dispatcher
+
+    # The two lists of the base class are made when they are needed, which for most futures is never.
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        return self._both_lists()[0]
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Future[T]], object]]:
+        return self._both_lists()[1]
+
+    @_done_callbacks.setter
+    def _done_callbacks(self, callbacks: list[Callable[[Future[T]], object]]) -> None:
+        self._both_lists()[1] = callbacks
+
+    def _both_lists(self) -> list[list[Any]]:
+        if self._lists is None:
+            self._lists = [[], []]
+        return self._lists
+
+    def cancel(self) -> bool:
+        """Cancel unless the future is done or can't be stopped any more; return whether it is cancelled."""
+        with self._condition:
+            if self._state == PENDING:
+                self._cancel_now()
+            return self.cancelled()
+
+    def _value(self) -> T:
+        """Return the result of the future, which succeeded, without counting as having been asked."""
+        return Future.result(self)
+
+    def _claim(self) -> bool:
+        """Rule out `cancel()` from now on; return False if it came first."""
+        with self._condition:
+            if self._state != PENDING:
+                return False
+            self._state = RUNNING
+            return True
+
+    def _succeed(self, result: T) -> None:
+        """Finish with a result, unless the future is done already."""
+        try:
+            self.set_result(result)
+        except InvalidStateError:
+            pass
+
+    def _fail(self, exception: BaseException) -> None:
+        """Finish with an exception, unless the future is done already."""
+        try:
+            self.set_exception(exception)
+        except InvalidStateError:
+            pass
+
+    def _drop(self) -> None:
+        """Finish as cancelled, although `cancel()` may be too late, unless the future is done already."""
+        with self._condition:
+            if self._state not in (PENDING, RUNNING):
+                return
+            self._state = CANCELLED
+        self._settle()
+
+    def _release(self) -> None:
+        """Let go of what only an unfinished future needs; called after the callbacks, more than once at worst."""
+        self._dispatcher = None
+
+    def _cancel_now(self) -> None:
+        # Posted first: the event waits for the lock that is held here, and finds nothing to do if Ctrl-C comes between.
+        assert self._dispatcher is not None
+        self._dispatcher.post(self._settle)
+        self._state = CANCELLED
+        self._condition.notify_all()
+
+    def _settle(self) -> None:
+        with self._condition:
+            if self._state in (PENDING, RUNNING):
+                return
+            if self._state == CANCELLED:
+                self.set_running_or_notify_cancel()
+                self._condition.notify_all()
+        self._invoke_callbacks()
+
+    def _invoke_callbacks(self) -> None:
+        # Unlike the inherited one it outlives SystemExit and the like, which would leave the dependents behind
+        # pending, and forgets the callbacks, through which a future would keep its finished dependents alive.
+        callbacks = []
+        if self._lists is not None:
+            callbacks, self._done_callbacks = self._done_callbacks, []
+        for callback in callbacks:
+            try:
+                callback(self)
+            except BaseException:
+                self._log_callback()
+        self._release()
+
+    def _log_callback(self) -> None:
+        try:
+            LOGGER.exception("exception calling callback for %r", self)
+        except BaseException:  # a handler of the user's: the callbacks that are left matter more than the message
+            pass
+
+
+def exception_of(future: Future[Any]) -> BaseException | None:
+    """Return the exception of a future that is done and not cancelled; no retrieval by the user."""
+    return Future.exception(future) if isinstance(future, DispatchedFuture) else future.exception()
+
+
+def result_of(future: Future[T]) -> T:
+    """Return the result of a future that succeeded; no retrieval by the user."""
+    return future._value() if isinstance(future, DispatchedFuture) else future.result()

@@ -1,0 +1,3 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Calls that run in other processes: both ends."""

@@ -1,0 +1,620 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Calls that run in another process: what is sent, what is done there, what comes back.
+
+A payload names what it needs by tokens: the task, the state of the block (directory, environment, ...), shares. A
+worker that does not know a token answers `Missing` before it does anything, and gets the payload again with what it
+lacks. So each of these travels once to each worker, whichever pool it belongs to, and nobody has to keep books of
+which worker knows what.
+
+What comes back is made of bytes and texts of our own making, so that a pool never meets an exception or a result that
+can't be pickled: such a thing costs its own call and no other.
+
+Bundles as a worker sees them: several calls in one message, which are begun one after another.
+
+Before each call the worker takes a token; when there is none left, the driver has taken back the rest. Each outcome is
+sent at once, so that it waits in the system rather than here, where the next call may be long, or the last one of this
+process. The results that later calls of the bundle need are kept until the last of those has run.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import sys
+import threading
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import attrs
+
+from ..annotations.spec import Structure
+from ..assets import Lesson
+from ..engine.execute import Outcome, Remark, perform
+from ..errors import ResultError
+from ..pool.channel import Kind, Message, pack
+from ..pool.terminal import refusing_input
+from ..snapshots.attributes import Forgotten
+from ..snapshots.buffers import Buffer
+from ..snapshots.cache import Ledger
+from ..snapshots.failures import PackedException, annotate, traceback_text
+from ..snapshots.memory import Traces, drop_spares
+from ..snapshots.share import forget_share, install_share
+from ..snapshots.stored import Frozen, FrozenAtoms
+from ..snapshots.take import freeze, is_plain, pickled, what_is_lost
+
+if TYPE_CHECKING:
+    from ..engine.runner import Where
+
+__all__ = [
+    "BlockState",
+    "Bundle",
+    "Item",
+    "Missing",
+    "Payload",
+    "Reply",
+    "Result",
+    "item_arguments",
+    "read_reply",
+    "run_beside_buffers",
+    "run_bundle",
+    "run_bytes",
+]
+
+
+@attrs.frozen
+class BlockState:
+    """The state of the driver's process when a block was entered, as far as it reaches its workers.
+
+    Attributes
+    ----------
+    directory
+        None if there is none, or if it is not known where the workers are.
+    environment
+        None on other machines, where each has its own.
+    filters
+        The filters of warnings; None if it is not known where the workers are.
+    driver
+        The driver's process id.
+    """
+
+    directory: str | None
+    environment: dict[str, str] | None
+    path: list[str]
+    filters: list[Any] | None
+    driver: int = attrs.field(factory=os.getpid)
+
+    @classmethod
+    def current(cls, where: Where = "machine") -> BlockState:
+        """Return what of the state of this process is for workers there."""
+        if where == "unknown":  # they may even be threads of this process, so nothing that it could harm
+            return cls(None, None, list(sys.path), None)
+        try:
+            directory = os.getcwd()  # noqa: PTH109
+        except FileNotFoundError:  # it was removed
+            directory = None
+        environment = dict(os.environ) if where == "machine" else None
+        return cls(directory, environment, list(sys.path), list(warnings.filters))
+
+    def apply(self, keep: Mapping[str, str]) -> None:
+        """Bring this process into the state; `keep` are variables of its own where the driver has none."""
+        if self.directory is not None and (self.environment is not None or Path(self.directory).is_dir()):
+            os.chdir(self.directory)
+        if self.environment is None:
+            sys.path.extend(entry for entry in self.path if entry not in sys.path)
+        else:
+            wanted = {**keep, **self.environment}
+            for name in os.environ.keys() - wanted.keys():
+                del os.environ[name]
+            os.environ.update(wanted)
+            sys.path[:] = self.path
+        if self.filters is not None:
+            warnings.filters[:] = self.filters  # type: ignore[index]
+            warnings._filters_mutated()  # type: ignore[attr-defined]
+
+
+class Payload(NamedTuple):
+    """A call as it is sent.
+
+    Attributes
+    ----------
+    task, state
+        The tokens of the task and of the state of the block.
+    shares
+        The tokens of the shares among the arguments.
+    assets
+        What the worker asked for, by token.
+    structure
+        Its digest if it is the same for all calls of the task, so that the worker knows it.
+    number
+        Tells calls apart: some executors run what they take for the same once only.
+    """
+
+    number: int
+    task: str
+    state: str | None
+    shares: tuple[str, ...]
+    arguments: Frozen
+    values: list[Any]
+    structure: Structure | str
+    where: str
+    late: tuple[str, ...]
+    check: str
+    assets: dict[str, Frozen] | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The token of the task."""
+        return (self.task,)
+
+    @property
+    def has_buffers(self) -> bool:
+        """Whether there are big pieces of memory in it."""
+        candidates = [self.arguments, *self.values, *(self.assets or {}).values()]
+        return any(isinstance(one, Frozen) and one.buffers for one in candidates)
+
+
+class Needs(Protocol):
+    """What has to be known to a worker before it begins.
+
+    Attributes
+    ----------
+    state, tasks, shares
+        Tokens.
+    assets
+        What may be unknown to it, by token.
+    """
+
+    @property
+    def state(self) -> str | None: ...
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
+    @property
+    def shares(self) -> tuple[str, ...]: ...
+    @property
+    def assets(self) -> Mapping[str, Frozen] | None: ...
+
+
+def tokens_of(needs: Needs) -> list[str]:
+    """Return all that a worker has to know, in the order in which it is loaded."""
+    return [*([needs.state] if needs.state else []), *needs.tasks, *needs.shares]
+
+
+class Missing(NamedTuple):
+    """The answer of a worker that does not know some tokens; nothing was run."""
+
+    tokens: list[str]
+
+
+class Reply(NamedTuple):
+    """The answer of a worker: an outcome in bytes."""
+
+    values: list[Any] | None
+    """Snapshots, or plain numbers and the like."""
+    failure: PackedException | None
+    remarks: tuple[Remark, ...]
+
+
+def read_reply(reply: Reply) -> Outcome:
+    """Make an outcome of what a worker answered."""
+    failure = None if reply.failure is None else reply.failure.load()
+    return Outcome(reply.values, failure, None, reply.remarks)
+
+
+# --- in the worker ---
+
+_KNOWN = 500
+"""Assets that a worker remembers in any case; others are asked for again."""
+_ROOM = 1 << 26
+"""How big they may be all together before it forgets any [bytes]."""
+_OWN = "_NUM_THREADS"
+"""How variables end that the pool sets for a worker."""
+
+
+class _Worker:
+    """What a worker process remembers.
+
+    Executors may run several calls of one process on threads of its own: what is remembered is changed, and what a
+    call needs of it is taken out, under the lock.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.assets: OrderedDict[str, Any] = OrderedDict()
+        self.sizes: dict[str, int] = {}
+        self.size = 0
+        self.state: str | None = None
+        self.seeded = os.getpid()
+        self.own_environment: dict[str, str] | None = None
+        self.forgotten = Forgotten()
+
+    def learn(self, needs: Needs) -> list[str]:
+        """Load what is brought along; return the tokens that are still missing."""
+        tokens = tokens_of(needs)
+        for token in tokens:
+            if token in self.assets:
+                self.assets.move_to_end(token)
+                continue
+            if needs.assets is None or token not in needs.assets:
+                # With a new state all that is known of tasks and shares goes, so that it has to be sent as well.
+                is_fresh = needs.state is not None and needs.state not in self.assets
+                return [t for t in tokens if is_fresh or t not in self.assets]
+            self._load(token, needs)
+        if needs.state is not None and needs.state != self.state:
+            self._enter(needs.state)
+        while self.size > _ROOM and len(self.assets) > max(_KNOWN, len(tokens)):
+            self._forget(next(iter(self.assets)))
+        return []
+
+    def _load(self, token: str, needs: Needs) -> None:
+        if token in needs.tasks and needs.state is not None:
+            self._enter(needs.state)  # the task may have to be imported from the block's sys.path
+        assert needs.assets is not None
+        frozen = needs.assets[token]
+        if token == needs.state:
+            self._forget_other_blocks()
+        if token in needs.shares:
+            install_share(token, frozen)
+            self.assets[token] = None
+        else:
+            self.assets[token] = frozen.thaw()
+        self.sizes[token] = frozen.nbytes
+        self.size += frozen.nbytes
+
+    def _forget_other_blocks(self) -> None:
+        """Drop tasks and shares when a block begins: a warm worker would pile them up, and can ask for them again."""
+        for token in [t for t, asset in self.assets.items() if not isinstance(asset, BlockState)]:
+            self._forget(token)
+        self.forgotten = Forgotten()
+
+    def _forget(self, token: str) -> None:
+        del self.assets[token]
+        self.size -= self.sizes.pop(token)
+        forget_share(token)
+
+    def _enter(self, token: str) -> None:
+        if token == self.state:
+            return
+        if self.own_environment is None:
+            self.own_environment = {name: os.environ[name] for name in os.environ if name.endswith(_OWN)}
+        self.assets[token].apply(self.own_environment)
+        self.state = token
+
+    def is_another_process(self) -> bool:
+        """Tell whether this is not the driver itself, whose threads an executor may use."""
+        state = self.assets.get(self.state) if self.state is not None else None
+        return isinstance(state, BlockState) and state.driver != os.getpid()
+
+    def seed(self) -> None:
+        """Give a forked process random numbers of its own."""
+        if self.seeded == os.getpid():
+            return
+        self.seeded = os.getpid()
+        random.seed()
+        numpy_random: Any = sys.modules.get("numpy.random")
+        if numpy_random is not None:
+            numpy_random.seed()
+
+
+_worker = _Worker()
+
+
+def _renew_in_child() -> None:
+    """Forget who held the lock in the process that was forked."""
+    _worker.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
+
+
+def lessons_for(needs: Needs) -> list[Lesson] | Missing:
+    """Get ready in this worker for what is to come; return what is known of the tasks, or what is missing.
+
+    Raises
+    ------
+    Exception
+        Whatever the user's modules and classes raise while a task is loaded.
+    """
+    with _worker.lock:
+        _worker.seed()
+        missing = _worker.learn(needs)
+        return Missing(missing) if missing else [_worker.assets[token] for token in needs.tasks]
+
+
+def run_bytes(content: bytes) -> bytes:
+    """Run a payload that came, and answers, as bytes: the same through any executor, and pickled in C."""
+    return pickle.dumps(run_payload(pickle.loads(content)), protocol=5)
+
+
+def run_beside_buffers(content: bytes | Payload) -> bytes | Reply | Missing:
+    """Do as `run_bytes`, but let a payload or answer with big pieces of memory be sent as it is, by our own pool."""
+    reply = run_payload(pickle.loads(content) if isinstance(content, bytes) else content)
+    if isinstance(reply, Reply) and any(isinstance(value, Frozen) and value.buffers for value in reply.values or ()):
+        return reply
+    return pickle.dumps(reply, protocol=5)
+
+
+def run_payload(payload: Payload) -> Reply | Missing:
+    """Run a call and answer; never raises."""
+    try:
+        lessons = lessons_for(payload)
+        if isinstance(lessons, Missing):
+            return lessons
+        (lesson,) = lessons
+        definition, structure = lesson.definition, lesson.structure_of(payload.structure)
+    except BaseException as exception:
+        return not_loaded(exception, payload.where)
+    with refusing_input() if _worker.is_another_process() else nullcontext():
+        outcome = perform(
+            definition,
+            lambda: _take_arguments(payload),
+            structure,
+            payload.where,
+            late=payload.late,
+            check=payload.check,
+        )
+    return reply_of(outcome, definition.name)
+
+
+def not_loaded(exception: BaseException, where: str) -> Reply:
+    """Answer that a task can't be loaded here."""
+    annotate(exception, f"The task could not be loaded in the worker for the call at {where}.")
+    return Reply(None, PackedException(exception, traceback_text(exception)), ())
+
+
+def _take_arguments(payload: Payload) -> dict[str, Any]:
+    values = [value.load() if isinstance(value, PackedException) else value for value in payload.values]
+    arguments: dict[str, Any] = payload.arguments.thaw(values)
+    payload.values.clear()
+    return arguments
+
+
+def reply_of(outcome: Outcome, name: str) -> Reply:
+    """Bring an outcome into a form that can travel."""
+    if outcome.failure is not None:
+        return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
+    assert outcome.values is not None
+    ledger = Ledger(_worker.forgotten)
+    told: list[Remark] = []
+
+    def forgets(cls: type, names: list[str]) -> None:
+        told.append(Remark("forgotten", f"{name}() returned {what_is_lost(cls, names)}"))
+
+    try:
+        values = []
+        while outcome.values:
+            value = outcome.values.pop()
+            if not is_plain(value):
+                value = freeze(value, pickled, ledger=ledger, label=f"what {name} returned", forgets=forgets)
+            values.append(value)
+    except BaseException as error:
+        failure = ResultError(f"the result of {name}() can't be sent back: {error}")
+        return Reply(None, PackedException(failure, str(failure)), outcome.remarks)
+    return Reply(values[::-1], None, (*outcome.remarks, *told))
+
+
+class Result(NamedTuple):
+    """A result that a call needs of one that is before it in the same bundle."""
+
+    call: int
+    leaf: int
+
+
+class Item(NamedTuple):
+    """One call.
+
+    Attributes
+    ----------
+    task, site
+        Numbers of those in the bundle.
+    arguments
+        The snapshot; or the arguments themselves, if these are plain.
+    values
+        For each dependency its value, plain or frozen, or which result it is.
+    structure
+        Its digest if it is the same for all calls of the task.
+    """
+
+    task: int
+    site: int
+    arguments: Frozen | dict[str, Any]
+    values: list[Any]
+    structure: Structure | str
+    late: tuple[str, ...]
+    check: str
+
+
+class Bundle(NamedTuple):
+    """Calls that are sent together.
+
+    Attributes
+    ----------
+    state, tasks, shares
+        Tokens of what the worker has to know.
+    assets
+        What it may not know, by token.
+    sites
+        The lines in the user's files that made the calls.
+    spares
+        Memory files to be filled with results.
+    """
+
+    state: str | None
+    tasks: tuple[str, ...]
+    shares: tuple[str, ...]
+    sites: tuple[str, ...]
+    items: list[Item]
+    assets: Mapping[str, Frozen] | None = None
+    spares: list[Buffer] | None = None
+
+
+def run_bundle(
+    bundle: Bundle,
+    traces: list[Traces],
+    take: Callable[[], bool],
+    ask: Callable[[list[str]], Mapping[str, Frozen]],
+    send: Callable[[Message], None],
+) -> None:
+    """Run the calls of a bundle, in a worker.
+
+    Parameters
+    ----------
+    bundle
+        The calls; it is emptied.
+    traces
+        What tells whether the memory files that came with it are still used.
+    take
+        Takes a token; false if there is none left.
+    ask
+        Asks the driver for what is not known here.
+    send
+        Sends a message to the driver.
+    """
+    trouble: BaseException | None = None
+    if not take():  # before anything is loaded: if this process dies of that, it was this call
+        send(pack(Kind.OVER, None))
+        return
+    try:
+        lessons = _lessons_for(bundle, ask)
+    except BaseException as exception:
+        trouble, lessons = exception, []
+    results = _Results(bundle.items)
+    is_alone = len(bundle.items) == 1
+    with _spares_of(bundle):
+        for number, item in _emptying(bundle.items):
+            if number and not take():
+                send(pack(Kind.OVER, None))
+                return
+            where = bundle.sites[item.site]
+            if trouble is not None:
+                send(_message(0.0, not_loaded(trouble, where)))
+            elif results.put_into(item.values):
+                start = time.perf_counter()
+                reply = _run(item, lessons[item.task], where)
+                duration = time.perf_counter() - start
+                del item  # with the memory files in it
+                send(_message(duration, reply, is_alone and not any(one.are_left() for one in traces)))
+                results.note(number, reply)
+            else:
+                send(_SKIPPED)
+
+
+def _lessons_for(bundle: Bundle, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[Lesson]:
+    found = lessons_for(bundle)
+    if isinstance(found, Missing):
+        # Once: who asked again and again would keep the driver busy for ever.
+        found = lessons_for(bundle._replace(assets=ask(found.tokens)))
+    if isinstance(found, Missing):
+        raise RuntimeError("the driver did not send what this worker asked for; this is a mistake in Parman")
+    return found
+
+
+@contextmanager
+def _spares_of(bundle: Bundle) -> Iterator[None]:
+    """Let results be written to the spare files that came with a bundle."""
+    if not bundle.spares:
+        yield
+        return
+    while bundle.spares:
+        bundle.spares.pop().surrender()
+    try:
+        yield
+    finally:
+        drop_spares()
+
+
+def _emptying(items: list[Item]) -> Iterator[tuple[int, Item]]:
+    items.reverse()
+    number = 0
+    while items:
+        yield number, items.pop()
+        number += 1
+
+
+def _run(item: Item, lesson: Lesson, where: str) -> Reply:
+    definition = lesson.definition
+    try:
+        structure = lesson.structure_of(item.structure)
+    except BaseException as exception:
+        return not_loaded(exception, where)
+    outcome = perform(
+        definition,
+        lambda: _arguments_of(item),
+        structure,
+        where,
+        late=item.late,
+        check=item.check,
+    )
+    return reply_of(outcome, definition.name)
+
+
+def _arguments_of(item: Item) -> dict[str, Any]:
+    if type(item.arguments) is dict:
+        return item.arguments
+    values = [value.load() if isinstance(value, PackedException) else value for value in item.values]
+    item.values.clear()
+    arguments: dict[str, Any] = item.arguments.thaw(values)  # type: ignore[union-attr]
+    return arguments
+
+
+class _Results:
+    """The results that later calls of a bundle need."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self._last: dict[int, int] = {}
+        for number, item in enumerate(items):
+            for value in item.values:
+                if type(value) is Result:
+                    self._last[value.call] = number
+        self._known: dict[int, list[Any]] = {}
+
+    def put_into(self, values: list[Any]) -> bool:
+        """Replace the numbers of results by what they are; false if one of them failed."""
+        for i, value in enumerate(values):
+            if type(value) is Result:
+                if value.call not in self._known:
+                    return False
+                values[i] = self._known[value.call][value.leaf]
+        return True
+
+    def note(self, number: int, reply: Reply) -> None:
+        """Keep what is needed, and forget what no call needs any more."""
+        if not self._last:
+            return
+        if number in self._last and reply.values is not None:
+            self._known[number] = reply.values
+        for call in [call for call in self._known if self._last[call] <= number]:
+            del self._known[call]
+
+
+def _message(duration: float, reply: Reply, lets_go: bool = False) -> Message:
+    """Make the message that tells how a call ended.
+
+    Parameters
+    ----------
+    duration
+        How long it took [s].
+    reply
+        How it ended.
+    lets_go
+        Whether this process uses none of the memory files any more that the bundle brought; and none of those in the
+        reply, once this is sent.
+    """
+    content = (duration, *reply, lets_go)
+    if any(isinstance(value, Frozen) and value.beside for value in reply.values or ()):
+        return pack(Kind.OUTCOME, content)
+    return Message(Kind.OUTCOME, pickle.dumps(content, protocol=5), [])
+
+
+_SKIPPED = Message(Kind.OUTCOME, pickle.dumps(None, protocol=5), [])
+
+
+def item_arguments(frozen: Frozen) -> Frozen | dict[str, Any]:
+    """Return the arguments in the form in which they go into an item."""
+    return frozen.value if type(frozen) is FrozenAtoms and not frozen.places else frozen  # type: ignore[return-value]

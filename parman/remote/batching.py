@@ -1,0 +1,391 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Which calls go to a worker in one message, and what the message says.
+
+A message to another process, and the answer, cost a hundred times what a short call does. So short calls travel
+together: those that are ready, and those that wait for nothing but calls of the same bundle, whose results then need
+not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take some
+milliseconds, and no more than this worker's share of what is ready, unless that is less than the message costs. What
+is not known to be short travels alone: the first calls of a task, big arguments, big values of what a call depends on,
+what the worker has to be told first.
+
+Every bundle is small on its way, so that a worker has soon read it: what is big in it goes beside it, as a memory file
+(see `channel`), or it is a single call, which nobody takes back before it is read. A call that was sent and came back
+goes with fewer others the next time, and then alone; one with more than a few bytes goes alone at once. So a call is
+sent three times at most, and what takes more than a kilobyte twice.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import attrs
+
+from ..engine.calls import Call
+from ..engine.handles import Flight
+from ..engine.queue import ReadyQueue
+from ..engine.registry import Journal
+from ..pool.channel import Kind, Message, pack
+from ..snapshots.buffers import Buffer, spare
+from ..snapshots.code import dumps
+from ..snapshots.failures import PackedException, traceback_text
+from ..snapshots.stored import FILED, Frozen, FrozenAtoms, FrozenRows
+from ..tasks import Definition
+from .batch import Bundle, Item, Result, item_arguments
+from .submit import Needs
+
+__all__ = ["Bundler", "Cargo", "message_of"]
+
+_BUDGET = 5e-3
+"""What the calls of a bundle may be expected to take [s]; two go together if each takes less."""
+_LEAST = 2e-4
+"""What they are to take if so many are ready, even if other workers get none: about what the message costs [s]."""
+_COST = 1e-5
+"""What a call takes besides [s]."""
+_MOST = 200
+"""Calls in a bundle."""
+_LIGHT = FILED
+"""What the arguments and values, or the results, of a call in company may take [bytes]."""
+_TINY = 1 << 10
+"""The same for a call that was sent before."""
+_ROOM = 1 << 18
+"""The same for all calls in company together."""
+_FEWER = 8
+"""By what the calls in a bundle are divided for each time that one of them came back."""
+_OFTEN = 2
+"""After how many returns a call goes alone."""
+_LEAF = 100
+"""What the place of a result takes in a message [bytes]."""
+_WIDE = 1000
+"""Dependencies of a call that is looked for among those that wait: each time, all of them are looked at."""
+_TASKS = 1000
+"""Tasks of which it is known how long their calls take."""
+
+
+@attrs.define
+class Cargo:
+    """What a bundle is made of.
+
+    Attributes
+    ----------
+    calls
+        The calls, each with the values of its dependencies.
+    needs
+        For each call what its worker has to know.
+    spares
+        How many spare memory files are to go along, for results.
+    """
+
+    calls: list[tuple[Call, list[Any]]]
+    needs: list[Needs]
+    spares: int = 0
+
+    def tokens(self) -> set[str]:
+        """Return the tokens of all that the worker has to know."""
+        return set(self.assets())
+
+    def assets(self) -> dict[str, Frozen]:
+        """Return all that the worker has to know, by token."""
+        distinct = {id(needs): needs for needs in self.needs}
+        return {token: frozen for needs in distinct.values() for token, frozen in needs.by_token().items()}
+
+
+class Bundler:
+    """Chooses the calls of a bundle; in the role of the dispatcher.
+
+    Parameters
+    ----------
+    queue
+        The calls that are ready.
+    needs_of
+        Says what a worker has to know for a call.
+    """
+
+    def __init__(self, queue: ReadyQueue, needs_of: Callable[[Call], Needs]) -> None:
+        self._queue = queue
+        self._needs_of = needs_of
+        self._last_needs: tuple[Journal, Definition, Needs] | None = None
+        self._durations: dict[Definition, float] = {}
+        # How many memory files the results of the last call of a task were in, if any.
+        self._files: dict[Definition, int] = {}
+
+    def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
+        """Learn from a call how long such calls take [s]. What was long once is expected to be so for some calls."""
+        definition, durations = call.closure.definition, self._durations
+        if values is not None and not all(map(_is_light, values)):
+            duration = math.inf
+            self._files[definition] = sum(len(value.buffers) for value in values if isinstance(value, Frozen))
+        if len(durations) > _TASKS:  # lest those that nobody else knows any more are kept
+            durations.clear()
+            self._files.clear()
+        before = durations.get(definition, duration)
+        durations[definition] = max(duration, min(before, 1.0) / 2)
+
+    def fill(self, flight: Flight, first: Call, known: set[str]) -> Cargo:
+        """Board a call, and what can go with it.
+
+        Parameters
+        ----------
+        flight
+            What is boarded.
+        first
+            The call that goes in any case; it is claimed.
+        known
+            The tokens that the worker knows.
+        """
+        return _Choice(self, flight, known, self._queue).fill(first)
+
+    def needs_of(self, call: Call) -> Needs:
+        """Say what a worker has to know for a call; the same object for calls of one task without shares, mostly."""
+        journal, closure, last = call.journal, call.closure, self._last_needs
+        definition = closure.definition
+        is_known = last is not None and last[0] is journal and last[1] is definition
+        if is_known and ((type(closure.frozen) is FrozenAtoms and not closure.dependencies) or not _has_shares(call)):
+            assert last is not None
+            return last[2]
+        needs = self._needs_of(call)
+        if not needs.shares:
+            self._last_needs = journal, definition, needs
+        return needs
+
+    def files_of(self, call: Call) -> int:
+        """Return how many memory files the results of a call may need."""
+        return self._files.get(call.closure.definition, 0)
+
+    def expected(self, call: Call) -> float:
+        """Return how long a call is expected to take [s]; infinity if it is to travel alone for that."""
+        duration = self._durations.get(call.closure.definition, math.inf)
+        return duration + _COST if duration < _BUDGET else math.inf
+
+
+class _Choice:
+    """The making of one bundle."""
+
+    def __init__(self, bundler: Bundler, flight: Flight, known: set[str], queue: ReadyQueue) -> None:
+        self._bundler = bundler
+        self._flight = flight
+        self._known = known
+        self._queue = queue
+        self._share = math.ceil((len(queue) + 1) / queue.slots) - 1  # besides the first call
+        self._left = _BUDGET
+        self._most = _MOST
+        self._room: float = _ROOM
+        self._cargo = Cargo([], [])
+        # Calls that wait for calls of the bundle: which of their dependencies are results of which call.
+        self._waiting: dict[Call, dict[int, Result]] = {}
+        self._heirs: list[tuple[Call, dict[int, Result]]] = []
+        # What was found out to be known to the worker; mostly the same for call after call.
+        self._known_needs: Needs | None = None
+
+    def fill(self, first: Call) -> Cargo:
+        needs = self._bundler.needs_of(first)
+        if not self._flight.board(first):
+            return self._cargo
+        values = first.values_with({})
+        assert values is not None  # it was ready
+        weight = _weight_of_call(first, values)
+        most = _most_with(first, weight)
+        self._add(first, values, needs, self._bundler.expected(first) if most > 1 else math.inf, weight)
+        if self._left > 0 and needs.is_known(self._known):
+            self._most = most
+            self._find_heirs(first)
+            while len(self._flight.calls) < self._most and self._add_next(first):
+                pass
+        if len(self._flight.calls) == 1:
+            self._cargo.spares = self._bundler.files_of(first)
+        return self._cargo
+
+    def _add(self, call: Call, values: list[Any], needs: Needs, duration: float, weight: float) -> None:
+        self._cargo.calls.append((call, values))
+        self._cargo.needs.append(needs)
+        self._left -= duration
+        self._room -= weight
+        self._flight.expected += duration
+
+    def _add_next(self, first: Call) -> bool:
+        """Add an heir, or else what is ready; false if there is nothing more that suits."""
+        if self._heirs:
+            call, results = self._heirs.pop()
+            self._try(first, call, results)
+            return True
+        is_enough = self._share <= 0 and self._flight.expected >= _LEAST
+        ready = None if is_enough else self._queue.first()
+        if ready is None:
+            return False
+        self._queue.take()
+        if ready.state != "pending":  # it was cancelled
+            return True
+        self._share -= 1
+        if not self._try(first, ready, {}):
+            self._queue.push_first(ready)  # for a bundle of its own, where it is looked whether it is wanted
+            return False
+        return True
+
+    def _try(self, first: Call, call: Call, results: dict[int, Result]) -> bool:
+        """Board a call if it suits."""
+        closure = call.closure
+        if call.state != "pending" or call.flight is not None or call.journal is not first.journal:
+            return False
+        duration = self._bundler.expected(call)
+        if duration > (self._left if len(self._flight.calls) > 1 else _BUDGET):
+            return False
+        if closure.may_admit or closure.definition.waits:
+            return False
+        values: list[Any] = []
+        if closure.dependencies:
+            try:
+                found = call.values_with(results)
+            except BaseException:  # from user code that pickles a value: it will raise again for the call's own sake
+                return False
+            if found is None:
+                return False
+            values = found
+        weight = _weight_of_call(call, values)
+        if weight > self._room or not self._suits_in_number(call, weight):
+            return False
+        needs = self._bundler.needs_of(call)
+        if needs is not self._known_needs:
+            if not needs.is_known(self._known):
+                return False
+            self._known_needs = needs
+        if not self._flight.board(call, is_ready=not results):
+            return False
+        self._add(call, values, needs, duration, weight)
+        self._find_heirs(call)
+        return True
+
+    def _suits_in_number(self, call: Call, weight: float) -> bool:
+        """Tell whether a call may go with those that are here; with few others, if it was sent before."""
+        if weight < _TINY and not call.returns:
+            return True
+        most = _most_with(call, weight)
+        if len(self._flight.calls) >= most:
+            return False
+        self._most = min(self._most, most)
+        return True
+
+    def _find_heirs(self, call: Call) -> None:
+        """Look for calls that wait for nothing but what is in the bundle by now; the first of them goes first."""
+        found = []
+        for leaf_number, leaf in enumerate(call.leaves):
+            dependents = leaf.dependents
+            if not dependents:
+                continue
+            for heir in islice(dependents, _MOST):
+                if not isinstance(heir, Call) or heir.waits_for > _MOST or len(heir.closure.dependencies) > _WIDE:
+                    continue
+                results = self._waiting.setdefault(heir, {})
+                for i, dependency in enumerate(heir.closure.dependencies):
+                    if dependency is leaf:
+                        results[i] = Result(call.seat, leaf_number)
+                if len(results) == heir.waits_for:
+                    found.append((heir, results))
+        if found:
+            self._heirs += reversed(found)
+
+
+def _has_shares(call: Call) -> bool:
+    for frozen in (call.closure.frozen, *call.known_values):  # noqa: SIM110 (this is for each call)
+        if isinstance(frozen, Frozen) and frozen.shares:
+            return True
+    return False
+
+
+def _most_with(call: Call, weight: float) -> int:
+    """Return how many calls there may be in a bundle with this one."""
+    if weight >= _LIGHT or (call.returns and weight >= _TINY):
+        return 1
+    return _MOST // _FEWER**call.returns if call.returns < _OFTEN else 1
+
+
+def _weight_of_call(call: Call, values: list[Any]) -> float:
+    """Return how much of a message a call takes [bytes]; infinity if it has memory files, or if it is not known."""
+    weight = _weight(call.closure.frozen)
+    if values:
+        weight += sum(map(_weight, values))
+    leaves = len(call.leaves)
+    return weight + _LEAF * leaves if leaves > 1 else weight
+
+
+def _is_light(value: Any) -> bool:
+    return _weight(value) < _LIGHT
+
+
+def _weight(value: Any) -> float:
+    if isinstance(value, Frozen):
+        if isinstance(value, FrozenRows):
+            return value.nbytes if len(value.futures) < _MOST else math.inf
+        if not isinstance(value, FrozenAtoms):
+            return math.inf if value.beside else len(value.stream)
+        value = value.value
+        if type(value) is dict:
+            return sum(map(sys.getsizeof, value.values()))
+    return math.inf if isinstance(value, BaseException) else sys.getsizeof(value)
+
+
+def message_of(cargo: Cargo, lacking: set[str]) -> Message:
+    """Write the message for a bundle; it brings along what the worker lacks."""
+    sites: dict[str, int] = {}
+    tasks: dict[str, int] = {}
+    shares: dict[str, None] = {}
+    assets: dict[str, Frozen] = {}
+    state: str | None = None
+    items = []
+    last_needs = last_site = known = None
+    task = site = 0
+    for (call, values), needs in zip(cargo.calls, cargo.needs, strict=True):
+        closure = call.closure
+        if needs is not last_needs:
+            last_needs = needs
+            state = None if needs.state is None else needs.state.token
+            shares.update(dict.fromkeys(needs.shares))
+            assets.update((token, frozen) for token, frozen in needs.by_token().items() if token in lacking)
+            task = tasks.setdefault(needs.task.token, len(tasks))
+            known = closure.definition.schema.fixed
+        if closure.site is not last_site:
+            last_site = closure.site
+            site = sites.setdefault(str(last_site), len(sites))
+        items.append(
+            Item(
+                task,
+                site,
+                item_arguments(closure.frozen),
+                [_packed(value) for value in values] if values else values,
+                closure.structure.digest if closure.structure is known else closure.structure,
+                closure.late,
+                closure.check,
+            )
+        )
+    spares = _take_spares(cargo.spares) if cargo.spares else None
+    bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares)
+    if len(items) == 1 and (spares or _has_buffers(items[0], assets)):
+        return pack(Kind.BUNDLE, bundle)
+    has_structures = any([type(item.structure) is not str for item in items])  # noqa: C419
+    return Message(Kind.BUNDLE, dumps(bundle) if has_structures else pickle.dumps(bundle, protocol=5), [])
+
+
+def _take_spares(wanted: int) -> list[Buffer]:
+    spares: list[Buffer] = []
+    while len(spares) < wanted and (found := spare()) is not None:
+        spares.append(found)
+    return spares
+
+
+def _packed(value: Any) -> Any:
+    if isinstance(value, Frozen):
+        return value.for_message()
+    if isinstance(value, BaseException):
+        packed = PackedException(value, traceback_text(value))
+        packed.put_beside()
+        return packed
+    return value
+
+
+def _has_buffers(item: Item, assets: dict[str, Frozen]) -> bool:
+    candidates = [item.arguments, *item.values, *assets.values()]
+    return any(isinstance(one, (Frozen, PackedException)) and one.buffers for one in candidates)

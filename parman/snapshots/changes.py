@@ -1,0 +1,470 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""What a snapshot shows of its value, without a line of the user's code.
+
+It is for the message about a call whose worker has died. The arguments can't be rebuilt for that in the driver: it may
+have been that which killed the worker. So the stream is read with stand-ins in place of all classes and functions but
+some of Python's and numpy's that are known to do no harm.
+
+Which arguments a task changed in place, in its own copy: a change that is lost, so the user wants to know.
+
+After the task has run, its arguments are pickled again and compared with the snapshot that they were made from: in
+order, piece by piece. So a task that changes nothing, as most do, costs one more pickling. Big arrays are not copied
+for that, and not read either where the system tells that no page of them was written.
+
+Only if something differs is it looked at more closely: against a fresh copy, argument by argument, without the values
+of caches. What the task gave back is not lost: neither an argument that can be reached from the result, nor a part of
+it, nor an array that shares its memory.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..trees.nodes import ATOMS, is_array, short_repr
+from .attributes import cached_names, is_cache
+from .buffers import Buffer
+from .cache import Ledger
+from .hidden import inside, reachable
+from .memory import address_of, is_untouched
+from .pickling import write_in_process
+from .stored import Frozen, FrozenAtoms, FrozenRows, Held, HeldArray, HeldObject, Row, decoded, given, thawed
+
+__all__ = ["Named", "Watched", "portrait", "shown"]
+
+_MOST = 1 << 25
+"""Longer streams are not read [bytes]."""
+
+_HARMLESS: dict[str, str] = {
+    "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple",
+    "collections": "Counter OrderedDict deque",
+    "copyreg": "_reconstructor",
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "fractions": "Fraction",
+    "pathlib": "Path PosixPath PurePath PurePosixPath",
+    "pathlib._local": "Path PosixPath PurePath PurePosixPath",
+    "uuid": "UUID",
+    "numpy": "dtype ndarray",
+    **dict.fromkeys(("numpy.core.multiarray", "numpy._core.multiarray"), "_reconstruct scalar"),
+    **dict.fromkeys(("numpy.core.numeric", "numpy._core.numeric"), "_frombuffer"),
+}
+
+
+class Named:
+    """Something that is shown by a name alone."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class _Kind(type):
+    """A class, or a function, that is not looked at."""
+
+    def __repr__(cls) -> str:
+        return cls.__name__
+
+
+class _Stranger(metaclass=_Kind):
+    """An instance of a class that is not looked at: its name, and what its state names, or what it was made of."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Stranger:
+        self = object.__new__(cls)
+        self.__dict__.update(_args=args, _shown=kwargs)
+        return self
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        for part in state if isinstance(state, tuple) else (state,):  # the second one is of slots
+            if isinstance(part, dict):
+                self.__dict__["_shown"].update(part)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, item: object) -> None:
+        """Take an item of a list."""
+
+    def extend(self, items: object) -> None:
+        """Take items of a list."""
+
+    def add(self, item: object) -> None:
+        """Take an item of a set."""
+
+    def __call__(self, *args: object, **kwargs: object) -> _Stranger:
+        return self
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={short_repr(value)}" for name, value in self.__dict__["_shown"].items()]
+        parts = shown or [short_repr(arg) for arg in self.__dict__["_args"]]
+        return f"{type(self).__name__}({', '.join(parts[:4] + ['...'] * (len(parts) > 4))})"
+
+
+def _stranger(name: object) -> Any:
+    return _Kind(str(name), (_Stranger,), {})
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, stream: bytes, beside: Iterator[object]) -> None:
+        super().__init__(io.BytesIO(stream), buffers=beside)
+        self._strangers: dict[tuple[str, str], Any] = {}
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        if name in _HARMLESS.get(module, "").split():
+            found = getattr(sys.modules.get(module), name, None)
+            if found is not None:
+                return found
+        if module == given.__module__ and name in ("given", "decoded"):
+            return given if name == "given" else decoded
+        if module == "parman.snapshots.classes" and name == "_class_again":
+            return lambda number, make, args: make(*args)
+        if module.startswith("cloudpickle") and name in ("_make_skeleton_class", "_make_skeleton_enum"):
+            return lambda kind, name, *rest: _stranger(name)
+        if module.startswith("cloudpickle") and name == "_make_function":
+            return lambda *parts: _stranger("<function>")
+        key = (module, name)
+        if key not in self._strangers:
+            self._strangers[key] = _stranger(name.rpartition(".")[2])
+        return self._strangers[key]
+
+    def persistent_load(self, pid: Any) -> Any:
+        make, content = pid
+        return make(*content)
+
+
+def portrait(frozen: Frozen, slots: Sequence[object] = ()) -> Any:
+    """Return what can be shown of a value, with stand-ins for instances of classes that are not Python's.
+
+    Parameters
+    ----------
+    frozen
+        The snapshot.
+    slots
+        For each future what is to be shown in its place.
+
+    Raises
+    ------
+    Exception
+        The snapshot is too long, or can't be read so.
+    """
+    if isinstance(frozen, FrozenAtoms):
+        return frozen.thaw(slots)
+    frozen = frozen.ordinary
+    if len(frozen.stream) > _MOST:
+        raise ValueError("too long")
+    return _Reader(frozen.stream, _beside(frozen, slots)).load()
+
+
+def _beside(frozen: Frozen, slots: Sequence[object]) -> Iterator[object]:
+    for item in frozen.beside:
+        if isinstance(item, Buffer):
+            yield item.private()
+        elif isinstance(item, HeldArray):
+            yield item.value
+        else:
+            yield item.value if isinstance(item, Held) else slots[item]
+
+
+def shown(value: object, otherwise: str) -> object:
+    """Return what can be shown of a value that is frozen or plain; a name if that is nothing."""
+    if not isinstance(value, Frozen):
+        return value
+    try:
+        return portrait(value)
+    except Exception:
+        return Named(otherwise)
+
+
+class Watched:
+    """The arguments of a call, which are copies, and what of them the task changes in place.
+
+    Parameters
+    ----------
+    frozen
+        The snapshot of the arguments by name.
+    values
+        The values of its futures, plain or frozen.
+
+    Attributes
+    ----------
+    arguments
+        The copies.
+    """
+
+    arguments: dict[str, Any]
+
+    def __init__(self, frozen: Frozen, values: Sequence[object]) -> None:
+        self._frozen = frozen
+        self._values = values
+        self._slots = thawed(values)
+        self._memories: list[object] = []
+        self.arguments = frozen.thaw(self._slots, memories=self._memories)
+        self._before: Frozen | None = frozen
+        if type(frozen) not in (FrozenAtoms, FrozenRows) and (frozen.futures or frozen.shares):
+            self._before = _written(self.arguments, frozen)
+
+    def changed(self, result: object) -> list[str]:
+        """Return the names of arguments that were changed, and not given back; never raises."""
+        try:
+            names = [name for name in self._suspects() if type(self.arguments[name]) not in ATOMS]
+        except Exception:  # from code of the user's classes, or since it can't be pickled any more
+            names = [name for name, value in self.arguments.items() if type(value) not in ATOMS]
+        try:
+            return self._lost(names, result) if names else []
+        except Exception:  # what can't be compared is not told
+            return []
+
+    # --- whether anything changed ---
+
+    def _suspects(self) -> list[str]:
+        frozen = self._frozen
+        if type(frozen) not in (FrozenAtoms, FrozenRows):
+            before = self._before
+            same = before is not None and _is_same(before, self.arguments, self._memories)
+            return [] if same else list(self.arguments)
+        places = frozen.places  # type: ignore[attr-defined]
+        slots = {name: number for name, number in places if self._has_changed(number)}
+        rows = frozen.rows if isinstance(frozen, FrozenRows) else ()
+        return [*slots, *(row[0] for row in rows if self._has_row_changed(row))]
+
+    def _has_changed(self, number: int) -> bool:
+        value = self._values[number]
+        return isinstance(value, Frozen) and not _is_same(value.ordinary, self._slots[number], None)
+
+    def _has_row_changed(self, written: Row) -> bool:
+        name, _, template, places = written
+        row, slots = self.arguments[name], dict(places)
+        if len(row) != len(template):
+            return True
+        if any(item is not (self._slots[slots[i]] if i in slots else template[i]) for i, item in enumerate(row)):
+            return True
+        return any(self._has_changed(number) for number in slots.values())
+
+    # --- what changed, and whether it is lost ---
+
+    def _lost(self, names: list[str], result: object) -> list[str]:
+        given_back = _GivenBack(result)
+        kept = {name for name in names if given_back.holds(self.arguments[name])}
+        names = [name for name in names if name not in kept]
+        if not names:
+            return []
+        first, second = self._again(), self._again()
+        references = _references(self._frozen)
+        return [
+            name
+            for name in names
+            if _differ(first[name], self.arguments[name], references) is True
+            and _differ(first[name], second[name], references) is False  # else the order depends on identities
+            and _Comparison(given_back).tells_loss(first[name], self.arguments[name])
+        ]
+
+    def _again(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = self._frozen.thaw(thawed(self._values))
+        return arguments
+
+
+# --- comparing with a snapshot ---
+
+
+class _Memory:
+    """The memory of a big array, which lies beside a stream that is not kept."""
+
+    __slots__ = ("view",)
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
+
+
+class _Comparing(Ledger):
+    """Refers to memory instead of copying it."""
+
+    def keep(self, view: memoryview) -> Any:
+        return _Memory(view)
+
+
+def _written(value: object, like: Frozen) -> Frozen | None:
+    """Freeze a copy in order to compare it, as the snapshot was made of which it is a copy; None if that fails."""
+    try:
+        return write_in_process(value, Ledger(), _references(like))[0]
+    except Exception:
+        return None
+
+
+def _references(frozen: Frozen) -> set[int]:
+    """Return the identities of what is passed as it is, if there may be plain containers among that."""
+    return set(map(id, frozen.references)) if frozen.has_big_strings or frozen.shares else set()
+
+
+def _is_same(before: Frozen, value: object, memories: Sequence[object] | None) -> bool:
+    if type(before) is not Frozen:
+        return bool(before.value == value)  # type: ignore[attr-defined]
+    after, _ = write_in_process(value, _Comparing(), _references(before), comparing=True)
+    if before.stream != after.stream or len(before.beside) != len(after.beside):
+        return False
+    known = iter(memories or ())
+    for old, new in zip(before.beside, after.beside, strict=True):
+        memory = next(known, None) if isinstance(old, Buffer) else None
+        if old is not new and not _is_same_item(old, new, memory):
+            return False
+    return True
+
+
+def _is_same_item(old: object, new: Any, memory: object) -> bool:
+    if isinstance(old, Buffer):
+        if not isinstance(new, _Memory):
+            return False
+        view: memoryview = new.view
+        return (memory is not None and _is_as_mapped(view, memory)) or old.equals(view)
+    if isinstance(old, HeldArray):
+        return isinstance(new, HeldArray) and _are_same_arrays(old.value, new.value)
+    if isinstance(old, HeldObject):
+        return isinstance(new, HeldObject) and _differ(old.value, new.value, set()) is False
+    if isinstance(old, Held):
+        same = isinstance(new, Held) and type(new) is not HeldArray
+        return same and (old.value is new.value or (isinstance(old.value, str | bytes) and old.value == new.value))
+    return type(new) is int and old == new
+
+
+def _is_as_mapped(view: memoryview, memory: object) -> bool:
+    """Tell whether this is the private map of a file, none of whose pages was written."""
+    address = address_of(view)
+    return address is not None and address == address_of(memory) and is_untouched(address, view.nbytes)
+
+
+def _are_same_arrays(old: Any, new: Any) -> bool:
+    return bool(
+        old.shape == new.shape
+        and old.strides == new.strides
+        and old.dtype == new.dtype
+        and old.tobytes("A") == new.tobytes("A")
+    )
+
+
+# --- comparing with a fresh copy ---
+
+
+def _differ(old: object, new: object, references: set[int]) -> bool | None:
+    """Tell whether two copies differ, apart from the values of caches; None if that can't be told."""
+    try:
+        first, second = (
+            write_in_process(one, _Comparing(), references, comparing=True, without_cached=True)[0]
+            for one in (old, new)
+        )
+    except Exception:  # from code of the user's classes
+        return None
+    if first.stream != second.stream or len(first.beside) != len(second.beside):
+        return True
+    return not all(map(_is_same_memory, first.beside, second.beside))
+
+
+def _is_same_memory(old: Any, new: Any) -> bool:
+    if isinstance(old, _Memory):
+        return isinstance(new, _Memory) and Buffer.of(old.view).equals(new.view)
+    return _is_same_item(old, new, None)
+
+
+class _GivenBack:
+    """What can be reached from the result of a task, found as far as it is asked for."""
+
+    def __init__(self, result: object) -> None:
+        self._found = reachable(result)
+        self._seen: dict[int, object] = {}
+
+    def holds(self, obj: object) -> bool:
+        """Tell whether the result holds an object, or an array with the memory of this one."""
+        wanted = {id(obj), *map(id, _bases(obj))}
+        if not wanted.isdisjoint(self._seen):
+            return True
+        for one in self._found:
+            for part in (one, *_bases(one)):
+                self._seen[id(part)] = part
+            if not wanted.isdisjoint(self._seen):
+                return True
+        return False
+
+
+def _bases(obj: Any) -> Iterable[object]:
+    """Yield the objects whose memory an array or a view of memory shows."""
+    while True:
+        if is_array(type(obj)):
+            obj = obj.base
+        elif isinstance(obj, memoryview):
+            obj = obj.obj
+        else:
+            return
+        if obj is None:
+            return
+        yield obj
+
+
+_BUDGET = 10_000
+
+
+class _Comparison:
+    """A walk through an argument as it was and as it is, around what was given back."""
+
+    def __init__(self, given_back: _GivenBack) -> None:
+        self._given_back = given_back
+        self._met = False
+
+    def tells_loss(self, old: object, new: object) -> bool:
+        """Tell whether two objects that differ do so in what was not given back."""
+        lost = self._differ(old, new)
+        return lost or not self._met
+
+    def _differ(self, old: object, new: object) -> bool:
+        todo = deque([(old, new)])
+        seen: set[int] = set()
+        budget = _BUDGET
+        while todo and budget:
+            budget -= 1
+            one, other = todo.popleft()
+            if type(other) not in ATOMS and self._given_back.holds(other):
+                self._met = True
+            elif one is other or id(other) in seen:
+                continue
+            elif type(one) is not type(other) or not _is_equal_in_itself(one, other):
+                return True
+            else:
+                seen.add(id(other))
+                before, after = _parts(one), _parts(other)
+                if list(before) != list(after):
+                    return True
+                todo.extend((before[step], after[step]) for step in before)
+        return False
+
+
+def _is_equal_in_itself(one: Any, other: Any) -> bool:
+    """Compare what is not among the parts of two objects of one class."""
+    cls = type(one)
+    if cls in ATOMS or isinstance(one, str | bytes | bytearray):
+        return repr(one) == repr(other)
+    if is_array(cls):
+        same = one.dtype == other.dtype and one.shape == other.shape
+        return bool(same and (one.dtype.hasobject or one.tobytes() == other.tobytes()))
+    if isinstance(one, list | tuple | dict | set | frozenset | deque):
+        if len(one) != len(other):
+            return False
+        items = one.values() if isinstance(one, dict) else one
+        return not ATOMS.issuperset(map(type, items)) or repr(one) == repr(other)
+    return True
+
+
+def _parts(obj: Any) -> Mapping[str, object]:
+    cls: Any = type(obj)
+    cached = cached_names(cls)
+    parts = ((str(step), part) for step, part in inside(obj))
+    return {step: part for step, part in parts if step[1:] not in cached and not is_cache(step[1:])}

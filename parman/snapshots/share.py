@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Shares: big values of which one snapshot serves all calls.
+
+In one process every task is given the very same value, whose arrays can't be written. Between processes a share
+travels as a token; the runner sends the snapshot itself once to each worker, where it is thawed once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import ArgumentError
+from ..trees.nodes import ATOMS
+from ..trees.walk import walk
+from .hidden import BUDGET, inside
+
+if TYPE_CHECKING:
+    from .stored import Frozen
+
+__all__ = ["Share", "any_shared", "forget_share", "install_share", "opened", "shared_value"]
+
+
+class Share:
+    """A value that is passed to tasks without a copy.
+
+    Parameters
+    ----------
+    frozen
+        The snapshot of the value, in the form in which it travels.
+
+    Attributes
+    ----------
+    token
+        Names the share in all processes.
+    frozen
+        The snapshot.
+    value
+        The one copy that all tasks of this process are given; its arrays can't be written.
+    """
+
+    __parman_share__ = True
+    __slots__ = ("__weakref__", "frozen", "token", "value")
+
+    def __init__(self, frozen: Frozen) -> None:
+        if frozen.futures:
+            raise ArgumentError("share() is given futures: it can share values only; resolve() them first")
+        self.token = uuid.uuid4().hex
+        self.frozen = frozen
+        self.value = _read_only(frozen)
+        _here[self.token] = self
+
+    def __repr__(self) -> str:
+        return f"<share of a {type(self.value).__name__}, {self.frozen.nbytes} bytes>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)  # protocols that Python and libraries look for
+        raise AttributeError(
+            f"what share() returned has no attribute {name!r}: it is a handle; pass it to a task, which gets "
+            "the value, or resolve() it"
+        )
+
+    def __reduce__(self) -> tuple[Callable[[str], Any], tuple[str]]:
+        return shared_value, (self.token,)
+
+
+class _Installed:
+    """A share in a worker, thawed when it is first needed."""
+
+    def __init__(self, frozen: Frozen) -> None:
+        self._frozen: Frozen | None = frozen
+        self._lock = threading.Lock()
+        self._value: Any = None
+
+    @property
+    def value(self) -> Any:
+        with self._lock:
+            if self._frozen is not None:
+                self._value = _read_only(self._frozen)
+                self._frozen = None
+        return self._value
+
+
+_here: weakref.WeakValueDictionary[str, Share] = weakref.WeakValueDictionary()
+_installed: dict[str, _Installed] = {}
+
+
+def _renew_in_child() -> None:
+    """Forget who held the locks in the process that was forked."""
+    for one in _installed.values():
+        one._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
+
+
+_CODE = (type, ModuleType, FunctionType)
+
+
+def _read_only(frozen: Frozen) -> Any:
+    value = frozen.thaw(readonly=True)
+    array: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
+    if array is not None:
+        for obj in _all_in(value, frozen.references):
+            if isinstance(obj, array):
+                obj.flags.writeable = False
+    return value
+
+
+def _all_in(value: object, by_reference: Sequence[object]) -> Iterator[Any]:
+    """Yield the leaves of a tree and, up to a limit, the objects in them, but nothing that is passed by reference."""
+    seen = {id(obj) for obj in by_reference}
+    found = [leaf for _, leaf in walk(value) if type(leaf) not in ATOMS]
+    budget = len(found) + BUDGET
+    alive = []  # lest an object that was only made to be looked at leaves its identity to the next
+    while found and budget:
+        obj = found.pop()
+        if id(obj) in seen or isinstance(obj, _CODE):
+            continue
+        seen.add(id(obj))
+        alive.append(obj)
+        budget -= 1
+        yield obj
+        found += [child for _, child in inside(obj) if type(child) not in ATOMS]
+
+
+def opened(value: Any) -> Any:
+    """Return the value of a handle made by `share`, anything else as it is."""
+    return value.value if type(value) is Share else value
+
+
+def any_shared() -> bool:
+    """Tell whether there are handles in this process, so that it is worth looking for them."""
+    return bool(_here)
+
+
+def install_share(token: str, frozen: Frozen) -> None:
+    """Make a share known in this worker."""
+    _installed.setdefault(token, _Installed(frozen))
+
+
+def forget_share(token: str) -> None:
+    """Drop a share in this worker, if there is one with this token."""
+    _installed.pop(token, None)
+
+
+def shared_value(token: str) -> Any:
+    """Return the value of a share that was made in this process, or installed in it."""
+    share = _here.get(token)
+    if share is not None:
+        return share.value
+    if token not in _installed:
+        raise LookupError(f"the share {token} did not reach this process")
+    return _installed[token].value

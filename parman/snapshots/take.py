@@ -1,0 +1,422 @@
+# SPDX-FileCopyrightText: 2026 The Parman developers
+# SPDX-License-Identifier: LGPL-3.0-or-later
+"""Snapshots: a call's arguments as they were when the call was made.
+
+A snapshot is a pickle stream, for tasks in the same process too. Writing and reading it both run in C, which makes
+the two together faster than one `copy.deepcopy`, and a task on a thread sees exactly what it would see in another
+process. Within a process the stream refers to functions, classes and modules instead of describing them, and what
+can't be pickled is passed as it is, leaf by leaf. Numbers and strings alone need no stream at all.
+
+The alternatives: `deepcopy` is slow, does not stop at big arrays, and would be a second set of rules beside those of
+processes; copying only what is known to be mutable leaves surprises in everything else; freezing lazily, when a task
+starts, would show it what was changed after the call.
+
+Whether futures are hidden in an argument is known without a search: the pickler meets all that it copies. Only if it
+met futures are the trees walked for those that are in their proper places.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from io import IOBase
+from typing import Any, TypeAlias
+from weakref import getweakrefcount
+
+from ..trees.nodes import ATOMS, children, is_leaf, is_plain_array, is_quantity
+from ..trees.walk import futures_in_row
+from .attributes import attributes_of, has_attributes, lost_names
+from .cache import BIG, HUGE, Ledger
+from .hidden import Place, Trail, inside
+from .pickling import Hook, Record, Writer, write_in_process, writer_pickled
+from .stored import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
+
+__all__ = [
+    "AsIs",
+    "Carrier",
+    "Forgets",
+    "freeze",
+    "freeze_own",
+    "in_process",
+    "is_plain",
+    "pickled",
+    "pickled_with",
+    "what_is_lost",
+]
+
+AsIs: TypeAlias = Callable[[str, object], None]
+"""Told of what is passed as it is: the place, such as `x[0].lock`, and the object."""
+Forgets: TypeAlias = Callable[[type, list[str]], None]
+"""Told of what is lost on the way to another process: the class, and the names of attributes of its instances."""
+
+_ATOMS = ATOMS - {slice}
+_TEXTS = (str, bytes)
+_NUMBERS = _ATOMS.difference(_TEXTS)
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """How snapshots are made, depending on where they are read.
+
+    Attributes
+    ----------
+    write
+        Writes the stream.
+    within
+        Whether snapshots stay in this process.
+    """
+
+    write: Writer
+    within: bool
+
+    def freeze(
+        self, value: object, *, ledger: Ledger | None = None, label: str = "", as_is: AsIs | None = None
+    ) -> Frozen:
+        """Make a snapshot; see `freeze`."""
+        return freeze(value, self, ledger=ledger, label=label, as_is=as_is)
+
+
+in_process = Carrier(write_in_process, within=True)
+"""For tasks in this process: functions, classes, modules and what can't be copied are passed by reference."""
+
+
+def pickled_with(hook: Hook | None) -> Carrier:
+    """Return a carrier like `pickled` that asks a hook first.
+
+    Parameters
+    ----------
+    hook
+        Is asked for every object that is no plain value; returns what `__reduce__` would, or `NotImplemented`.
+    """
+    return Carrier(writer_pickled(hook), within=False)
+
+
+pickled = pickled_with(None)
+"""For tasks in other processes: everything is pickled, by cloudpickle where pickle does not do."""
+
+
+def freeze(
+    value: object,
+    carrier: Carrier,
+    *,
+    ledger: Ledger | None = None,
+    label: str = "",
+    as_is: AsIs | None = None,
+    forgets: Forgets | None = None,
+    seeds: Callable[[str], None] | None = None,
+) -> Frozen:
+    """Make a snapshot.
+
+    Parameters
+    ----------
+    value
+        Anything; mostly the arguments of a call by name.
+    carrier
+        Where the snapshot will be read.
+    ledger
+        What the snapshots of a workflow have in common; without it, nothing is held in common.
+    label
+        What the value is, in messages; if it ends with "()", the value is a dict of the arguments of that function.
+    as_is
+        Told of each leaf that is passed as it is.
+    forgets
+        Told of what is lost.
+    seeds
+        Told of the place of each sequence of seeds that an earlier call was given.
+
+    Raises
+    ------
+    HiddenFutureError
+        A future is where it can't be found and replaced.
+    ArgumentError
+        An iterator, a random generator that an earlier call was given, or, for other processes, something that
+        can't be pickled.
+    """
+    if _is_atomic(value, carrier):
+        return FrozenAtoms(value.copy() if type(value) is dict else value)
+    if type(value) is dict and _is_flat(value, carrier):
+        return _flat_with_futures(value)
+    if type(value) is dict and _is_flat(value, carrier, with_rows=True):
+        return _rows_with_futures(value)
+    place = Place(value, label)
+    ledger = ledger or Ledger()
+    try:
+        frozen, record = carrier.write(value, ledger, ())
+    except Exception as error:
+        if ledger.forgotten.give_up():
+            return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
+        place.check_iterators()
+        if not carrier.within:
+            raise _cannot_pickle(place, carrier, error) from error
+        frozen, record = _freeze_the_rest(place, ledger, as_is)
+    if record.suspects and _compare(record.suspects, carrier, ledger, forgets):
+        return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
+    _check(place, record)
+    if record.seeds and seeds is not None:
+        for path in place.seeds_again(ledger):
+            seeds(path)
+    return frozen
+
+
+def freeze_own(values: list[Any], i: int, carrier: Carrier, freezer: Callable[[Any], Frozen]) -> Frozen:
+    """Make a snapshot of an item of a list that is to be dropped; of an array that is nowhere else, without a copy.
+
+    Parameters
+    ----------
+    values, i
+        The list and the number of the item.
+    carrier
+        Where the snapshot will be read.
+    freezer
+        Makes an ordinary snapshot.
+    """
+    if carrier.within and _count_references(values, i) <= _ALONE:
+        value = values[i]
+        if is_plain_array(value) and value.nbytes <= HUGE and not getweakrefcount(value):
+            return FrozenArray(value, freezer, BIG)
+    return freezer(values[i])
+
+
+def _count_references(values: list[Any], i: int) -> int:
+    """Count those who refer to an item besides this list."""
+    value, values[i] = values[i], None
+    count = sys.getrefcount(value)
+    values[i] = value
+    return count
+
+
+_ALONE = _count_references([object()], 0)
+"""What is counted if there is nobody."""
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value is a number, a short string or the like: nobody can change it, so it is its own snapshot."""
+    cls = type(value)
+    return cls in _NUMBERS or (cls in _TEXTS and len(value) < BIG)  # type: ignore[arg-type]
+
+
+def _is_atomic(value: object, carrier: Carrier) -> bool:
+    if type(value) is dict:
+        if not (_ATOMS.issuperset(map(type, value.values())) and _ATOMS.issuperset(map(type, value))):
+            return False
+        return carrier.within or not any(map(_is_big, value.values()))
+    return type(value) in _ATOMS and (carrier.within or not _is_big(value))
+
+
+def _is_flat(value: dict[Any, object], carrier: Carrier, with_rows: bool = False) -> bool:
+    """Tell whether a dict holds nothing but atoms and futures, and, if allowed, lists and tuples of those."""
+    seen = set()
+    if not _ATOMS.issuperset(map(type, value)):
+        return False
+    for item in value.values():
+        cls = type(item)
+        if cls in _ATOMS:
+            if not carrier.within and _is_big(item):
+                return False
+        elif with_rows and (cls is list or cls is tuple):
+            if id(item) in seen or not _is_row(item, carrier):  # the same list twice is one list for the task
+                return False
+            seen.add(id(item))
+        elif not issubclass(cls, Future):
+            return False
+    return True
+
+
+def _is_row(items: Any, carrier: Carrier) -> bool:
+    """Tell whether there are futures in a list or tuple, and nothing else but atoms."""
+    if not futures_in_row(items) or slice in map(type, items):  # a slice may hold anything
+        return False
+    return carrier.within or not any(map(_is_big, items))
+
+
+def _rows_with_futures(value: dict[str, Any]) -> FrozenRows:
+    numbers: dict[int, int] = {}
+    futures: list[Future[Any]] = []
+
+    def number_of(future: Future[Any]) -> int:
+        number = numbers.setdefault(id(future), len(futures))
+        if number == len(futures):
+            futures.append(future)
+        return number
+
+    places: list[tuple[str, int]] = []
+    rows: list[Row] = []
+    plain = dict.fromkeys(value)
+    for name, item in value.items():
+        row = futures_in_row(item)
+        if row is not None:
+            template = list(item)
+            for position, _ in row:
+                template[position] = None
+            numbered = tuple([(position, number_of(future)) for position, future in row])
+            rows.append((name, type(item), tuple(template), numbered))
+        elif isinstance(item, Future):
+            places.append((name, number_of(item)))
+        else:
+            plain[name] = item
+    return FrozenRows(plain, tuple(futures), tuple(places), tuple(rows))
+
+
+def _flat_with_futures(value: dict[str, Any]) -> FrozenAtoms:
+    numbers: dict[int, int] = {}
+    futures: list[Future[Any]] = []
+    places = []
+    plain = value.copy()
+    for name, item in value.items():
+        if type(item) in _ATOMS:
+            continue
+        if id(item) not in numbers:
+            numbers[id(item)] = len(futures)
+            futures.append(item)
+        places.append((name, numbers[id(item)]))
+        plain[name] = None
+    return FrozenAtoms(plain, tuple(futures), tuple(places))
+
+
+def _is_big(value: object) -> bool:
+    return isinstance(value, str | bytes) and len(value) >= BIG
+
+
+def _check(place: Place, record: Record) -> None:
+    if record.futures or record.searchable:
+        place.check_futures(record.futures, record.searchable, stand_ins=record.stand_ins, views=record.views)
+    if record.iterators:
+        place.check_iterators()
+    if record.generators:
+        place.check_generators(record.ledger)
+
+
+# --- what pickles forget ---
+
+
+def what_is_lost(cls: type, names: list[str]) -> str:
+    """Say what of the instances of a class is lost on the way to another process."""
+    name = cls.__qualname__
+    if names == ["__class__"]:
+        pint = ", for pint by pint.set_application_registry() of the registry" if is_quantity(cls) else ""
+        return (
+            f"an instance of {name}, whose pickle is loaded as one of another class: make it come back as it is{pint}"
+        )
+    many = "attributes" if len(names) > 1 else "attribute"
+    return (
+        f"an instance of {name}, whose pickle forgets its {many} {', '.join(map(repr, names))}: that is lost on the "
+        "way to another process; set it inside the task, or pass what is needed as an argument of its own"
+    )
+
+
+def _compare(suspects: list[object], carrier: Carrier, ledger: Ledger, forgets: Forgets | None) -> bool:
+    """Compare objects with their copies; tell whether there is more to be carried for them."""
+    more = False
+    for obj in suspects:
+        if ledger.forgotten.is_known(obj):
+            continue
+        carried, lost = _forgotten(obj, carrier, ledger)
+        ledger.forgotten.note(obj, carried)
+        more |= bool(carried)
+        if lost and forgets is not None:
+            forgets(type(obj), sorted(lost))
+    return more
+
+
+def _forgotten(obj: object, carrier: Carrier, ledger: Ledger) -> tuple[dict[str, bool], set[str]]:
+    """Return which attributes of an object are to be carried beside its pickle, and which are lost."""
+    if not has_attributes(obj):
+        return {}, set()
+    try:
+        frozen, record = carrier.write(obj, ledger, ())
+        if record.futures or record.stand_ins or record.iterators:
+            return {}, set()
+        copy = frozen.thaw()
+    except Exception:  # from code of the user's class: whoever pickles it next says so
+        return {}, set()
+    if type(copy) is not type(obj):
+        return {}, set() if carrier.within else {"__class__"}
+    carried: dict[str, bool] = {}
+    own = attributes_of(obj)
+    lost = lost_names(obj, copy, carrier.within)
+    for name in lost & own.keys():
+        by_reference = _failure(carrier.write, own[name]) is not None
+        if carrier.within or not by_reference:
+            carried[name] = by_reference
+    return carried, set() if carrier.within else lost - carried.keys()
+
+
+# --- what can't be pickled ---
+
+
+def _failure(write: Writer, value: object) -> Exception | None:
+    try:
+        write(value, Ledger(), ())
+    except Exception as error:
+        return error
+    return None
+
+
+def _failing(write: Writer, value: object) -> list[tuple[Trail, object, Exception]]:
+    """Return the leaves that can't be written, or the nodes that can't although all that is in them can."""
+    begun: set[int] = set()
+
+    def look(trail: Trail, node: object) -> list[tuple[Trail, object, Exception]]:
+        error = None if id(node) in begun else _failure(write, node)
+        if error is None:
+            return []
+        begun.add(id(node))
+        if is_leaf(node) or (trail and _is_too_deep(error)):
+            return [(trail, node, error)]
+        below = [found for step, child in children(node) for found in look((*trail, step), child)]
+        return below or [(trail, node, error)]
+
+    return look((), value)
+
+
+def _is_too_deep(error: Exception) -> bool:
+    return isinstance(error.__cause__ or error, RecursionError)
+
+
+def _freeze_the_rest(place: Place, ledger: Ledger, as_is: AsIs | None) -> tuple[Frozen, Record]:
+    """Make a snapshot in which the leaves that can't be copied are passed as they are."""
+    failing = _failing(write_in_process, place.value)
+    written = write_in_process(place.value, ledger, {id(leaf) for _, leaf, _ in failing})
+    if as_is is not None:
+        for trail, leaf, _ in failing:
+            as_is(place.format(trail), leaf)
+    return written
+
+
+_ATTEMPTS = 300
+"""Objects that are pickled one by one to find the one that can't be."""
+
+
+def _cannot_pickle(place: Place, carrier: Carrier, error: Exception) -> Exception:
+    failing = _failing(carrier.write, place.value)
+    trail, leaf, error = failing[0] if failing else ((), place.value, error)
+    trail, error = _deepest(carrier.write, trail, leaf, error)
+    return place.error(
+        f"{place.format(trail)} can't be pickled, so it can't travel to another process: {error}; "
+        "create or open it inside the task"
+    )
+
+
+def _deepest(write: Writer, trail: Trail, obj: object, error: Exception) -> tuple[Trail, Exception]:
+    """Return the way to the innermost object that can't be pickled, and why it can't."""
+    attempts = _ATTEMPTS
+    seen = {id(obj): obj}
+    todo = [] if _is_to_blame(obj, error) else inside(obj)
+    while todo and attempts:
+        step, child = todo.pop(0)
+        if type(child) in ATOMS or id(child) in seen:
+            continue
+        seen[id(child)] = child
+        attempts -= 1
+        failure = _failure(write, child)
+        if failure is not None:
+            trail, error = (*trail, step), failure
+            todo = [] if _is_to_blame(child, error) else inside(child)
+    return trail, error
+
+
+def _is_to_blame(obj: object, error: Exception) -> bool:
+    """Tell whether it is an object itself, rather than something in it, that can't be pickled."""
+    return _is_too_deep(error) or isinstance(obj, IOBase) or f"{type(obj).__name__}' " in str(error)
