@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from parman.snapshots.take.stored import FILED, Frozen
+from parman.snapshots.stored import FILED, Frozen
 
 from parman.engine.registry import Journal
 from parman.pool.channel import Channel, Kind, Message, Parcel

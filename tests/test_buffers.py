@@ -18,8 +18,8 @@ import pytest
 from helpers import in_thread
 from hypothesis import given
 from hypothesis import strategies as st
-from parman.snapshots.take.buffers import Buffer
-from parman.snapshots.take.memory import Bulk, filled_file
+from parman.snapshots.buffers import Buffer
+from parman.snapshots.memory import Bulk, filled_file
 
 LONG = bytes(range(256)) * 5000
 
@@ -313,7 +313,7 @@ def test_no_memory_says_what_to_do():
     script = """
         import resource
         from pathlib import Path
-        from parman.snapshots.take.buffers import Buffer
+        from parman.snapshots.buffers import Buffer
 
         content = bytearray(200_000_000)
         pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT, handled, hasty_switches
-from parman.snapshots.take.buffers import Buffer
+from parman.snapshots.buffers import Buffer
 
 from parman import ArgumentError, ConcurrentRunner, Interrupted, WorkerDied, as_future, resolve, task, workflow
-from parman.engine.handles import Flight
+from parman.engine.handles import BatchHandle
 from parman.pool.channel import Channel, Kind, pack
 from parman.pool.claims import Tokens
 from parman.pool.processes import ProcessLane
@@ -81,13 +81,13 @@ def field(tmp_path: Path) -> Iterator[Field]:
 def bundles(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """List how many calls each bundle has."""
     sizes: list[int] = []
-    launch = Flight.launch
+    launch = BatchHandle.launch
 
-    def counting(self: Flight) -> bool:
+    def counting(self: BatchHandle) -> bool:
         sizes.append(len(self.calls))
         return launch(self)
 
-    monkeypatch.setattr(Flight, "launch", counting)
+    monkeypatch.setattr(BatchHandle, "launch", counting)
     return sizes
 
 

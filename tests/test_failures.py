@@ -21,7 +21,7 @@ import attrs
 import numpy as np
 import pytest
 from helpers import TIMEOUT
-from parman.snapshots.take.failures import PackedException, duplicate
+from parman.snapshots.failures import PackedException, duplicate
 
 from parman import (
     ConcurrentRunner,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy
 import pytest
 from helpers import TIMEOUT, children, in_thread, run_script
-from parman.snapshots.take.cache import Ledger
+from parman.snapshots.cache import Ledger
 
 from parman import ConcurrentRunner, Workflow, WorkflowFailed, cancel, resolve, task, workflow
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT
-from parman.snapshots.take.stored import Frozen, FrozenArray
-from parman.snapshots.take.take import freeze, in_process
+from parman.snapshots.stored import Frozen, FrozenArray
+from parman.snapshots.take import freeze, in_process
 
 from parman import resolve, task, workflow
 

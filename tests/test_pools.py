@@ -24,7 +24,7 @@ from pickle import PicklingError, UnpicklingError
 import cloudpickle
 import pytest
 from helpers import TIMEOUT, children
-from parman.snapshots.take.buffers import Buffer
+from parman.snapshots.buffers import Buffer
 
 from parman.errors import ArgumentError, Interrupted, WorkerDied
 from parman.pool.processes import ProcessPool

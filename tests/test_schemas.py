@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypedDict, TypeVar, U
 
 import numpy as np
 import pytest
-from parman.annotations.evaluate.evaluate import item_type
-from parman.annotations.evaluate.markers import Length
-from parman.annotations.evaluate.signature import Schema
-from parman.snapshots.take.share import Share
-from parman.snapshots.take.take import freeze, in_process
-from parman.trees.walk.nodes import Index, Key, StandIn
+from parman.annotations.evaluate import item_type
+from parman.annotations.markers import Length
+from parman.annotations.signature import Schema
+from parman.snapshots.share import Share
+from parman.snapshots.take import freeze, in_process
+from parman.trees.nodes import Index, Key, StandIn
 
 from parman.errors import ArgumentError
 

@@ -18,12 +18,12 @@ from typing import Annotated, Any, Generic, NamedTuple, NotRequired, TypedDict, 
 import attrs
 import numpy as np
 import pytest
-from parman.annotations.evaluate.markers import Keys, Length, Whole
-from parman.annotations.evaluate.signature import Schema
-from parman.annotations.evaluate.spec import Structure
-from parman.snapshots.take.share import Share
-from parman.snapshots.take.take import freeze, in_process
-from parman.trees.walk.nodes import StandIn
+from parman.annotations.markers import Keys, Length, Whole
+from parman.annotations.signature import Schema
+from parman.annotations.spec import Structure
+from parman.snapshots.share import Share
+from parman.snapshots.take import freeze, in_process
+from parman.trees.nodes import StandIn
 
 from parman.errors import FutureUseError, StructureError
 

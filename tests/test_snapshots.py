@@ -26,13 +26,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parman.snapshots.take.buffers import Buffer
-from parman.snapshots.take.cache import BIG, Ledger
-from parman.snapshots.take.changes import Watched
-from parman.snapshots.take.share import Share, install_share, shared_value
-from parman.snapshots.take.stored import Frozen, FrozenAtoms
-from parman.snapshots.take.take import freeze, in_process, pickled, pickled_with
-from parman.trees.walk.nodes import StandIn
+from parman.snapshots.buffers import Buffer
+from parman.snapshots.cache import BIG, Ledger
+from parman.snapshots.changes import Watched
+from parman.snapshots.share import Share, install_share, shared_value
+from parman.snapshots.stored import Frozen, FrozenAtoms
+from parman.snapshots.take import freeze, in_process, pickled, pickled_with
+from parman.trees.nodes import StandIn
 
 from parman.errors import ArgumentError, HiddenFutureError
 from parman.snapshots.take import memory as pages
@@ -326,7 +326,7 @@ def test_classes_of_main():
     script = """
         import sys, pickle
         from dataclasses import dataclass
-        from parman.snapshots.take.take import freeze, pickled
+        from parman.snapshots.take import freeze, pickled
 
         @dataclass
         class Mine:
@@ -531,8 +531,8 @@ def test_big_strings(make, carrier):
 MEMORY = """
     import resource, sys
     import numpy as np
-    from parman.snapshots.take.cache import Ledger
-    from parman.snapshots.take.take import freeze, in_process, pickled
+    from parman.snapshots.cache import Ledger
+    from parman.snapshots.take import freeze, in_process, pickled
     carrier = {"in_process": in_process, "pickled": pickled}[sys.argv[1]]
 
     def used():

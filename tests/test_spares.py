@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import TIMEOUT, hasty_switches
-from parman.snapshots.take.buffers import Buffer, spare
-from parman.snapshots.take.memory import drop_spares, keep_spares, rest
+from parman.snapshots.buffers import Buffer, spare
+from parman.snapshots.memory import drop_spares, keep_spares, rest
 
 from parman import resolve, task, workflow
 
