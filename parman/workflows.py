@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .closures import Closure, Rules
 from .context import call_site, current_workflow, in_force, opened
-from .engine.registry import Journal, JournaledCall
+from .engine.registry import CallState, Journal, JournaledCall
 from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
 from .lifecycle import Stage, at_exit, fail, tell, unwatch, watch
@@ -317,7 +317,7 @@ class Workflow:
         self._journal.wait()
         self._note_failures(cause)
         if isinstance(cause, SystemExit):  # nobody reads the notes of that
-            self._tell_left([call for call in wanted if call.state == "cancelled"], cause)
+            self._tell_left([call for call in wanted if call.state is CallState.CANCELLED], cause)
 
     def _end_interrupted(self, cause: BaseException) -> None:
         self._is_hurried = True

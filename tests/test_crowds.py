@@ -18,7 +18,7 @@ from standins import Peers
 from parman import ConcurrentRunner, resolve, task, workflow
 from parman.engine import pull as drains
 from parman.engine.calls import Call
-from parman.engine.handles import Flight
+from parman.engine.handles import BatchHandle
 from parman.engine.pull import Drain, DrainRunner
 from parman.pool import processes
 
@@ -236,7 +236,7 @@ def test_a_flight_knows_what_it_could_spare() -> None:
             return True
 
     tokens: Any = None
-    flight = Flight(tokens)
+    flight = BatchHandle(tokens)
     calls: list[Any] = [Wanted() for _ in range(3)]
     flight.board(calls[0])
     flight.board(calls[1], is_ready=False)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures._base import FINISHED
-from functools import partial
 from typing import Any, Protocol
 
 from ..closures import Closure
@@ -23,19 +22,19 @@ from ..snapshots.changes import Named, portrait, shown
 from ..snapshots.stored import Frozen
 from ..snapshots.take import Carrier, freeze, freeze_own, in_process, is_plain
 from .execute import Outcome, Remark, describe_call
-from .handles import Flight
-from .registry import Journal
+from .handles import ExecutorHandle, Handle
+from .registry import CallState, Journal
 
 __all__ = ["Call", "CallRunner"]
 
-_changing = threading.RLock()
-"""Held for the few steps in which a call, in a worker's thread, turns from pending to running, and while it ends."""
+_moving = threading.RLock()
+"""Held while a call goes from one state to another; see `Call._move`."""
 
 
 def _renew_in_child() -> None:
     """Forget who held the lock in the process that was forked."""
-    global _changing
-    _changing = threading.RLock()
+    global _moving
+    _moving = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_renew_in_child)
@@ -50,9 +49,6 @@ class CallRunner(Protocol):
     def enqueue(self, call: Call) -> None:
         """Take a call whose dependencies succeeded."""
 
-    def recover(self, flight: Flight) -> None:
-        """Take back the calls of a flight that have not begun and never will."""
-
 
 class Call(Node):
     """One call on its way, and the origin of its promises.
@@ -62,7 +58,7 @@ class Call(Node):
     closure
         The call as it was made.
     state
-        "pending", "running", "finished", "failed" or "cancelled".
+        Where it is.
     failure
         The exception that it failed with.
     is_root
@@ -71,8 +67,8 @@ class Call(Node):
         Whether somebody asked for its failure, or for one that it caused.
     stop
         Asks a running call to end, where that is possible.
-    flight, seat
-        What takes it to a worker, and its place among the calls there.
+    handle
+        What has it in hands, from when it is on its way to a worker until it comes back or ends.
     returns, deaths
         How often it was sent and taken back before it began, and how many workers died when it was sent to them alone.
     """
@@ -94,17 +90,13 @@ class Call(Node):
         "context",
         "deaths",
         "failure",
-        "flight",
-        "inner",
+        "handle",
         "is_root",
         "journal",
-        "launching",
         "leaves",
-        "luggage",
         "retrieved",
         "returns",
         "runner",
-        "seat",
         "state",
         "stop",
     )
@@ -114,18 +106,14 @@ class Call(Node):
         self.runner = runner
         self.closure = closure
         self.journal = journal
-        self.state = "pending"
+        self.state = CallState.PENDING
         self.failure: BaseException | None = None
         self.is_root = False
         self.retrieved = False
-        self.inner: Future[Any] | None = None
+        self.handle: Handle | None = None
         self.leaves: Sequence[Promise] = ()
         self.stop = Stop() if closure.definition.waits else None
-        self.launching = False
         self.cancels_causes = False
-        self.luggage: Any = None
-        self.flight: Flight | None = None
-        self.seat = 0
         self.returns = 0
         self.deaths = 0
         # For a function that runs in this process.
@@ -194,17 +182,8 @@ class Call(Node):
         return self if self.is_root else self._root  # it does not hold itself, which would be a cycle
 
     def may_cancel(self, promise: Promise) -> bool:
-        flight, inner = self.flight, self.inner
-        if flight is not None:
-            is_back = flight.has_taken_back(self)
-            self.dispatcher.post(partial(self.runner.recover, flight))
-            return is_back
-        if inner is None:
-            return not self.launching
-        # A look without its lock at each of the other leaves, one of which may be here for its own sake.
-        if any(leaf is not promise and leaf.is_open() for leaf in self.leaves):
-            return not (inner.running() or inner.done())
-        return _ask_to_cancel(inner)
+        handle = self.handle
+        return handle is None or handle.cancel(self, promise)
 
     def end(self) -> None:
         # Also a call that is "pending": it may be claimed already. One that was cancelled never looks at its stop.
@@ -213,8 +192,8 @@ class Call(Node):
             self.stop.ask()
 
     def is_running(self) -> bool:
-        inner, flight = self.inner, self.flight
-        return (inner is not None and inner.running()) or (flight is not None and flight.has_begun(self))
+        handle = self.handle
+        return handle is not None and handle.is_running(self)
 
     def retrieve(self) -> None:
         root = self.root
@@ -230,11 +209,11 @@ class Call(Node):
 
     def leaf_cancelled(self, promise: Promise) -> None:
         self._uncancelled -= 1
-        if self._uncancelled == 0 and self.state == "pending":
-            if self.inner is not None:
-                _ask_to_cancel(self.inner)  # two leaves that were cancelled at the same time have left it to each other
+        if self._uncancelled == 0 and self.state is CallState.PENDING:
+            if self.handle is not None:
+                self.handle.drop()
             self._cancel_causes()
-            self._end("cancelled")
+            self._end(CallState.CANCELLED)
             self._leave()
 
     def _cancel_causes(self) -> None:
@@ -272,7 +251,7 @@ class Call(Node):
 
     def enter(self) -> None:
         """Start to wait for the dependencies; in the role of the dispatcher."""
-        if self.state != "pending":
+        if self.state is not CallState.PENDING:
             return
         dependencies, dispatcher = self.closure.dependencies, self.dispatcher
         # Those of the same runner end in the same role, so that they can be counted.
@@ -292,7 +271,7 @@ class Call(Node):
             self.dispatcher.do_later(self._go_on)
 
     def _go_on(self) -> None:
-        if self.state != "pending" or self.flight is not None or self._collected:
+        if self.state is not CallState.PENDING or self.handle is not None or self._collected:
             return
         try:
             for dependency in self.closure.dependencies:
@@ -302,7 +281,7 @@ class Call(Node):
             self.failed(exception)
 
     def collect(self, dependency: Future[Any]) -> None:
-        if self.state != "pending":
+        if self.state is not CallState.PENDING:
             return
         i = len(self._values)
         value = self._captured[i] if self._captured else None
@@ -334,7 +313,7 @@ class Call(Node):
         return self.freeze_value(result_of(dependency))
 
     def ready(self) -> None:
-        if self.state != "pending":
+        if self.state is not CallState.PENDING:
             return
         self._collected = True
         if self._cause is not None:
@@ -350,36 +329,51 @@ class Call(Node):
     # --- running ---
 
     def claim(self) -> bool:
-        """Rule out that the call is cancelled from now on; false if it was."""
-        with _changing:
-            if self.state != "pending":
+        """Rule out that the call is cancelled from now on; false if it was. On the thread that is to run it."""
+        with _moving:
+            if self.state is not CallState.PENDING:
                 return False
-            claimed = False
-            for leaf in self.leaves:  # all of them, also after the first
-                if leaf._claim():
-                    claimed = True
-            if claimed:
-                self.state = "running"
-            return self.state == "running"
+            claimed = [leaf for leaf in self.leaves if leaf._claim()]
+            return bool(claimed) and self._move(CallState.RUNNING)
+
+    def begin(self) -> None:
+        """Run a call, none of whose futures anybody has, in the thread that made it."""
+        self._move(CallState.RUNNING)
 
     def mark_launching(self) -> bool:
         """Let `cancel()` ask the executor's future from now on; false if the call was cancelled."""
-        self.launching = True
+        self.handle = ExecutorHandle()
         # `cancelled()` takes the condition under which a `cancel()` that came before is still at work
-        return self.state == "pending" and not all(leaf.cancelled() for leaf in self.leaves)
+        return self.state is CallState.PENDING and not all(leaf.cancelled() for leaf in self.leaves)
+
+    def _move(self, state: CallState) -> bool:
+        """Go to another state. All changes of state come through here; false if the call has gone elsewhere before.
+
+            pending ──▶ running                            `claim`, on the thread that runs it
+            pending, running ──▶ finished, failed, cancelled   `_end`, in the event loop
+            finished ──▶ failed                            `_note_failure`: a result that could not be pickled
+
+        The lock makes one of two threads the first: a call that is given up, by Ctrl-C say, is not claimed any more,
+        and one that was claimed ends by what its worker says.
+        """
+        with _moving:
+            if state is CallState.RUNNING and self.state is not CallState.PENDING:
+                return False
+            self.state = state
+            return True
 
     def is_wanted(self) -> bool:
         """Tell whether it is to be run, not having been cancelled; with a look that waits for a `cancel()` at work."""
-        if self.state != "pending":
-            return self.state == "running"
+        if self.state is not CallState.PENDING:
+            return self.state is CallState.RUNNING
         for leaf in self.leaves:  # noqa: SIM110 (this is for each call)
             if not leaf.cancelled():
                 return True
         return False
 
     def come_back(self) -> bool:
-        """Be as before the flight; true if it is ready to run."""
-        self.flight = None
+        """Be as before it was sent; true if it is ready to run."""
+        self.handle = None
         if self.is_over:
             return False
         if not self._collected and not self._missing:
@@ -461,7 +455,7 @@ class Call(Node):
                 "annotate Annotated[..., Whole] to get one future"
             )
         pairs = list(zip(self.leaves, values, strict=True))
-        self._end("finished")
+        self._end(CallState.FINISHED)
         try:
             for leaf, value in pairs:
                 try:
@@ -475,7 +469,7 @@ class Call(Node):
     def _succeed_plainly(self, value: Any) -> None:
         """Finish with one number or the like, as most calls do."""
         leaf = self.leaves[0]
-        self._end("finished")
+        self._end(CallState.FINISHED)
         try:
             leaf.settle_plain(value)
         finally:
@@ -483,7 +477,7 @@ class Call(Node):
 
     def succeed_in_place(self) -> None:
         """Finish a call whose result was handed out as it is."""
-        self._end("finished")
+        self._end(CallState.FINISHED)
         self._leave()
 
     def _settle(self, leaf: Promise, value: Any) -> None:
@@ -498,7 +492,7 @@ class Call(Node):
         """Finish with an exception; `root` is the call that raised it, if that was another one."""
         if self.is_over:
             return
-        self._end("failed", has_run=root is None)
+        self._end(CallState.FAILED, has_run=root is None)
         try:
             self._note_failure(exception, root)
         finally:
@@ -515,7 +509,7 @@ class Call(Node):
         self.failure = exception
         self.is_root = root is None
         self._root = root
-        self.state = "failed"
+        self._move(CallState.FAILED)
         self.journal.failed(self)
 
     def cancel(self) -> None:
@@ -533,7 +527,7 @@ class Call(Node):
     def abandon(self) -> None:
         """Bring the call to its end, wherever Ctrl-C has cut it off, with what is open of it cancelled."""
         if not self.is_over:
-            self._end("cancelled")
+            self._end(CallState.CANCELLED)
         for leaf in self.leaves:
             leaf._drop()
         self._leave()
@@ -541,29 +535,20 @@ class Call(Node):
     @property
     def is_over(self) -> bool:
         """Whether the call has ended."""
-        return self.state not in ("pending", "running")
+        return self.state is not CallState.PENDING and self.state is not CallState.RUNNING
 
-    def _end(self, state: str, has_run: bool = False) -> None:
-        with _changing:
-            self.state = state
+    def _end(self, state: CallState, has_run: bool = False) -> None:
+        self._move(state)
         if self._admitted is not None:
-            if has_run or state == "finished":  # else nobody has seen the failures that it was to be given
+            if has_run or state is CallState.FINISHED:  # else nobody has seen the failures that it was to be given
                 for root in self._admitted:
                     root.retrieved = True
             self._admitted = None
         if self._rest is not None or self._link is not None:
             self.unwatch()
-        self._values, self._captured, self._cause, self.inner, self.luggage = (), None, None, None, None
-        self.flight = None
+        self._values, self._captured, self._cause, self.handle = (), None, None, None
 
     def _leave(self) -> None:
         self.leaves = ()
         self.context = None
         self.journal.finished(self)
-
-
-def _ask_to_cancel(inner: Future[Any]) -> bool:
-    try:
-        return inner.cancel()
-    except Exception:  # futures of some engines can't
-        return False

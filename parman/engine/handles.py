@@ -1,52 +1,116 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Flights: the calls of one bundle between the driver and a worker, and how those are taken back that have not begun.
+"""Handles: what has a call in hands between the event loop and a worker, and can say whether it has begun.
 
-    board ──▶ launch: a token for each ──▶ sent ──▶ worker: takes a token, runs, answers, one call after another
-      │               │                                  │
-      │               └─ take_back: the tokens that are left are the driver's, and with them the last calls
-      └─ take_back before launch: all of them
+An executor of others has one call: an `ExecutorHandle` asks its future. Our own processes get several in one message,
+a *batch*:
 
-Who takes back: `cancel()`, in any thread; the lane, when a call takes longer than expected; another lane, whose worker
-would be idle; and the lane when the worker has died, for what nobody has begun goes to another one.
+    add ──▶ send: a claim for each ──▶ worker: takes a claim, runs, answers, one call after another
+     │           │                          │
+     │           └─ reclaim: the claims that are left are the driver's, and with them the last calls
+     └─ reclaim before send: all of them
 
-So that calls don't go to and fro for ever, the lane takes back only what is behind a call that has begun, or, from a
-worker that begins nothing for long, all but the next call. So each flight brings at least one call to its end, unless
-the user cancels it or the worker dies. And a call that came back goes with fewer others the next time, in the end alone
-(see `bundles`), so that it is sent few times.
+Who reclaims: `cancel()`, in any thread; the worker's thread, when a call takes longer than expected; another worker's,
+which would be idle; and the worker's thread when the worker has died, for what nobody has begun goes to another one.
 
-Invariants, under the lock
+So that calls don't go to and fro for ever, a worker's thread reclaims only what is behind a call that has begun, or,
+from a worker that begins nothing for long, all but the next call. So each batch brings at least one call to its end,
+unless the user cancels it or the worker dies. And a call that came back goes with fewer others the next time, in the
+end alone (see `batching`), so that it is sent few times.
 
-* Tokens are put in once, before the calls are sent. Those of one flight are gone before the next one of the same worker
-  is launched: all were taken, by the worker or by the driver.
-* Calls are begun in their order. So those that were taken back are the last ones, as many as there were tokens.
-* A call is boarded in the role of the dispatcher: first its `flight` is set, then it is looked whether the call was
-  cancelled before. So a `cancel()` that comes later finds the flight.
+Invariants of a batch, under its lock
+
+* Claims are put in once, before the calls are sent. Those of one batch are gone before the next one of the same worker
+  is sent: all were taken, by the worker or by the driver.
+* Calls are begun in their order. So those that were reclaimed are the last ones, as many as there were claims.
+* A call is added in the event loop: first it has its `handle`, then it is looked whether the call was cancelled
+  before. So a `cancel()` that comes later finds the batch.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ..futures.future import Promise
 from ..pool.claims import Tokens
 
 if TYPE_CHECKING:
     from .calls import Call
 
-__all__ = ["Flight"]
+__all__ = ["BatchHandle", "ExecutorHandle", "Handle", "ask_to_cancel"]
 
 _WORTH = 3e-4
 """For how long a worker has to be busy yet for it to be worth while to give some of that to another one [s]."""
 
 
-class Flight:
+class Handle(Protocol):
+    """What a call knows of its way."""
+
+    def cancel(self, call: Call, promise: Promise) -> bool:
+        """Take the call back for one of its futures, in any thread; false if it has begun, or may have."""
+
+    def drop(self) -> None:
+        """Note that all futures of the call are cancelled."""
+
+    def is_running(self, call: Call) -> bool:
+        """Tell whether the call has begun, as far as that is known."""
+
+
+class ExecutorHandle:
+    """A call with an executor.
+
+    Attributes
+    ----------
+    inner
+        The executor's future. None while the call is being submitted; and where the executor has no more calls than
+        workers, so that the call was claimed and nobody needs to ask.
+    parcel
+        What is kept to send the call again.
+    """
+
+    __slots__ = ("inner", "parcel")
+
+    def __init__(self) -> None:
+        self.inner: Future[Any] | None = None
+        self.parcel: Any = None
+
+    def cancel(self, call: Call, promise: Promise) -> bool:
+        inner = self.inner
+        if inner is None:
+            return False
+        # A look without its lock at each of the other leaves, one of which may be here for its own sake.
+        if any(leaf is not promise and leaf.is_open() for leaf in call.leaves):
+            return not (inner.running() or inner.done())
+        return ask_to_cancel(inner)
+
+    def drop(self) -> None:
+        if self.inner is not None:
+            ask_to_cancel(self.inner)  # two leaves that were cancelled at the same time have left it to each other
+
+    def is_running(self, call: Call) -> bool:
+        return self.inner is not None and self.inner.running()
+
+
+def ask_to_cancel(inner: Future[Any]) -> bool:
+    """Cancel a future of an executor, if it lets itself."""
+    try:
+        return inner.cancel()
+    except Exception:  # futures of some engines can't
+        return False
+
+
+class BatchHandle:
     """Calls that go to a worker together.
 
     Parameters
     ----------
     tokens
         Those of the worker.
+    when_reclaimed
+        Called, in any thread, when a call was cancelled and others may have come back with it.
 
     Attributes
     ----------
@@ -60,8 +124,10 @@ class Flight:
         Whether it was launched.
     """
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, when_reclaimed: Callable[[BatchHandle], object] = lambda _: None) -> None:
         self.calls: list[Call] = []
+        self._places: dict[Call, int] = {}
+        self._when_reclaimed = when_reclaimed
         self.ended = 0
         self.expected = 0.0
         self._last_ready = 0
@@ -81,15 +147,20 @@ class Flight:
         is_ready
             Whether it could as well go elsewhere; else it waits for another one of the flight.
         """
-        call.flight = self
-        call.seat = len(self.calls)
+        place = self._places[call] = len(self.calls)
+        call.handle = self
         if not call.is_wanted():
-            call.flight = None
+            call.handle = None
+            del self._places[call]
             return False
         if is_ready:
-            self._last_ready = call.seat
+            self._last_ready = place
         self.calls.append(call)
         return True
+
+    def place_of(self, call: Call) -> int:
+        """Return which of the calls this is."""
+        return self._places[call]
 
     def launch(self) -> bool:
         """Let the calls go; false if they were taken back before."""
@@ -129,14 +200,17 @@ class Flight:
             self._back = len(self.calls) - self.ended - begun
             self._state = "landed"
 
-    def has_taken_back(self, call: Call) -> bool:
-        """Take back what has not begun, and tell whether a call is among that."""
-        return call.seat >= len(self.calls) - self.take_back()
+    def cancel(self, call: Call, promise: Promise) -> bool:
+        is_back = self._places[call] >= len(self.calls) - self.take_back()
+        self._when_reclaimed(self)
+        return is_back
 
-    def has_begun(self, call: Call) -> bool:
-        """Tell whether a call has begun."""
+    def drop(self) -> None:
+        pass
+
+    def is_running(self, call: Call) -> bool:
         with self._lock:
-            return self._state == "launched" and call.seat < len(self.calls) - self._back - self._tokens.left()
+            return self._state == "launched" and self._places[call] < self._begun()
 
     def can_spare(self) -> bool:
         """Tell whether calls have not begun that another worker could well run meanwhile."""
@@ -145,8 +219,8 @@ class Flight:
         with self._lock:
             if self._state != "launched":
                 return False
-            waiting = self._tokens.left()
-            begun = len(self.calls) - self._back - waiting
+            begun = self._begun()
+            waiting = len(self.calls) - self._back - begun
             # Not before it has begun: two workers that are slow to start would take everything from each other.
             return 0 < begun <= self._last_ready and self.expected * waiting > _WORTH * len(self.calls)
 
@@ -155,11 +229,15 @@ class Flight:
         """Whether there are calls that could as well go elsewhere, besides the first."""
         return self._last_ready > 0
 
+    def _begun(self) -> int:
+        """Return how many calls the worker has begun, at least; under the lock."""
+        return len(self.calls) - self._back - self._tokens.left()
+
     @property
-    def is_running(self) -> bool:
+    def is_at_work(self) -> bool:
         """Whether the worker has begun a call that it has not answered."""
         with self._lock:
-            return self._state == "launched" and self.ended < len(self.calls) - self._back - self._tokens.left()
+            return self._state == "launched" and self.ended < self._begun()
 
     @property
     def back(self) -> list[Call]:

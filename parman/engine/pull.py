@@ -40,8 +40,9 @@ from typing import Any
 
 from .calls import Call
 from .execute import Outcome
-from .handles import Flight
+from .handles import BatchHandle
 from .queue import FuturesRunner, check_future
+from .registry import CallState
 
 __all__ = ["SLICE", "Drain", "DrainRunner"]
 
@@ -79,7 +80,7 @@ class Drain:
 
     def __init__(self, call: Call) -> None:
         self.call: Call | None = call
-        self.flight: Flight | None = None
+        self.flight: BatchHandle | None = None
         self.bell: tuple[int, LockType] | None = None
         self.ran = 0
         self.settled = 0
@@ -150,7 +151,7 @@ class DrainRunner(FuturesRunner):
         self._looking: set[Drain] = set()
         self._courtesy = _Courtesy()
         # Drains whose flights carry what an idle worker could do; who was looked at last stands last.
-        self._laden: dict[Drain, Flight] = {}
+        self._laden: dict[Drain, BatchHandle] = {}
         # Calls that were claimed, for a drain or a worker that did not begin them.
         self._claimed: deque[Call] = deque()
         self._is_pump_due = False
@@ -169,15 +170,19 @@ class DrainRunner(FuturesRunner):
             self._is_pump_due = True
             self.dispatcher.do_later(self._pump_drains)
 
-    def recover(self, flight: Flight) -> None:
+    def post_recovery(self, flight: BatchHandle) -> None:
+        """Have those calls of a batch taken back that have not begun and never will; in any thread."""
+        self.dispatcher.post(partial(self.recover, flight))
+
+    def recover(self, flight: BatchHandle) -> None:
         """Make those calls of a flight ready again that were taken back."""
         for call in reversed(flight.back):
-            if call.flight is not flight:
+            if call.handle is not flight:
                 continue
             call.returns += flight.was_sent
             if not call.come_back():
                 continue
-            if call.state == "running":
+            if call.state is CallState.RUNNING:
                 self._claimed.appendleft(call)
             else:
                 self._queue.push_first(call)
@@ -195,7 +200,7 @@ class DrainRunner(FuturesRunner):
             self.end_drain(drain)
         return call
 
-    def carries(self, drain: Drain, flight: Flight | None) -> None:
+    def carries(self, drain: Drain, flight: BatchHandle | None) -> None:
         """Note what a drain has on its way."""
         drain.flight = flight
         if flight is not None and flight.carries_spare:
@@ -280,7 +285,7 @@ class DrainRunner(FuturesRunner):
         calls = [drain.call] if drain.call is not None else []
         if drain.flight is not None:
             drain.flight.land(len(drain.flight.calls) - drain.flight.ended)
-            calls += [call for call in drain.flight.calls if call.flight is drain.flight]
+            calls += [call for call in drain.flight.calls if call.handle is drain.flight]
         for call in calls:
             self._give_up(call, how)
 

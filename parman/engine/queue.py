@@ -58,7 +58,7 @@ from ..snapshots.failures import annotate, duplicate, strip
 from ..tasks import Definition
 from .calls import Call
 from .execute import Outcome
-from .handles import Flight
+from .handles import ExecutorHandle
 from .registry import Journal
 from .runner import Runner
 
@@ -324,10 +324,13 @@ class FuturesRunner(Runner):
         """Submit a call and follow its future."""
         queue = self._queue_of(call)
         queue.start(call)
+        handle = call.handle
+        if not isinstance(handle, ExecutorHandle):
+            handle = call.handle = ExecutorHandle()
         try:
             inner = check_future(submit())
             if not queue.bounded:
-                call.inner = inner
+                handle.inner = inner
             # In a box, which is emptied: some futures live on in a cycle, with their callbacks.
             inner.add_done_callback(partial(self._post_outcome, [call]))
         except BaseException as exception:  # the executor is broken or shut down, or can't take this call
@@ -378,9 +381,6 @@ class FuturesRunner(Runner):
     def make_queue(self, slots: float) -> ReadyQueue:
         """Make the queue of calls for the executor's workers."""
         return ReadyQueue(slots)
-
-    def recover(self, flight: Flight) -> None:
-        """Make those calls of a flight ready again that have not begun and never will; there are none here."""
 
     # --- in any thread ---
 

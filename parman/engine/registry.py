@@ -16,6 +16,7 @@ import traceback
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from enum import StrEnum
 from queue import Empty, SimpleQueue
 from typing import ClassVar, Protocol
 
@@ -25,7 +26,7 @@ from ..futures.future import Promise, StrictPromise
 from ..lifecycle import take
 from ..snapshots.failures import traceback_text
 
-__all__ = ["Journal", "JournaledCall"]
+__all__ = ["CallState", "Journal", "JournaledCall"]
 
 logger = logging.getLogger("parman")
 
@@ -35,6 +36,19 @@ _KEEP_ARGUMENTS = 100
 """Failed calls of one task that keep their arguments for `rerun`."""
 
 
+class CallState(StrEnum):
+    """Where a call is; `Call._move` goes from one to another.
+
+    A call is *pending* until it is claimed for a worker, or has a batch or an executor that will say that it runs.
+    """
+
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class JournaledCall(Protocol):
     """A call as the journal sees it."""
 
@@ -42,7 +56,7 @@ class JournaledCall(Protocol):
     failure: BaseException | None
     is_root: bool
     retrieved: bool
-    state: str
+    state: CallState
 
     def cancel(self) -> None:
         """Cancel what has not started."""

@@ -27,9 +27,9 @@ from typing import Any
 import attrs
 
 from ..engine.calls import Call
-from ..engine.handles import Flight
+from ..engine.handles import BatchHandle
 from ..engine.queue import ReadyQueue
-from ..engine.registry import Journal
+from ..engine.registry import CallState, Journal
 from ..pool.channel import Kind, Message, pack
 from ..snapshots.buffers import Buffer, spare
 from ..snapshots.code import dumps
@@ -126,7 +126,7 @@ class Bundler:
         before = durations.get(definition, duration)
         durations[definition] = max(duration, min(before, 1.0) / 2)
 
-    def fill(self, flight: Flight, first: Call, known: set[str]) -> Cargo:
+    def fill(self, flight: BatchHandle, first: Call, known: set[str]) -> Cargo:
         """Board a call, and what can go with it.
 
         Parameters
@@ -166,7 +166,7 @@ class Bundler:
 class _Choice:
     """The making of one bundle."""
 
-    def __init__(self, bundler: Bundler, flight: Flight, known: set[str], queue: ReadyQueue) -> None:
+    def __init__(self, bundler: Bundler, flight: BatchHandle, known: set[str], queue: ReadyQueue) -> None:
         self._bundler = bundler
         self._flight = flight
         self._known = known
@@ -218,7 +218,7 @@ class _Choice:
         if ready is None:
             return False
         self._queue.take()
-        if ready.state != "pending":  # it was cancelled
+        if ready.state is not CallState.PENDING:  # it was cancelled
             return True
         self._share -= 1
         if not self._try(first, ready, {}):
@@ -229,7 +229,7 @@ class _Choice:
     def _try(self, first: Call, call: Call, results: dict[int, Result]) -> bool:
         """Board a call if it suits."""
         closure = call.closure
-        if call.state != "pending" or call.flight is not None or call.journal is not first.journal:
+        if call.state is not CallState.PENDING or call.handle is not None or call.journal is not first.journal:
             return False
         duration = self._bundler.expected(call)
         if duration > (self._left if len(self._flight.calls) > 1 else _BUDGET):
@@ -272,6 +272,7 @@ class _Choice:
     def _find_heirs(self, call: Call) -> None:
         """Look for calls that wait for nothing but what is in the bundle by now; the first of them goes first."""
         found = []
+        place = self._flight.place_of(call)
         for leaf_number, leaf in enumerate(call.leaves):
             dependents = leaf.dependents
             if not dependents:
@@ -282,7 +283,7 @@ class _Choice:
                 results = self._waiting.setdefault(heir, {})
                 for i, dependency in enumerate(heir.closure.dependencies):
                     if dependency is leaf:
-                        results[i] = Result(call.seat, leaf_number)
+                        results[i] = Result(place, leaf_number)
                 if len(results) == heir.waits_for:
                     found.append((heir, results))
         if found:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..engine.calls import Call
 from ..engine.execute import Outcome
-from ..engine.handles import Flight
+from ..engine.handles import BatchHandle
 from ..engine.pull import SLICE, Drain, DrainRunner
 from ..errors import ArgumentError, WorkerDied
 from ..pool.channel import Kind, Message, Parcel, pack
@@ -107,9 +107,9 @@ class Feeder:
 
     def _ask(
         self, runner: DrainRunner, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
-    ) -> tuple[Flight, Cargo] | None:
+    ) -> tuple[BatchHandle, Cargo] | None:
         """Have calls boarded for a worker; none if the drain is over."""
-        box: SimpleQueue[tuple[Flight, Cargo] | None] = SimpleQueue()
+        box: SimpleQueue[tuple[BatchHandle, Cargo] | None] = SimpleQueue()
 
         def board() -> None:
             found = None
@@ -125,8 +125,10 @@ class Feeder:
         runner.dispatcher.handle(board)
         return box.get()
 
-    def _board(self, runner: DrainRunner, drain: Drain, call: Call, lane: ProcessLane) -> tuple[Flight, Cargo] | None:
-        drain.flight = flight = Flight(lane.process.tokens)
+    def _board(
+        self, runner: DrainRunner, drain: Drain, call: Call, lane: ProcessLane
+    ) -> tuple[BatchHandle, Cargo] | None:
+        drain.flight = flight = BatchHandle(lane.process.tokens, runner.post_recovery)
         try:
             cargo = self._bundler.fill(flight, call, lane.process.known)
         except BaseException as exception:  # a mistake of ours must leave no call behind
@@ -152,7 +154,7 @@ class _Trip:
     """One bundle, from being sent until the worker is done with it."""
 
     def __init__(
-        self, feeder: Feeder, runner: DrainRunner, drain: Drain, lane: ProcessLane, flight: Flight, cargo: Cargo
+        self, feeder: Feeder, runner: DrainRunner, drain: Drain, lane: ProcessLane, flight: BatchHandle, cargo: Cargo
     ) -> None:
         self._feeder = feeder
         self._bundler = feeder._bundler
@@ -239,7 +241,7 @@ class _Trip:
         pause, end = _OVERDUE, time.perf_counter() + _PATIENCE
         while flight.may_be_stuck and not channel.has_something(pause):
             pause *= 2
-            if flight.is_running:
+            if flight.is_at_work:
                 flight.take_back()
             elif time.perf_counter() > end:
                 flight.take_back(keep=1)  # it has nothing yet that would be done: with nothing left it would never

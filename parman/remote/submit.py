@@ -15,6 +15,7 @@ import attrs
 from ..annotations.spec import Structure
 from ..closures import Asset, new_asset
 from ..engine.calls import Call
+from ..engine.handles import ExecutorHandle
 from ..engine.registry import Journal
 from ..engine.runner import Where
 from ..snapshots.cache import Ledger
@@ -138,12 +139,16 @@ class Courier:
 
     def pack(self, call: Call) -> Errand:
         """Pack the call."""
-        call.luggage = self._pack(call)
-        return self._errand(call.luggage.payload)
+        handle = call.handle
+        assert isinstance(handle, ExecutorHandle)
+        handle.parcel = parcel = self._pack(call)
+        return self._errand(parcel.payload)
 
     def supply(self, call: Call, missing: Missing) -> Errand:
         """Pack the call again, with what the worker lacks."""
-        luggage: _Luggage = call.luggage
+        handle = call.handle
+        assert isinstance(handle, ExecutorHandle)
+        luggage: _Luggage = handle.parcel
         for asset in luggage.assets:
             if asset.token in missing.tokens:
                 self._spread_of(asset).was_missing()

@@ -259,6 +259,8 @@ class ConcurrentRunner(DrainRunner):
         if courier is not None:
             answer, lacking = courier.read(answer)
             if lacking is not None:
+                if call.is_over:
+                    return True  # it was given up meanwhile
                 self.launch(call, lambda: self._submit(call, *courier.supply(call, lacking)))
                 return False
         return super().conclude(call, answer)

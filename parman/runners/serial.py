@@ -10,8 +10,7 @@ from typing import Any
 from ..closures import Closure
 from ..engine.calls import Call
 from ..engine.execute import Outcome, Remark, perform
-from ..engine.handles import Flight
-from ..engine.registry import Journal
+from ..engine.registry import CallState, Journal
 from ..engine.runner import Runner
 from ..futures.loop import Dispatcher
 from ..futures.placeholders import stand_in
@@ -48,7 +47,7 @@ class SerialRunner(Runner):
         try:
             journal.added(call)
             call.watch(list(closure.dependencies))
-            if call.state == "running":
+            if call.state is CallState.RUNNING:
                 return self._run(call, tree)
             if call.is_root and journal.fail_fast and call.failure is not None:  # of a future from elsewhere
                 call.retrieved = True
@@ -59,10 +58,7 @@ class SerialRunner(Runner):
             raise
 
     def enqueue(self, call: Call) -> None:
-        call.state = "running"
-
-    def recover(self, flight: Flight) -> None:
-        pass
+        call.begin()
 
     def _run(self, call: Call, tree: Any) -> Any:
         outcome = contextvars.copy_context().run(self._perform, call)
