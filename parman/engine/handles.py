@@ -67,15 +67,15 @@ class ExecutorHandle:
     inner
         The executor's future. None while the call is being submitted; and where the executor has no more calls than
         workers, so that the call was claimed and nobody needs to ask.
-    parcel
+    sent
         What is kept to send the call again.
     """
 
-    __slots__ = ("inner", "parcel")
+    __slots__ = ("inner", "sent")
 
     def __init__(self) -> None:
         self.inner: Future[Any] | None = None
-        self.parcel: Any = None
+        self.sent: Any = None
 
     def cancel(self, call: Call, promise: Promise) -> bool:
         inner = self.inner

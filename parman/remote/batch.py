@@ -2,19 +2,19 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Calls that run in another process: what is sent, what is done there, what comes back.
 
-A payload names what it needs by tokens: the task, the state of the block (directory, environment, ...), shares. A
-worker that does not know a token answers `Missing` before it does anything, and gets the payload again with what it
-lacks. So each of these travels once to each worker, whichever pool it belongs to, and nobody has to keep books of
-which worker knows what.
+There is one format, whoever carries it. Our own processes get several calls in one message, which are begun one after
+another; an executor of others gets one call, as bytes. A message names what its calls need by tokens: the tasks, the
+state of the block (directory, environment, ...), shares. A worker that does not know a token answers `Missing` before
+it runs anything, and gets what it lacks. So each of these travels once to each worker, whichever pool it belongs to,
+and nobody has to keep books of which worker knows what.
 
 What comes back is made of bytes and texts of our own making, so that a pool never meets an exception or a result that
 can't be pickled: such a thing costs its own call and no other.
 
-Bundles as a worker sees them: several calls in one message, which are begun one after another.
-
-Before each call the worker takes a token; when there is none left, the driver has taken back the rest. Each outcome is
-sent at once, so that it waits in the system rather than here, where the next call may be long, or the last one of this
-process. The results that later calls of the bundle need are kept until the last of those has run.
+On our own processes the worker takes a claim before each call; when there is none left, the driver has taken back the
+rest. Each outcome is sent at once, so that it waits in the system rather than here, where the next call may be long, or
+the last one of this process. The results that later calls of the message need are kept until the last of those has
+run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -57,12 +57,10 @@ __all__ = [
     "Bundle",
     "Item",
     "Missing",
-    "Payload",
     "Reply",
     "Result",
     "item_arguments",
     "read_reply",
-    "run_beside_buffers",
     "run_bundle",
     "run_bytes",
 ]
@@ -119,71 +117,67 @@ class BlockState:
             warnings._filters_mutated()  # type: ignore[attr-defined]
 
 
-class Payload(NamedTuple):
-    """A call as it is sent.
+class Result(NamedTuple):
+    """A result that a call needs of one that is before it in the same bundle."""
+
+    call: int
+    leaf: int
+
+
+class Item(NamedTuple):
+    """One call.
 
     Attributes
     ----------
-    task, state
-        The tokens of the task and of the state of the block.
-    shares
-        The tokens of the shares among the arguments.
-    assets
-        What the worker asked for, by token.
+    task, site
+        Numbers of those in the bundle.
+    arguments
+        The snapshot; or the arguments themselves, if these are plain.
+    values
+        For each dependency its value, plain or frozen, or which result it is.
     structure
-        Its digest if it is the same for all calls of the task, so that the worker knows it.
-    number
-        Tells calls apart: some executors run what they take for the same once only.
+        Its digest if it is the same for all calls of the task.
     """
 
-    number: int
-    task: str
-    state: str | None
-    shares: tuple[str, ...]
-    arguments: Frozen
+    task: int
+    site: int
+    arguments: Frozen | dict[str, Any]
     values: list[Any]
     structure: Structure | str
-    where: str
     late: tuple[str, ...]
     check: str
-    assets: dict[str, Frozen] | None = None
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The token of the task."""
-        return (self.task,)
-
-    @property
-    def has_buffers(self) -> bool:
-        """Whether there are big pieces of memory in it."""
-        candidates = [self.arguments, *self.values, *(self.assets or {}).values()]
-        return any(isinstance(one, Frozen) and one.buffers for one in candidates)
 
 
-class Needs(Protocol):
-    """What has to be known to a worker before it begins.
+class Bundle(NamedTuple):
+    """Calls that are sent together.
 
     Attributes
     ----------
     state, tasks, shares
-        Tokens.
+        Tokens of what the worker has to know.
     assets
-        What may be unknown to it, by token.
+        What it may not know, by token.
+    sites
+        The lines in the user's files that made the calls.
+    spares
+        Memory files to be filled with results.
+    number
+        Tells calls apart: some executors run what they take for the same once only.
     """
 
-    @property
-    def state(self) -> str | None: ...
-    @property
-    def tasks(self) -> tuple[str, ...]: ...
-    @property
-    def shares(self) -> tuple[str, ...]: ...
-    @property
-    def assets(self) -> Mapping[str, Frozen] | None: ...
+    state: str | None
+    tasks: tuple[str, ...]
+    shares: tuple[str, ...]
+    sites: tuple[str, ...]
+    items: list[Item]
+    assets: Mapping[str, Frozen] | None = None
+    spares: list[Buffer] | None = None
+    number: int = 0
 
-
-def tokens_of(needs: Needs) -> list[str]:
-    """Return all that a worker has to know, in the order in which it is loaded."""
-    return [*([needs.state] if needs.state else []), *needs.tasks, *needs.shares]
+    @property
+    def tokens(self) -> list[str]:
+        """All that a worker has to know, in the order in which it is loaded."""
+        return [*([self.state] if self.state else []), *self.tasks, *self.shares]
 
 
 class Missing(NamedTuple):
@@ -234,32 +228,32 @@ class _Worker:
         self.own_environment: dict[str, str] | None = None
         self.forgotten = Forgotten()
 
-    def learn(self, needs: Needs) -> list[str]:
+    def learn(self, bundle: Bundle) -> list[str]:
         """Load what is brought along; return the tokens that are still missing."""
-        tokens = tokens_of(needs)
+        tokens = bundle.tokens
         for token in tokens:
             if token in self.assets:
                 self.assets.move_to_end(token)
                 continue
-            if needs.assets is None or token not in needs.assets:
+            if bundle.assets is None or token not in bundle.assets:
                 # With a new state all that is known of tasks and shares goes, so that it has to be sent as well.
-                is_fresh = needs.state is not None and needs.state not in self.assets
+                is_fresh = bundle.state is not None and bundle.state not in self.assets
                 return [t for t in tokens if is_fresh or t not in self.assets]
-            self._load(token, needs)
-        if needs.state is not None and needs.state != self.state:
-            self._enter(needs.state)
+            self._load(token, bundle)
+        if bundle.state is not None and bundle.state != self.state:
+            self._enter(bundle.state)
         while self.size > _ROOM and len(self.assets) > max(_KNOWN, len(tokens)):
             self._forget(next(iter(self.assets)))
         return []
 
-    def _load(self, token: str, needs: Needs) -> None:
-        if token in needs.tasks and needs.state is not None:
-            self._enter(needs.state)  # the task may have to be imported from the block's sys.path
-        assert needs.assets is not None
-        frozen = needs.assets[token]
-        if token == needs.state:
+    def _load(self, token: str, bundle: Bundle) -> None:
+        if token in bundle.tasks and bundle.state is not None:
+            self._enter(bundle.state)  # the task may have to be imported from the block's sys.path
+        assert bundle.assets is not None
+        frozen = bundle.assets[token]
+        if token == bundle.state:
             self._forget_other_blocks()
-        if token in needs.shares:
+        if token in bundle.shares:
             install_share(token, frozen)
             self.assets[token] = None
         else:
@@ -313,7 +307,26 @@ def _renew_in_child() -> None:
 os.register_at_fork(after_in_child=_renew_in_child)
 
 
-def lessons_for(needs: Needs) -> list[Lesson] | Missing:
+def run_bytes(content: bytes) -> bytes:
+    """Run one call that came, and answers, as bytes: the same through any executor, and pickled in C; never raises."""
+    bundle: Bundle = pickle.loads(content)
+    (item,) = bundle.items
+    (where,) = bundle.sites
+    answer: Reply | Missing
+    try:
+        lessons = _lessons_for(bundle)
+    except BaseException as exception:
+        answer = _not_loaded(exception, where)
+    else:
+        if isinstance(lessons, Missing):
+            answer = lessons
+        else:
+            with refusing_input() if _worker.is_another_process() else nullcontext():
+                answer = _run(item, lessons[0], where)
+    return pickle.dumps(answer, protocol=5)
+
+
+def _lessons_for(bundle: Bundle) -> list[Lesson] | Missing:
     """Get ready in this worker for what is to come; return what is known of the tasks, or what is missing.
 
     Raises
@@ -323,59 +336,17 @@ def lessons_for(needs: Needs) -> list[Lesson] | Missing:
     """
     with _worker.lock:
         _worker.seed()
-        missing = _worker.learn(needs)
-        return Missing(missing) if missing else [_worker.assets[token] for token in needs.tasks]
+        missing = _worker.learn(bundle)
+        return Missing(missing) if missing else [_worker.assets[token] for token in bundle.tasks]
 
 
-def run_bytes(content: bytes) -> bytes:
-    """Run a payload that came, and answers, as bytes: the same through any executor, and pickled in C."""
-    return pickle.dumps(run_payload(pickle.loads(content)), protocol=5)
-
-
-def run_beside_buffers(content: bytes | Payload) -> bytes | Reply | Missing:
-    """Do as `run_bytes`, but let a payload or answer with big pieces of memory be sent as it is, by our own pool."""
-    reply = run_payload(pickle.loads(content) if isinstance(content, bytes) else content)
-    if isinstance(reply, Reply) and any(isinstance(value, Frozen) and value.buffers for value in reply.values or ()):
-        return reply
-    return pickle.dumps(reply, protocol=5)
-
-
-def run_payload(payload: Payload) -> Reply | Missing:
-    """Run a call and answer; never raises."""
-    try:
-        lessons = lessons_for(payload)
-        if isinstance(lessons, Missing):
-            return lessons
-        (lesson,) = lessons
-        definition, structure = lesson.definition, lesson.structure_of(payload.structure)
-    except BaseException as exception:
-        return not_loaded(exception, payload.where)
-    with refusing_input() if _worker.is_another_process() else nullcontext():
-        outcome = perform(
-            definition,
-            lambda: _take_arguments(payload),
-            structure,
-            payload.where,
-            late=payload.late,
-            check=payload.check,
-        )
-    return reply_of(outcome, definition.name)
-
-
-def not_loaded(exception: BaseException, where: str) -> Reply:
+def _not_loaded(exception: BaseException, where: str) -> Reply:
     """Answer that a task can't be loaded here."""
     annotate(exception, f"The task could not be loaded in the worker for the call at {where}.")
     return Reply(None, PackedException(exception, traceback_text(exception)), ())
 
 
-def _take_arguments(payload: Payload) -> dict[str, Any]:
-    values = [value.load() if isinstance(value, PackedException) else value for value in payload.values]
-    arguments: dict[str, Any] = payload.arguments.thaw(values)
-    payload.values.clear()
-    return arguments
-
-
-def reply_of(outcome: Outcome, name: str) -> Reply:
+def _reply_of(outcome: Outcome, name: str) -> Reply:
     """Bring an outcome into a form that can travel."""
     if outcome.failure is not None:
         return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
@@ -397,61 +368,6 @@ def reply_of(outcome: Outcome, name: str) -> Reply:
         failure = ResultError(f"the result of {name}() can't be sent back: {error}")
         return Reply(None, PackedException(failure, str(failure)), outcome.remarks)
     return Reply(values[::-1], None, (*outcome.remarks, *told))
-
-
-class Result(NamedTuple):
-    """A result that a call needs of one that is before it in the same bundle."""
-
-    call: int
-    leaf: int
-
-
-class Item(NamedTuple):
-    """One call.
-
-    Attributes
-    ----------
-    task, site
-        Numbers of those in the bundle.
-    arguments
-        The snapshot; or the arguments themselves, if these are plain.
-    values
-        For each dependency its value, plain or frozen, or which result it is.
-    structure
-        Its digest if it is the same for all calls of the task.
-    """
-
-    task: int
-    site: int
-    arguments: Frozen | dict[str, Any]
-    values: list[Any]
-    structure: Structure | str
-    late: tuple[str, ...]
-    check: str
-
-
-class Bundle(NamedTuple):
-    """Calls that are sent together.
-
-    Attributes
-    ----------
-    state, tasks, shares
-        Tokens of what the worker has to know.
-    assets
-        What it may not know, by token.
-    sites
-        The lines in the user's files that made the calls.
-    spares
-        Memory files to be filled with results.
-    """
-
-    state: str | None
-    tasks: tuple[str, ...]
-    shares: tuple[str, ...]
-    sites: tuple[str, ...]
-    items: list[Item]
-    assets: Mapping[str, Frozen] | None = None
-    spares: list[Buffer] | None = None
 
 
 def run_bundle(
@@ -481,7 +397,7 @@ def run_bundle(
         send(pack(Kind.OVER, None))
         return
     try:
-        lessons = _lessons_for(bundle, ask)
+        lessons = _lessons_asked_for(bundle, ask)
     except BaseException as exception:
         trouble, lessons = exception, []
     results = _Results(bundle.items)
@@ -493,7 +409,7 @@ def run_bundle(
                 return
             where = bundle.sites[item.site]
             if trouble is not None:
-                send(_message(0.0, not_loaded(trouble, where)))
+                send(_message(0.0, _not_loaded(trouble, where)))
             elif results.put_into(item.values):
                 start = time.perf_counter()
                 reply = _run(item, lessons[item.task], where)
@@ -505,11 +421,11 @@ def run_bundle(
                 send(_SKIPPED)
 
 
-def _lessons_for(bundle: Bundle, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[Lesson]:
-    found = lessons_for(bundle)
+def _lessons_asked_for(bundle: Bundle, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[Lesson]:
+    found = _lessons_for(bundle)
     if isinstance(found, Missing):
         # Once: who asked again and again would keep the driver busy for ever.
-        found = lessons_for(bundle._replace(assets=ask(found.tokens)))
+        found = _lessons_for(bundle._replace(assets=ask(found.tokens)))
     if isinstance(found, Missing):
         raise RuntimeError("the driver did not send what this worker asked for; this is a mistake in Parman")
     return found
@@ -542,7 +458,7 @@ def _run(item: Item, lesson: Lesson, where: str) -> Reply:
     try:
         structure = lesson.structure_of(item.structure)
     except BaseException as exception:
-        return not_loaded(exception, where)
+        return _not_loaded(exception, where)
     outcome = perform(
         definition,
         lambda: _arguments_of(item),
@@ -551,7 +467,7 @@ def _run(item: Item, lesson: Lesson, where: str) -> Reply:
         late=item.late,
         check=item.check,
     )
-    return reply_of(outcome, definition.name)
+    return _reply_of(outcome, definition.name)
 
 
 def _arguments_of(item: Item) -> dict[str, Any]:

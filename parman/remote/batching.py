@@ -37,7 +37,7 @@ from ..snapshots.failures import PackedException, traceback_text
 from ..snapshots.stored import FILED, Frozen, FrozenAtoms, FrozenRows
 from ..tasks import Definition
 from .batch import Bundle, Item, Result, item_arguments
-from .submit import Needs
+from .requirements import Requirements
 
 __all__ = ["Bundler", "Cargo", "message_of"]
 
@@ -82,7 +82,7 @@ class Cargo:
     """
 
     calls: list[tuple[Call, list[Any]]]
-    needs: list[Needs]
+    needs: list[Requirements]
     spares: int = 0
 
     def tokens(self) -> set[str]:
@@ -106,10 +106,10 @@ class Bundler:
         Says what a worker has to know for a call.
     """
 
-    def __init__(self, queue: ReadyQueue, needs_of: Callable[[Call], Needs]) -> None:
+    def __init__(self, queue: ReadyQueue, needs_of: Callable[[Call], Requirements]) -> None:
         self._queue = queue
         self._needs_of = needs_of
-        self._last_needs: tuple[Journal, Definition, Needs] | None = None
+        self._last_needs: tuple[Journal, Definition, Requirements] | None = None
         self._durations: dict[Definition, float] = {}
         # How many memory files the results of the last call of a task were in, if any.
         self._files: dict[Definition, int] = {}
@@ -140,7 +140,7 @@ class Bundler:
         """
         return _Choice(self, flight, known, self._queue).fill(first)
 
-    def needs_of(self, call: Call) -> Needs:
+    def needs_of(self, call: Call) -> Requirements:
         """Say what a worker has to know for a call; the same object for calls of one task without shares, mostly."""
         journal, closure, last = call.journal, call.closure, self._last_needs
         definition = closure.definition
@@ -180,7 +180,7 @@ class _Choice:
         self._waiting: dict[Call, dict[int, Result]] = {}
         self._heirs: list[tuple[Call, dict[int, Result]]] = []
         # What was found out to be known to the worker; mostly the same for call after call.
-        self._known_needs: Needs | None = None
+        self._known_needs: Requirements | None = None
 
     def fill(self, first: Call) -> Cargo:
         needs = self._bundler.needs_of(first)
@@ -200,7 +200,7 @@ class _Choice:
             self._cargo.spares = self._bundler.files_of(first)
         return self._cargo
 
-    def _add(self, call: Call, values: list[Any], needs: Needs, duration: float, weight: float) -> None:
+    def _add(self, call: Call, values: list[Any], needs: Requirements, duration: float, weight: float) -> None:
         self._cargo.calls.append((call, values))
         self._cargo.needs.append(needs)
         self._left -= duration

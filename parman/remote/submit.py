@@ -7,29 +7,21 @@ from __future__ import annotations
 import itertools
 import pickle
 import weakref
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 
 from ..annotations.spec import Structure
-from ..closures import Asset, new_asset
+from ..closures import Asset
 from ..engine.calls import Call
+from ..engine.execute import Outcome
 from ..engine.handles import ExecutorHandle
-from ..engine.registry import Journal
-from ..engine.runner import Where
-from ..snapshots.cache import Ledger
 from ..snapshots.code import dumps
 from ..snapshots.failures import PackedException, traceback_text
-from ..snapshots.stored import Frozen
-from ..snapshots.take import pickled
-from .batch import BlockState, Missing, Payload, Reply, read_reply, run_beside_buffers, run_bytes
+from .batch import Bundle, Item, Missing, Reply, item_arguments, read_reply, run_bytes
+from .requirements import BlockStates, Requirements
 
-__all__ = ["Courier", "Needs"]
-
-Errand = tuple[Callable[[Any], Any], Any]
-"""What an executor is to call, and with what."""
-
+__all__ = ["Courier"]
 
 _SMALL = 100_000
 """Up to which size an asset goes along freely [bytes]."""
@@ -68,133 +60,81 @@ class _Spread:
         self._ahead = min(2**self._misses, self._most)
 
 
-class Needs(NamedTuple):
-    """What a worker has to know for a call: the state of the block, the task, and shares by their tokens."""
-
-    state: Asset | None
-    task: Asset
-    shares: dict[str, Frozen]
-
-    def by_token(self) -> dict[str, Frozen]:
-        """Return all of it."""
-        assets = [self.task] if self.state is None else [self.state, self.task]
-        return {asset.token: asset.frozen for asset in assets} | self.shares
-
-    def is_known(self, tokens: set[str]) -> bool:
-        """Tell whether all of it is among these tokens."""
-        return (
-            self.task.token in tokens
-            and (self.state is None or self.state.token in tokens)
-            and (not self.shares or all(token in tokens for token in self.shares))
-        )
-
-
 @attrs.define
-class _Luggage:
+class _Sent:
     """What is kept of a call while it is away."""
 
-    payload: Payload
-    assets: list[Asset]
-    shares: dict[str, Frozen]
+    bundle: Bundle
+    requirements: Requirements
 
 
 class Courier:
-    """Sends calls to an executor of processes, and reads what comes back.
+    """Sends calls to an executor of processes, and reads what comes back; in the event loop.
 
     Parameters
     ----------
-    where
-        Where the workers are, which says how much of the state of the block reaches them.
-    takes_buffers
-        Whether the executor sends big pieces of memory without a copy.
+    states
+        Says what a worker has to know for a call.
     workers
-        How many workers it has; infinity if that is not known.
+        How many workers the executor has; infinity if that is not known.
     """
 
-    def __init__(self, where: Where, takes_buffers: bool, workers: float) -> None:
-        self._where = where
-        self._takes_buffers = takes_buffers
+    function = staticmethod(run_bytes)
+    """What the executor is to call with what is packed."""
+
+    def __init__(self, states: BlockStates, workers: float) -> None:
+        self._states = states
         self._workers = workers
-        # What follows is read and changed on the dispatcher's thread alone.
         self._spreads: weakref.WeakKeyDictionary[Asset, _Spread] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
-        self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
 
-    def begin(self, journal: Journal) -> None:
-        """Note the state of the process at the beginning of a block."""
-        state = BlockState.current(self._where)
-        self._states[journal] = new_asset(state, pickled, Ledger(), "the state of the process")
-
-    def needs_of(self, call: Call) -> Needs:
-        """Return what a worker has to know for a call."""
+    def pack(self, call: Call) -> bytes:
+        """Write the call down."""
+        requirements = self._states.requirements_of(call)
         closure = call.closure
-        task = closure.rules.asset_of(closure.task, closure.definition, closure.site)
-        shares = {
-            share.token: share.frozen
-            for frozen in (closure.frozen, *call.known_values)
-            if isinstance(frozen, Frozen)
-            for share in frozen.shares
-        }
-        return Needs(self._states.get(call.journal), task, shares)
-
-    def pack(self, call: Call) -> Errand:
-        """Pack the call."""
-        handle = call.handle
-        assert isinstance(handle, ExecutorHandle)
-        handle.parcel = parcel = self._pack(call)
-        return self._errand(parcel.payload)
-
-    def supply(self, call: Call, missing: Missing) -> Errand:
-        """Pack the call again, with what the worker lacks."""
-        handle = call.handle
-        assert isinstance(handle, ExecutorHandle)
-        luggage: _Luggage = handle.parcel
-        for asset in luggage.assets:
-            if asset.token in missing.tokens:
-                self._spread_of(asset).was_missing()
-        sources = luggage.shares | {asset.token: asset.frozen for asset in luggage.assets}
-        assets = {token: sources[token] for token in missing.tokens}
-        # With what others lacked before: the call may come to any of them again, and would go to and fro.
-        luggage.payload = luggage.payload._replace(assets={**(luggage.payload.assets or {}), **assets})
-        return self._errand(luggage.payload)
-
-    def _errand(self, payload: Payload) -> Errand:
-        if self._takes_buffers and payload.has_buffers:
-            return run_beside_buffers, payload
-        content = dumps(payload) if isinstance(payload.structure, Structure) else pickle.dumps(payload, protocol=5)
-        return run_beside_buffers if self._takes_buffers else run_bytes, content
-
-    def read(self, answer: Any) -> tuple[Any, Missing | None]:
-        """Read the answer of a worker: the outcome of the call, or what the worker lacks."""
-        if isinstance(answer, bytes):
-            answer = pickle.loads(answer)
-        if isinstance(answer, Missing):
-            return None, answer
-        return read_reply(answer) if isinstance(answer, Reply) else answer, None
-
-    def _pack(self, call: Call) -> _Luggage:
-        closure = call.closure
-        values = call.take_values()
-        task = closure.rules.asset_of(closure.task, closure.definition, closure.site)
-        state = self._states.get(call.journal)
-        frozen = [closure.frozen, *(value for value in values if isinstance(value, Frozen))]
-        shares = {share.token: share.frozen for one in frozen for share in one.shares}
-        assets = [task] if state is None else [state, task]
-        brought = {asset.token: asset.frozen for asset in assets if self._spread_of(asset).goes_along()}
-        payload = Payload(
-            next(self._numbers),
-            task.token,
-            state.token if state is not None else None,
-            tuple(shares),
-            closure.frozen,
-            [_pack_value(value) for value in values],
+        brought = {asset.token: asset.frozen for asset in requirements.assets() if self._spread_of(asset).goes_along()}
+        item = Item(
+            0,
+            0,
+            item_arguments(closure.frozen),
+            [_pack_value(value) for value in call.take_values()],
             closure.structure.digest if closure.structure is closure.definition.schema.fixed else closure.structure,
-            str(closure.site),
             closure.late,
             closure.check,
-            brought or None,
         )
-        return _Luggage(payload, assets, shares)
+        bundle = Bundle(
+            None if requirements.state is None else requirements.state.token,
+            (requirements.task.token,),
+            tuple(requirements.shares),
+            (str(closure.site),),
+            [item],
+            brought or None,
+            number=next(self._numbers),
+        )
+        handle = call.handle
+        assert isinstance(handle, ExecutorHandle)
+        handle.sent = _Sent(bundle, requirements)
+        return _dumped(bundle)
+
+    def supply(self, call: Call, missing: Missing) -> bytes:
+        """Write the call down again, with what the worker lacks."""
+        handle = call.handle
+        assert isinstance(handle, ExecutorHandle)
+        sent: _Sent = handle.sent
+        for asset in sent.requirements.assets():
+            if asset.token in missing.tokens:
+                self._spread_of(asset).was_missing()
+        sources = sent.requirements.by_token()
+        # With what others lacked before: the call may come to any of them again, and would go to and fro.
+        brought = {**(sent.bundle.assets or {}), **{token: sources[token] for token in missing.tokens}}
+        sent.bundle = sent.bundle._replace(assets=brought)
+        return _dumped(sent.bundle)
+
+    def read(self, answer: Any) -> Outcome | Missing:
+        """Read the answer of a worker: the outcome of the call, or what the worker lacks."""
+        content = pickle.loads(answer)
+        assert isinstance(content, (Reply, Missing))
+        return read_reply(content) if isinstance(content, Reply) else content
 
     def _spread_of(self, asset: Asset) -> _Spread:
         spread = self._spreads.get(asset)
@@ -204,6 +144,9 @@ class Courier:
 
 
 def _pack_value(value: Any) -> Any:
-    if isinstance(value, BaseException):
-        return PackedException(value, traceback_text(value))
-    return value
+    return PackedException(value, traceback_text(value)) if isinstance(value, BaseException) else value
+
+
+def _dumped(bundle: Bundle) -> bytes:
+    (item,) = bundle.items
+    return dumps(bundle) if isinstance(item.structure, Structure) else pickle.dumps(bundle, protocol=5)

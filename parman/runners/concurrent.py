@@ -26,6 +26,7 @@ from ..snapshots.take import in_process, is_plain, pickled
 if TYPE_CHECKING:
     from ..closures import Closure
     from ..remote.exchange import Feeder
+    from ..remote.requirements import BlockStates
     from ..remote.submit import Courier
 
 __all__ = ["ConcurrentRunner"]
@@ -120,6 +121,7 @@ class ConcurrentRunner(DrainRunner):
         self._executor = executor
         self._factory = factory
         self.carrier = in_process
+        self._states: BlockStates | None = None
         self._courier: Courier | None = None
         self._feeder: Feeder | None = None
         if traits.where != "inside":
@@ -132,12 +134,15 @@ class ConcurrentRunner(DrainRunner):
         from ..pool.processes import ProcessPool
         from ..remote.batching import Bundler
         from ..remote.exchange import Feeder
+        from ..remote.requirements import BlockStates
         from ..remote.submit import Courier
 
         self.carrier = pickled
-        self._courier = Courier(traits.where, isinstance(executor, ProcessPool), traits.workers)
+        self._states = BlockStates(traits.where)
         if type(executor) is ProcessPool and self._queue.bounded:
-            self._feeder = Feeder(Bundler(self._queue, self._courier.needs_of))
+            self._feeder = Feeder(Bundler(self._queue, self._states.requirements_of))
+        else:
+            self._courier = Courier(self._states, traits.workers)
 
     # --- the executor ---
 
@@ -199,8 +204,8 @@ class ConcurrentRunner(DrainRunner):
     def begin(self, journal: Journal) -> None:
         if self._factory is None:
             start_forks(self._executor)
-        if self._courier is not None:
-            self._courier.begin(journal)
+        if self._states is not None:
+            self._states.begin(journal)
 
     def end(self, journal: Journal) -> None:
         if self._feeder is not None:
@@ -246,7 +251,7 @@ class ConcurrentRunner(DrainRunner):
             return self._aside.submit(self.perform, call)
         if self._courier is None:
             return self._submit(call, self._perform_boxed, [call])
-        return self._submit(call, *self._courier.pack(call))
+        return self._submit(call, self._courier.function, self._courier.pack(call))
 
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
         if self._factory is None:
@@ -256,13 +261,14 @@ class ConcurrentRunner(DrainRunner):
 
     def conclude(self, call: Call, answer: Any) -> bool:
         courier = self._courier
-        if courier is not None:
-            answer, lacking = courier.read(answer)
-            if lacking is not None:
+        if courier is not None and isinstance(answer, bytes):  # else it ran on a thread of this process
+            found = courier.read(answer)
+            if not isinstance(found, Outcome):
                 if call.is_over:
                     return True  # it was given up meanwhile
-                self.launch(call, lambda: self._submit(call, *courier.supply(call, lacking)))
+                self.launch(call, lambda: self._submit(call, courier.function, courier.supply(call, found)))
                 return False
+            answer = found
         return super().conclude(call, answer)
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
