@@ -19,7 +19,7 @@ from parman import ConcurrentRunner, resolve, task, workflow
 from parman.engine import pull as drains
 from parman.engine.calls import Call
 from parman.engine.handles import BatchHandle
-from parman.engine.pull import Drain, DrainRunner
+from parman.engine.pull import Drain, WorkerLoops
 from parman.pool import processes
 
 CALLS = 2000
@@ -128,47 +128,55 @@ class Laden:
         return False
 
 
+def loops_of(runner: ConcurrentRunner) -> WorkerLoops:
+    """Return the loops of a runner that has some."""
+    assert runner._loops is not None
+    return runner._loops
+
+
 def test_an_idle_worker_looks_at_a_few_others() -> None:
     """However many are busy; and who has nothing left looks at others than who did before."""
     with ConcurrentRunner.threads(1) as runner:
+        loops = loops_of(runner)
         flights: list[Any] = [Laden() for _ in range(100)]
         for flight in flights:
-            runner.carries(Drain(None), flight)  # type: ignore[arg-type]
-        assert runner._take_from_others() is None
+            loops.carries(Drain(None), flight)  # type: ignore[arg-type]
+        assert loops._take_from_others() is None
         assert sum(flight.asked for flight in flights) == drains._LOOKS
         for _ in range(20):
-            runner._take_from_others()
+            loops._take_from_others()
         assert {flight.asked for flight in flights} <= {1, 2}
 
 
 def test_what_a_drain_carries_is_forgotten_when_it_is_over() -> None:
     """A drain that ends, or asks for the next call, has nothing on its way."""
     with ConcurrentRunner.threads(1) as runner:
+        loops = loops_of(runner)
         first, second = Drain(None), Drain(None)  # type: ignore[arg-type]
         for drain in (first, second):
-            runner._drains.add(drain)
+            loops._drains.add(drain)
             flight: Any = Laden()
-            runner.carries(drain, flight)
-        runner.end_drain(first)
-        assert runner.next_call(second) is None
-        assert not runner._laden
-        assert not runner._drains
+            loops.carries(drain, flight)
+        loops.end_drain(first)
+        assert loops.next_call(second) is None
+        assert not loops._laden
+        assert not loops._drains
 
 
 def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that learns that its pool was stopped when it has taken a call gives that back."""
-    take = DrainRunner._take
+    take = WorkerLoops._take
     gate, given_up = threading.Event(), []
 
-    def late_take(runner: DrainRunner) -> Call | None:
-        call = take(runner)
+    def late_take(loops: WorkerLoops) -> Call | None:
+        call = take(loops)
         if call is not None and not given_up and threading.current_thread().name.startswith("parman-thread"):
-            given_up.extend(runner._drains)
+            given_up.extend(loops._drains)
             future: Future[Any] = Future()
             future.cancel()
             done = threading.Event()
-            runner.dispatcher.post(partial(runner.end_drain, given_up[0], future))
-            runner.dispatcher.post(done.set)
+            loops.dispatcher.post(partial(loops.end_drain, given_up[0], future))
+            loops.dispatcher.post(done.set)
             assert done.wait(TIMEOUT)
         return call
 
@@ -179,7 +187,7 @@ def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch
 
     with ConcurrentRunner.threads(1) as runner, workflow(runner):
         futures = [wait(i) for i in range(3)]
-        monkeypatch.setattr(DrainRunner, "_take", late_take)
+        monkeypatch.setattr(WorkerLoops, "_take", late_take)
         gate.set()
         assert resolve(futures, TIMEOUT) == [0, 1, 2]
     assert given_up

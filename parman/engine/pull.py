@@ -31,20 +31,21 @@ from __future__ import annotations
 
 import time
 from _thread import LockType, allocate_lock
-from abc import abstractmethod
 from collections import deque
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
+from ..futures.loop import Dispatcher
 from .calls import Call
 from .execute import Outcome
 from .handles import BatchHandle
-from .queue import FuturesRunner, check_future
+from .queue import ReadyQueue
 from .registry import CallState
+from .submit import check_future
 
-__all__ = ["SLICE", "Drain", "DrainRunner"]
+__all__ = ["SLICE", "Drain", "WorkerLoops"]
 
 SLICE = 0.01
 """After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
@@ -134,34 +135,60 @@ class _Courtesy:
             bell[1].release()
 
 
-class DrainRunner(FuturesRunner):
-    """A runner that gives its executor drains, if that runs them on threads of this process.
+class Puller(Protocol):
+    """A runner as its worker loops see it."""
+
+    dispatcher: Dispatcher
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the executor would take another loop, as far as can be told."""
+
+    def admit(self) -> None:
+        """Let the calls that were made begin to wait for their dependencies; in the event loop."""
+
+    def start_loop(self, drain: Drain) -> Future[Any]:
+        """Have a worker run a loop."""
+
+    def perform(self, call: Call) -> Outcome:
+        """Run a call in this thread; never raises."""
+
+    def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
+        """Say what an exception of the executor means for the call."""
+
+
+class WorkerLoops:
+    """The worker loops of one runner.
 
     Parameters
     ----------
-    slots, schedule
-        As for `FuturesRunner`.
+    runner
+        The runner.
+    queue
+        Its calls that are ready.
     """
 
-    def __init__(self, slots: float, schedule: bool = True) -> None:
-        super().__init__(slots, schedule)
+    def __init__(self, runner: Puller, queue: ReadyQueue) -> None:
+        self.dispatcher = runner.dispatcher
+        self.admit = runner.admit
+        self.explain = runner.explain
+        self._runner = runner
+        self._queue = queue
         self._drains: set[Drain] = set()
         self._starting: set[Drain] = set()
-        # Changed by the threads of the drains, each time in a single step.
+        # Changed by the threads of the loops, each time in a single step.
         self._looking: set[Drain] = set()
         self._courtesy = _Courtesy()
-        # Drains whose flights carry what an idle worker could do; who was looked at last stands last.
+        # Loops whose batches carry what an idle worker could do; who was looked at last stands last.
         self._laden: dict[Drain, BatchHandle] = {}
-        # Calls that were claimed, for a drain or a worker that did not begin them.
+        # Calls that were claimed, for a loop or a worker that did not begin them.
         self._claimed: deque[Call] = deque()
         self._is_pump_due = False
 
     # --- in the role ---
 
-    def enqueue(self, call: Call) -> None:
-        if call.closure.definition.waits or not self.has_drains:
-            super().enqueue(call)
-            return
+    def push(self, call: Call) -> None:
+        """Take a call whose dependencies are done."""
         self._queue.push(call)
         self._pump_later()
 
@@ -263,13 +290,14 @@ class DrainRunner(FuturesRunner):
         self._drains.add(drain)
         self._starting.add(drain)
         try:
-            future = check_future(self.submit_drain(drain))
+            future = check_future(self._runner.start_loop(drain))
             future.add_done_callback(partial(self._post_end, drain))
         except BaseException as exception:  # the executor is broken or shut down
             self.end_drain(drain, exception)
 
     def _post_end(self, drain: Drain, future: Future[Any]) -> None:
-        self.dispatcher.post(partial(self.end_drain, drain, future))
+        if drain in self._drains:  # it has not ended by itself
+            self.dispatcher.post(partial(self.end_drain, drain, future))
 
     def end_drain(self, drain: Drain, how: Future[Any] | BaseException | None = None) -> None:
         """Take notice of the end of a drain: if not by itself, what it ran, or would have run, ends as well."""
@@ -321,7 +349,7 @@ class DrainRunner(FuturesRunner):
         self.begins(drain)
         call = drain.call
         while call is not None and drain in self._drains:
-            outcome = self.perform(call)
+            outcome = self._runner.perform(call)
             self.looks(drain)
             drain.call = None
             drain.ran += 1
@@ -330,7 +358,7 @@ class DrainRunner(FuturesRunner):
             if drain.settled != drain.ran:
                 self._courtesy.give_way(drain)
             self._looking.discard(drain)
-            goes_on = drain in self._drains and self.is_open and time.perf_counter() < end
+            goes_on = drain in self._drains and self._runner.is_open and time.perf_counter() < end
             drain.call = call = self._take() if goes_on else None
         if call is not None:
             handle(partial(self._hand_back, call))
@@ -345,23 +373,3 @@ class DrainRunner(FuturesRunner):
             if call.claim():
                 return call
         return None
-
-    # --- for subclasses ---
-
-    @property
-    @abstractmethod
-    def has_drains(self) -> bool:
-        """Whether the executor takes drains."""
-
-    @property
-    @abstractmethod
-    def is_open(self) -> bool:
-        """Whether the executor would take another drain, as far as can be told."""
-
-    @abstractmethod
-    def submit_drain(self, drain: Drain) -> Future[Any]:
-        """Submit a drain to the executor."""
-
-    @abstractmethod
-    def perform(self, call: Call) -> Outcome:
-        """Run a call in this thread; never raises."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..engine.calls import Call
 from ..engine.execute import Outcome
 from ..engine.handles import BatchHandle
-from ..engine.pull import SLICE, Drain, DrainRunner
+from ..engine.pull import SLICE, Drain, WorkerLoops
 from ..errors import ArgumentError, WorkerDied
 from ..pool.channel import Kind, Message, Parcel, pack
 from ..snapshots.failures import PackedException
@@ -72,7 +72,7 @@ class Feeder:
         self._keeps_spares = False
         rest(self)
 
-    def feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
+    def feed(self, runner: WorkerLoops, drain: Drain, lane: ProcessLane) -> None:
         """Be a drain, on the thread of a lane."""
         runner.begins(drain)
         try:
@@ -80,7 +80,7 @@ class Feeder:
         finally:
             runner.looks_no_more(drain)
 
-    def _feed(self, runner: DrainRunner, drain: Drain, lane: ProcessLane) -> None:
+    def _feed(self, runner: WorkerLoops, drain: Drain, lane: ProcessLane) -> None:
         end = time.perf_counter() + SLICE
         while True:
             if time.perf_counter() > end and lane.is_wanted:
@@ -98,7 +98,7 @@ class Feeder:
             trip.make()
             del trip
 
-    def _leave(self, runner: DrainRunner, drain: Drain) -> None:
+    def _leave(self, runner: WorkerLoops, drain: Drain) -> None:
         """End a drain whose pool was stopped; what is ready goes elsewhere, if anywhere."""
         call, drain.call = drain.call, None
         runner.end_drain(drain)
@@ -106,7 +106,7 @@ class Feeder:
             call.give_up()
 
     def _ask(
-        self, runner: DrainRunner, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
+        self, runner: WorkerLoops, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
     ) -> tuple[BatchHandle, Cargo] | None:
         """Have calls boarded for a worker; none if the drain is over."""
         box: SimpleQueue[tuple[BatchHandle, Cargo] | None] = SimpleQueue()
@@ -126,7 +126,7 @@ class Feeder:
         return box.get()
 
     def _board(
-        self, runner: DrainRunner, drain: Drain, call: Call, lane: ProcessLane
+        self, runner: WorkerLoops, drain: Drain, call: Call, lane: ProcessLane
     ) -> tuple[BatchHandle, Cargo] | None:
         drain.flight = flight = BatchHandle(lane.process.tokens, runner.post_recovery)
         try:
@@ -144,7 +144,7 @@ class Feeder:
             keep_spares(self)
         return flight, cargo
 
-    def before_settling(self, runner: DrainRunner, drain: Drain, calls: list[Call]) -> None:
+    def before_settling(self, runner: WorkerLoops, drain: Drain, calls: list[Call]) -> None:
         """Let go of spare files if nothing is known to follow these calls, before anybody can know that they ended."""
         if self._keeps_spares and runner.is_the_rest(drain, calls):
             self.rest()
@@ -154,7 +154,7 @@ class _Trip:
     """One bundle, from being sent until the worker is done with it."""
 
     def __init__(
-        self, feeder: Feeder, runner: DrainRunner, drain: Drain, lane: ProcessLane, flight: BatchHandle, cargo: Cargo
+        self, feeder: Feeder, runner: WorkerLoops, drain: Drain, lane: ProcessLane, flight: BatchHandle, cargo: Cargo
     ) -> None:
         self._feeder = feeder
         self._bundler = feeder._bundler

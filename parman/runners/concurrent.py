@@ -6,21 +6,26 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..engine.calls import Call
 from ..engine.execute import Outcome, perform
-from ..engine.pull import Drain, DrainRunner
-from ..engine.queue import Aside
+from ..engine.pull import Drain, WorkerLoops
+from ..engine.queue import ReadyQueue
 from ..engine.registry import Journal
-from ..engine.runner import PLACES, Traits, Where, check_submit, is_process_pool, tells_of_death, traits_of
+from ..engine.runner import PLACES, Runner, Traits, Where, check_submit, is_process_pool, tells_of_death, traits_of
+from ..engine.submit import BlockingThreads, Submission
 from ..errors import WorkerDied, WorkflowError
+from ..futures.loop import Dispatcher
+from ..futures.placeholders import stand_in
+from ..futures.wait_graph import wait_for
 from ..lifecycle import start_forks
 from ..pool.threads import ThreadPool, available_cpus
-from ..snapshots.failures import safe_text
+from ..snapshots.failures import annotate, duplicate, safe_text, strip
 from ..snapshots.take import in_process, is_plain, pickled
 
 if TYPE_CHECKING:
@@ -38,7 +43,7 @@ _PATIENCE = 1.5
 InnerThreads = int | Literal["auto"] | None
 
 
-class ConcurrentRunner(DrainRunner):
+class ConcurrentRunner(Runner):
     """Runs calls on an executor.
 
     Parameters
@@ -115,7 +120,15 @@ class ConcurrentRunner(DrainRunner):
         schedule: bool = True,
     ) -> None:
         """Note which executor there is, or how one of the runner's own is made, and what it is like."""
-        super().__init__(traits.workers, schedule)
+        self.dispatcher = Dispatcher()
+        self._schedule = schedule
+        self._queue = self.make_queue(traits.workers)
+        self._queues_aside: dict[tuple[Hashable, int | None], ReadyQueue] = {}
+        # Calls that were made, for `admit`, which is posted once for all that come until it begins: it takes the flag
+        # back first, so that who finds it set can rely on being seen.
+        self._arrivals: deque[Call] = deque()
+        self._is_summoned = False
+        self._journal = Journal()
         # Held while a call is given to the executor, so that nobody takes it away and closes it meanwhile.
         self._lock = threading.RLock()
         self._executor = executor
@@ -125,11 +138,13 @@ class ConcurrentRunner(DrainRunner):
         self._courier: Courier | None = None
         self._feeder: Feeder | None = None
         if traits.where != "inside":
-            self._set_up_couriers(traits, executor)
+            self._set_up_remote(traits, executor)
         # On machines of their own, workers run jobs as well: there, such a call takes a worker.
-        self._aside = Aside() if traits.where in ("inside", "machine") else None
+        self._aside = BlockingThreads() if traits.where in ("inside", "machine") else None
+        self._submission = Submission(self)
+        self._loops = WorkerLoops(self, self._queue) if self.has_loops else None
 
-    def _set_up_couriers(self, traits: Traits, executor: Executor | None) -> None:
+    def _set_up_remote(self, traits: Traits, executor: Executor | None) -> None:
         # Much has to be imported for calls that leave the process: scripts on threads start sooner without.
         from ..pool.processes import ProcessPool
         from ..remote.batching import Bundler
@@ -170,6 +185,7 @@ class ConcurrentRunner(DrainRunner):
             executor.shutdown()
 
     def stop_running(self) -> None:
+        """End what is running, as far as that is the runner's to end."""
         if self._aside is not None:
             self._aside.stop()
         executor = self._take_own()
@@ -194,12 +210,50 @@ class ConcurrentRunner(DrainRunner):
             executor, self._executor = self._executor, None
         return executor
 
-    # --- calls ---
+    # --- calls, in the thread that makes them ---
 
     def __call__(self, closure: Closure) -> Any:
         if self._factory is None:
             start_forks(self._executor)
         return super().__call__(closure)
+
+    def run(self, closure: Closure, journal: Journal) -> Any:
+        self.dispatcher.start()
+        if not self._schedule:
+            wait_for(closure.dependencies)
+        call = Call(self, closure, journal)
+        try:
+            structure = closure.structure
+            if structure.single:
+                tree = call.make_leaf(structure.form.declared)  # type: ignore[attr-defined]
+            else:
+                tree = structure.build(call.make_leaf, stand_in)
+            if closure.dependencies:
+                call.capture()
+            journal.added(call)
+            if journal.closed_to_calls:
+                call.cancel()
+            self._arrivals.append(call)
+            if not self._is_summoned:
+                self._is_summoned = True
+                self.dispatcher.post(self.admit)
+        except BaseException:  # Ctrl-C at any point leaves no call, or a cancelled one
+            self.dispatcher.post(self.admit)  # it may have struck between the flag and the post
+            call.cancel()
+            self.dispatcher.post(call.drop)
+            raise
+        return tree
+
+    # --- blocks ---
+
+    @property
+    def workers(self) -> int:
+        slots = self._queue.slots
+        return available_cpus() if slots == math.inf else int(slots)
+
+    @property
+    def own_journal(self) -> Journal:
+        return self._journal
 
     def begin(self, journal: Journal) -> None:
         if self._factory is None:
@@ -211,8 +265,66 @@ class ConcurrentRunner(DrainRunner):
         if self._feeder is not None:
             self._feeder.rest()
 
+    def cancel_pending(self, journal: Journal) -> None:
+        for call in journal.pending():
+            call.cancel()
+
+    def interrupt(self, journal: Journal) -> None:
+        calls: list[Any] = journal.pending()
+        self.dispatcher.post(partial(self._interrupt, calls))
+        self.stop_running()
+
+    def rest(self) -> None:
+        self.dispatcher.stop()
+
+    def _interrupt(self, calls: list[Call]) -> None:
+        self.stop_running()  # again, lest a call is left that was launched since
+        for call in calls:
+            call.cancel()
+            if any(leaf.is_open() for leaf in call.leaves):
+                call.give_up()
+
+    # --- calls, in the event loop ---
+
+    def admit(self) -> None:
+        """Let the calls that were made begin to wait for their dependencies."""
+        self._is_summoned = False
+        while self._arrivals:
+            call = self._arrivals.popleft()
+            try:
+                call.enter()
+            except BaseException as exception:  # no thread can be started any more, say: the others go on
+                call.fail(exception, None)
+
+    def enqueue(self, call: Call) -> None:
+        if self._loops is None or call.closure.definition.waits:
+            self._submission.push(call)
+        else:
+            self._loops.push(call)
+
+    def queue_of(self, call: Call) -> ReadyQueue:
+        """Return the queue that a call waits in; calls that only wait for something have others."""
+        definition = call.closure.definition
+        if not definition.waits:
+            return self._queue
+        key = (definition.crowd, definition.at_once)
+        if key not in self._queues_aside:
+            self._queues_aside[key] = ReadyQueue(definition.at_once or self._slots_aside())
+        return self._queues_aside[key]
+
+    def _slots_aside(self) -> float:
+        slots = self._queue.slots
+        return slots if slots != math.inf or self._aside is None else available_cpus()
+
+    def make_queue(self, slots: float) -> ReadyQueue:
+        """Make the queue of calls for the executor's workers."""
+        return ReadyQueue(slots)
+
+    # --- calls on their way ---
+
     @property
-    def has_drains(self) -> bool:
+    def has_loops(self) -> bool:
+        """Whether the executor takes loops that run one call after another."""
         if self._feeder is not None:
             return True
         if self._courier is not None:
@@ -222,17 +334,21 @@ class ConcurrentRunner(DrainRunner):
 
     @property
     def is_open(self) -> bool:
+        """Whether the executor would take another loop, as far as can be told."""
         return not getattr(self._executor, "_shutdown", False)  # of the standard library
 
-    def submit_drain(self, drain: Drain) -> Future[Any]:
+    def start_loop(self, drain: Drain) -> Future[Any]:
+        """Have a worker run a loop."""
+        assert self._loops is not None
         with self._lock:
             executor = self.executor
             if self._feeder is not None:
                 assert is_process_pool(executor)
-                return executor.attend(partial(self._feeder.feed, self, drain))
-            return executor.submit(self.run_drain, drain)
+                return executor.attend(partial(self._feeder.feed, self._loops, drain))
+            return executor.submit(self._loops.run_drain, drain)
 
     def perform(self, call: Call) -> Outcome:
+        """Run a call in this thread; never raises."""
         context = call.context
         if context is None:
             return Outcome(None, None)  # it was given up meanwhile
@@ -242,11 +358,8 @@ class ConcurrentRunner(DrainRunner):
         """Run a call in this thread; it is taken out of its box, since some executors hold on to those."""
         return self.perform(box.pop())
 
-    def slots_aside(self, at_once: int | None) -> float:
-        slots = super().slots_aside(at_once)
-        return slots if slots != math.inf or self._aside is None else available_cpus()
-
     def submit(self, call: Call) -> Future[Any]:
+        """Give a call to its executor."""
         if call.closure.definition.waits and self._aside is not None:
             return self._aside.submit(self.perform, call)
         if self._courier is None:
@@ -259,25 +372,36 @@ class ConcurrentRunner(DrainRunner):
         with self._lock:
             return self.executor.submit(function, argument)
 
-    def conclude(self, call: Call, answer: Any) -> bool:
+    def outcome_of(self, call: Call, answer: Any) -> Outcome | Callable[[], Future[Any]]:
+        """Read an answer; or return what submits the call again, with what its worker lacked."""
         courier = self._courier
-        if courier is not None and isinstance(answer, bytes):  # else it ran on a thread of this process
-            found = courier.read(answer)
-            if not isinstance(found, Outcome):
-                if call.is_over:
-                    return True  # it was given up meanwhile
-                self.launch(call, lambda: self._submit(call, courier.function, courier.supply(call, found)))
-                return False
-            answer = found
-        return super().conclude(call, answer)
+        if courier is None or not isinstance(answer, bytes):  # it ran on a thread of this process
+            outcome: Outcome = answer
+            return outcome
+        found = courier.read(answer)
+        if isinstance(found, Outcome):
+            return found
+        return lambda: self._submit(call, courier.function, courier.supply(call, found))
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
+        """Say what an exception of the executor, rather than of the task, means for the call."""
         if isinstance(exception, WorkerDied):
             return self.died(call, f"{exception}, while it was running {call}")
         if tells_of_death(exception):
             what = "was in flight when its worker died" if in_flight else "can't run any more: the executor is broken"
             return self.died(call, f"{call}, {what}: {safe_text(exception)}", exception)
-        return super().explain(call, exception, in_flight=in_flight)
+        failure = duplicate(exception)
+        strip(failure)
+        annotate(failure, f"In the call of {call}.")
+        return failure
+
+    def died(self, call: Call, text: str, cause: BaseException | None = None) -> WorkerDied:
+        """Make the failure of a call that was with a worker that died, or that no worker is left for."""
+        failure = WorkerDied(text)
+        if cause is not None:
+            failure.__cause__ = cause.with_traceback(None)
+        annotate(failure, f"In the task {call.describe()}, called at {call.closure.site}.")
+        return failure
 
 
 def _perform(call: Call) -> Outcome:

@@ -173,10 +173,10 @@ class ParslRunner(ConcurrentRunner):
 
     # --- what Parsl is given ---
 
-    def _queue_of(self, call: Call) -> ReadyQueue:
+    def queue_of(self, call: Call) -> ReadyQueue:
         definition = call.closure.definition
         if definition.waits and (self._aside is not None or definition.at_once is not None):
-            return super()._queue_of(call)
+            return super().queue_of(call)
         labels = _labels_of(call)
         if not labels:
             return self._queue
@@ -200,7 +200,7 @@ class ParslRunner(ConcurrentRunner):
         return kernel
 
     @property
-    def has_drains(self) -> bool:
+    def has_loops(self) -> bool:
         return False  # resources are those of a call, so that each call has to be submitted
 
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
@@ -251,7 +251,7 @@ class ParslRunner(ConcurrentRunner):
         for call in lost:
             self._in_flight.pop(call, None)
             call.fail(self.explain(call, WorkerDied(reasons)), None)
-            self._free_slot(call)
+            self._submission.free_slot(call)
 
     # --- the end ---
 
