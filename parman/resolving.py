@@ -296,10 +296,13 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     Exception
         That of the first failed future in the tree, from left to right.
     """
-    gathered = gather(tree, "resolve")
-    futures = gathered.futures
-    if not futures:
-        return map_gathered(opened, tree) if gathered.views or any_shared() else tree
+    if isinstance(tree, Future):
+        futures: list[Future[Any]] = [tree]
+    else:
+        gathered = gather(tree, "resolve")
+        futures = gathered.futures
+        if not futures:
+            return map_gathered(opened, tree) if gathered.views or any_shared() else tree
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def value_of(leaf: Any) -> Any:
@@ -318,7 +321,10 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     try:
         if len(futures) > 1:
             _Countdown(return_exceptions).wait(futures, timeout)
-        resolved: T = _map_row(value_of, tree) if futures_in_row(tree) else map_gathered(value_of, tree)
+        if isinstance(tree, Future):
+            resolved: T = value_of(tree)
+        else:
+            resolved = _map_row(value_of, tree) if futures_in_row(tree) else map_gathered(value_of, tree)
     except _Late:
         raise too_late(futures, timeout) from None
     except Exception as error:

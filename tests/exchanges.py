@@ -14,11 +14,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from parman.snapshots.stored import FILED, Frozen
-
 from parman.engine.registry import Journal
 from parman.pool.channel import Channel, Kind, Message, Parcel
 from parman.remote.exchange import _Trip
+from parman.snapshots.stored import FILED, Frozen
 
 __all__ = ["MESSAGES", "SENDS", "TRIPS", "Exchanges", "counted"]
 

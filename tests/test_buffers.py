@@ -18,6 +18,7 @@ import pytest
 from helpers import in_thread
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parman.snapshots.buffers import Buffer
 from parman.snapshots.memory import Bulk, filled_file
 

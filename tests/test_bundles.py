@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT, handled, hasty_switches
-from parman.snapshots.buffers import Buffer
 
 from parman import ArgumentError, ConcurrentRunner, Interrupted, WorkerDied, as_future, resolve, task, workflow
 from parman.engine.handles import BatchHandle
 from parman.pool.channel import Channel, Kind, pack
 from parman.pool.claims import Tokens
 from parman.pool.processes import ProcessLane
+from parman.snapshots.buffers import Buffer
 
 PLENTY = 300
 """Calls after which a task is known to be quick."""

@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from parman.annotations.compat import can_fit
 from parman.annotations.signature import Schema
-
 from parman.errors import FutureTypeError
 
 

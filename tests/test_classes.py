@@ -23,16 +23,16 @@ import cloudpickle
 import msgspec
 import pytest
 from helpers import ROOT
+
+from parman import ConcurrentRunner, ResultError, StructureError, resolve, task, workflow
 from parman.annotations.checkers import fits_class
 from parman.annotations.compat import can_fit
 from parman.annotations.evaluate import text_fields
 from parman.annotations.signature import Schema
 from parman.annotations.spec import Leaf, Structure, TupleForm
+from parman.assets import Lesson
 from parman.snapshots.code import ScriptPickler, Source, dumps, file_sources, learn_sources
 from parman.snapshots.take import freeze, pickled
-
-from parman import ConcurrentRunner, ResultError, StructureError, resolve, task, workflow
-from parman.assets import Lesson
 
 T = TypeVar("T")
 

@@ -21,7 +21,6 @@ import attrs
 import numpy as np
 import pytest
 from helpers import TIMEOUT
-from parman.snapshots.failures import PackedException, duplicate
 
 from parman import (
     ConcurrentRunner,
@@ -38,7 +37,8 @@ from parman import (
     task,
     workflow,
 )
-from parman.engine.queue import ReadyQueue
+from parman.engine.pull import ReadyQueue
+from parman.snapshots.failures import PackedException, duplicate
 
 # --- exceptions of many kinds ---
 

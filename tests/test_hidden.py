@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 from parman.snapshots.hidden import format_trail, inside, search, search_function, search_leaves
 
 FUTURE: Future[int] = Future()

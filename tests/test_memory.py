@@ -22,9 +22,9 @@ from typing import Any
 import numpy
 import pytest
 from helpers import TIMEOUT, children, in_thread, run_script
-from parman.snapshots.cache import Ledger
 
 from parman import ConcurrentRunner, Workflow, WorkflowFailed, cancel, resolve, task, workflow
+from parman.snapshots.cache import Ledger
 
 MB = 1_000_000
 BIG = 200 * MB

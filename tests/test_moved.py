@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT
-from parman.snapshots.stored import Frozen, FrozenArray
-from parman.snapshots.take import freeze, in_process
 
 from parman import resolve, task, workflow
+from parman.snapshots.stored import Frozen, FrozenArray
+from parman.snapshots.take import freeze, in_process
 
 SMALL, BIG = 10, 1 << 18
 """Lengths of arrays that would lie in a snapshot, and in a memory file."""

@@ -24,11 +24,11 @@ from pickle import PicklingError, UnpicklingError
 import cloudpickle
 import pytest
 from helpers import TIMEOUT, children
-from parman.snapshots.buffers import Buffer
 
 from parman.errors import ArgumentError, Interrupted, WorkerDied
 from parman.pool.processes import ProcessPool
 from parman.pool.threads import ThreadPool, available_cpus
+from parman.snapshots.buffers import Buffer
 
 # Otherwise each worker would import this file, and with it pytest.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

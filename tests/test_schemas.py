@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypedDict, TypeVar, U
 
 import numpy as np
 import pytest
+
 from parman.annotations.evaluate import item_type
 from parman.annotations.markers import Length
 from parman.annotations.signature import Schema
+from parman.errors import ArgumentError
 from parman.snapshots.share import Share
 from parman.snapshots.take import freeze, in_process
 from parman.trees.nodes import Index, Key, StandIn
-
-from parman.errors import ArgumentError
 
 if TYPE_CHECKING:
     from nowhere import Missing

@@ -18,14 +18,14 @@ from typing import Annotated, Any, Generic, NamedTuple, NotRequired, TypedDict, 
 import attrs
 import numpy as np
 import pytest
+
 from parman.annotations.markers import Keys, Length, Whole
 from parman.annotations.signature import Schema
 from parman.annotations.spec import Structure
+from parman.errors import FutureUseError, StructureError
 from parman.snapshots.share import Share
 from parman.snapshots.take import freeze, in_process
 from parman.trees.nodes import StandIn
-
-from parman.errors import FutureUseError, StructureError
 
 Untyped = namedtuple("Untyped", "a b")
 T = TypeVar("T")

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import TIMEOUT, hasty_switches
-from parman.snapshots.buffers import Buffer, spare
-from parman.snapshots.memory import drop_spares, keep_spares, rest
 
 from parman import resolve, task, workflow
+from parman.snapshots.buffers import Buffer, spare
+from parman.snapshots.memory import drop_spares, keep_spares, rest
 
 SIZE = 1 << 20
 """Length of an array, big enough for a memory file [bytes]."""

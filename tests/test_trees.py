@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from parman.trees.nodes import Attr, Index, Key, StandIn, children, format_path, is_leaf, short_repr
 from parman.trees.walk import futures_in, map_futures, map_leaves, walk
 

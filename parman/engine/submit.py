@@ -29,9 +29,9 @@ from ..pool.threads import ThreadPool
 from .calls import Call
 from .execute import Outcome
 from .handles import ExecutorHandle
-from .queue import ReadyQueue
+from .pull import ReadyQueue, check_future
 
-__all__ = ["BlockingThreads", "Submission", "check_future"]
+__all__ = ["BlockingThreads", "Submission"]
 
 _MANY = 100_000
 """More threads than there will ever be: how many calls run at a time is for the queues to say."""
@@ -182,17 +182,3 @@ class Submission:
         queue = self._runner.queue_of(call)
         queue.end(call)
         self._pump(queue)
-
-
-def check_future(inner: Any) -> Future[Any]:
-    """Return what `submit` of an executor has returned, if that looks like a future.
-
-    Raises
-    ------
-    TypeError
-        If it does not.
-    """
-    if not callable(getattr(inner, "add_done_callback", None)):
-        raise TypeError(f"submit() of an executor has to return a future, not a {type(inner).__name__}")
-    future: Future[Any] = inner
-    return future

@@ -56,6 +56,8 @@ class Dispatcher:
     post
         Puts an event into the queue. It is a single call in C, which never blocks and never fails, and is either done
         or not done when Ctrl-C arrives; safe in callbacks and finalizers.
+    do_later
+        Handles an event after what is being done now; only for who has the role.
     is_current
         Whether the caller has the role. Like `post`, it may be kept without keeping the dispatcher.
     """
@@ -68,6 +70,7 @@ class Dispatcher:
         "_queue",
         "_role",
         "_thread",
+        "do_later",
         "is_current",
         "post",
     )
@@ -82,6 +85,7 @@ class Dispatcher:
         self._elected = RLock()
         # What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
         self._later: deque[Callable[[], object]] = deque()
+        self.do_later: Callable[[Callable[[], object]], None] = self._later.append
         self._thread: Thread | None = None
         self._forks = _forks[-1]
         weakref.finalize(self, queue.put, None).atexit = False
@@ -115,10 +119,6 @@ class Dispatcher:
             self._elected = RLock()  # first: who finds no thread starts one that has to win
             self._thread = None
             self._queue.put(None)
-
-    def do_later(self, event: Callable[[], object]) -> None:
-        """Handle an event after what is being done now; only for who has the role."""
-        self._later.append(event)
 
     def handle(self, event: Callable[[], object]) -> None:
         """Handle an event here and now, or leave it to who has the role. Not in the main thread."""

@@ -28,7 +28,7 @@ import attrs
 
 from ..engine.calls import Call
 from ..engine.handles import BatchHandle
-from ..engine.queue import ReadyQueue
+from ..engine.pull import ReadyQueue
 from ..engine.registry import CallState, Journal
 from ..pool.channel import Kind, Message, pack
 from ..snapshots.buffers import Buffer, spare
@@ -345,7 +345,8 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
             last_needs = needs
             state = None if needs.state is None else needs.state.token
             shares.update(dict.fromkeys(needs.shares))
-            assets.update((token, frozen) for token, frozen in needs.by_token().items() if token in lacking)
+            if lacking:
+                assets.update((token, frozen) for token, frozen in needs.by_token().items() if token in lacking)
             task = tasks.setdefault(needs.task.token, len(tasks))
             known = closure.definition.schema.fixed
         if closure.site is not last_site:

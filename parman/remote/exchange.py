@@ -161,6 +161,7 @@ class _Trip:
         self._runner = runner
         self._drain = drain
         self._lane = lane
+        self._process = lane.process
         self._flight = flight
         self._cargo = cargo
         self._how = ""
@@ -177,7 +178,7 @@ class _Trip:
             if self._flight.launch():
                 # Spares are given away for good.
                 self._lent = [file for file in message.files if file.size]
-                self._lane.process.channel.send(message)
+                self._process.channel.send(message)
                 del message
                 while not self._receive():
                     pass
@@ -189,18 +190,18 @@ class _Trip:
     # --- what is sent ---
 
     def _lacking(self) -> set[str]:
-        return self._cargo.tokens() - self._lane.process.known
+        return self._cargo.tokens() - self._process.known
 
     def _message(self, lacking: set[str]) -> Message:
         message = message_of(self._cargo, lacking)
-        self._lane.process.known.update(lacking)
+        self._process.known.update(lacking)
         return message
 
     def _supply(self, wanted: list[str]) -> None:
         """Send what the worker asked for."""
         assets = self._cargo.assets()
-        self._lane.process.channel.send(pack(Kind.ASSETS, {token: assets[token] for token in wanted}))
-        self._lane.process.known.update(wanted)
+        self._process.channel.send(pack(Kind.ASSETS, {token: assets[token] for token in wanted}))
+        self._process.known.update(wanted)
 
     def _give_back(self, error: BaseException) -> None:
         """Deal with a message that can't be written, or not be read: nothing of it has begun."""
@@ -237,7 +238,7 @@ class _Trip:
 
     def _keep_going(self) -> None:
         """Wait for what comes next, but let other calls go elsewhere that would have to wait for long."""
-        flight, channel = self._flight, self._lane.process.channel
+        flight, channel = self._flight, self._process.channel
         pause, end = _OVERDUE, time.perf_counter() + _PATIENCE
         while flight.may_be_stuck and not channel.has_something(pause):
             pause *= 2
@@ -251,7 +252,7 @@ class _Trip:
 
     def _collect(self, arrivals: list[_Arrival]) -> bool:
         """Add what has come to the arrivals, waiting for the first; true if the worker is done."""
-        flight, channel = self._flight, self._lane.process.channel
+        flight, channel = self._flight, self._process.channel
         while True:
             for content in channel.take_ahead(Kind.OUTCOME):
                 arrivals.append(_Arrival(flight.calls[flight.ended], content))

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..engine.calls import Call
 from ..engine.execute import Outcome, perform
-from ..engine.pull import Drain, WorkerLoops
-from ..engine.queue import ReadyQueue
+from ..engine.pull import Drain, ReadyQueue, WorkerLoops
 from ..engine.registry import Journal
 from ..engine.runner import PLACES, Runner, Traits, Where, check_submit, is_process_pool, tells_of_death, traits_of
 from ..engine.submit import BlockingThreads, Submission

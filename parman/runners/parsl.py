@@ -33,7 +33,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 from ..engine.calls import Call
-from ..engine.queue import ReadyQueue
+from ..engine.pull import ReadyQueue
 from ..engine.registry import Journal
 from ..engine.runner import Traits, Where
 from ..errors import Interrupted, MissingExtra, WorkerDied, WorkflowError
