@@ -14,15 +14,14 @@ import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from .lifecycle import Stop
-    from .workflows import Workflow
 
-__all__ = ["InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "is_ours", "opened"]
+__all__ = ["Block", "InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "is_ours", "opened"]
 
 
 class InsideTask:
@@ -60,8 +59,23 @@ class InsideTask:
         self.called.add(name)
 
 
-in_force: ContextVar[Workflow | InsideTask | None] = ContextVar("parman", default=None)
-opened: list[Workflow] = []
+class Block(Protocol):
+    """A block, as far as calls and jobs have to know it; `workflows` has the class."""
+
+    @property
+    def jobs(self) -> Any:
+        """The settings of jobs, if any."""
+
+    @property
+    def enclosing(self) -> frozenset[object]:
+        """The runners of the tasks around it."""
+
+    def call(self, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Make a call of a task in this block."""
+
+
+in_force: ContextVar[Block | InsideTask | None] = ContextVar("parman", default=None)
+opened: list[Block] = []
 """Blocks between `open()` and `close()`; the last one is in force in the whole process."""
 
 
@@ -124,7 +138,7 @@ def call_site(above: int = 0) -> Site:
     return site
 
 
-def current_workflow() -> Workflow | None:
+def current_workflow() -> Block | None:
     """Return the block in force, if calls are made in one here."""
     block = in_force.get()
     if isinstance(block, InsideTask):
@@ -132,7 +146,7 @@ def current_workflow() -> Workflow | None:
     return block if block is not None else _last_opened()
 
 
-def _last_opened() -> Workflow | None:
+def _last_opened() -> Block | None:
     last = opened[-1:]  # in one step, since another thread may close the block
     return last[0] if last else None
 

@@ -33,14 +33,12 @@ whose message names the place in the user's file. A mistake of ours keeps its or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self
-
-if TYPE_CHECKING:
-    from .closures import Closure
+from typing import Any, NamedTuple, Protocol, Self
 
 __all__ = [
     "ArgumentError",
     "DryRunErrors",
+    "FailedCall",
     "Failure",
     "FutureAttributeError",
     "FutureTypeError",
@@ -164,10 +162,20 @@ class MissingExtra(ParmanError, ImportError):
     """An optional dependency is not installed; the message says how to install it."""
 
 
+class FailedCall(Protocol):
+    """A call that failed, as far as a script needs it: a `Closure`."""
+
+    task: Any
+    site: Any
+
+    def rerun(self) -> Any:
+        """Run the call again, here and now, with the arguments as they were."""
+
+
 class Failure(NamedTuple):
     """A call that failed, and the exception it failed with."""
 
-    closure: Closure
+    closure: FailedCall
     exception: BaseException
 
 

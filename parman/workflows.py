@@ -196,7 +196,7 @@ class Workflow:
 
     def _enter(self) -> None:
         self._check_new()
-        around = current_workflow()
+        around = _current()
         if around is not None:
             self.jobs = around.jobs if self.jobs is None else self.jobs.over(around.jobs)
         runner, self._owns_runner = _find_runner(self._wanted, around)
@@ -398,6 +398,7 @@ def _close_opened() -> None:
     """
     for block in reversed(opened.copy()):
         logger.warning("open() closes the block that was open, and waits for its calls: one block is open at a time")
+        assert isinstance(block, Workflow)
         try:
             block.close()
         except WorkflowFailed as error:
@@ -458,6 +459,13 @@ def _as_exception(exception: BaseException) -> Exception:
     return error
 
 
+def _current() -> Workflow | None:
+    """Return the block in force, which is always one of this class."""
+    block = current_workflow()
+    assert block is None or isinstance(block, Workflow)
+    return block
+
+
 def _find_runner(wanted: Runner | Executor | str | None, around: Workflow | None) -> tuple[Runner, bool]:
     """Return the runner, and whether the block has to shut it down."""
     # The runners and what they need are loaded when a block is entered.
@@ -491,5 +499,5 @@ def share(value: T) -> T:
     In a block, on every runner, a handle without the value's methods: to be passed to tasks, which receive the value.
     Outside of a block the value itself.
     """
-    block = current_workflow()
+    block = _current()
     return value if block is None else block.share(value)

@@ -29,8 +29,9 @@ SCRIPTS = [ROOT / "Makefile", *(ROOT / ".ci" / name for name in COMMANDS)]
 
 # The rooms from the bottom to the top: each may import those above it in this list, and modules of its own.
 ROOMS = (
-    "errors context",
+    "errors",
     "lifecycle descriptors",
+    "context",
     "trees",
     "snapshots",
     "annotations",
@@ -52,23 +53,6 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    """Tell whether this is `if TYPE_CHECKING:`, whose imports cost nothing at run time."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk the syntax tree without what only type checkers read."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if is_type_checking(child):
-            assert isinstance(child, ast.If)
-            for other in child.orelse:
-                yield from run_time_nodes(other)
-        else:
-            yield from run_time_nodes(child)
-
-
 def target(module: str, path: Path, node: ast.ImportFrom) -> str:
     """Return the absolute name of the module that a `from ... import` names."""
     if not node.level:
@@ -79,27 +63,15 @@ def target(module: str, path: Path, node: ast.ImportFrom) -> str:
 
 
 def imports(path: Path, nodes: Iterator[ast.AST] | None = None) -> set[str]:
-    """Return the absolute names that a file imports when it is run (also late, in functions)."""
+    """Return the absolute names that a file imports: late in functions, and for type checkers, as well."""
     found: set[str] = set()
-    for node in nodes or run_time_nodes(ast.parse(path.read_text())):
+    for node in nodes or ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = target(MODULES.get(path, ""), path, node)
             found.update({base} | {f"{base}.{alias.name}" for alias in node.names})
     return found
-
-
-def imports_at_import(path: Path) -> set[str]:
-    """Return the absolute names that are imported when the file is: not those in functions."""
-
-    def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
-        yield node
-        for child in ast.iter_child_nodes(node):
-            if not (is_type_checking(child) or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)):
-                yield from outside_functions(child)
-
-    return imports(path, outside_functions(ast.parse(path.read_text())))
 
 
 def rank(module: str) -> int | None:
@@ -109,8 +81,8 @@ def rank(module: str) -> int | None:
 
 
 def test_imports_have_no_cycles() -> None:
-    """No module of the package imports itself by way of others."""
-    graph = {module: imports_at_import(path) & set(MODULES.values()) - {module} for path, module in MODULES.items()}
+    """No module of the package imports itself by way of others, at any time, nor for its types."""
+    graph = {module: imports(path) & set(MODULES.values()) - {module} for path, module in MODULES.items()}
     # A package is imported with any of its modules, which is no cycle as long as it imports nothing of them first.
     graph = {module: {name for name in names if not module.startswith(name + ".")} for module, names in graph.items()}
     tuple(graphlib.TopologicalSorter(graph).static_order())

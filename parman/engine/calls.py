@@ -22,10 +22,9 @@ from ..snapshots.changes import Named, portrait, shown
 from ..snapshots.stored import Frozen
 from ..snapshots.take import Carrier, freeze, freeze_own, in_process, is_plain
 from .execute import Outcome, Remark, describe_call
-from .handles import ExecutorHandle, Handle
 from .registry import CallState, Journal
 
-__all__ = ["Call", "CallRunner"]
+__all__ = ["Call", "CallRunner", "Handle"]
 
 _moving = threading.RLock()
 """Held while a call goes from one state to another; see `Call._move`."""
@@ -48,6 +47,19 @@ class CallRunner(Protocol):
 
     def enqueue(self, call: Call) -> None:
         """Take a call whose dependencies succeeded."""
+
+
+class Handle(Protocol):
+    """What a call knows of its way."""
+
+    def cancel(self, call: Call, promise: Promise) -> bool:
+        """Take the call back for one of its futures, in any thread; false if it has begun, or may have."""
+
+    def drop(self) -> None:
+        """Note that all futures of the call are cancelled."""
+
+    def is_running(self, call: Call) -> bool:
+        """Tell whether the call has begun, as far as that is known."""
 
 
 class Call(Node):
@@ -339,12 +351,6 @@ class Call(Node):
     def begin(self) -> None:
         """Run a call, none of whose futures anybody has, in the thread that made it."""
         self._move(CallState.RUNNING)
-
-    def mark_launching(self) -> bool:
-        """Let `cancel()` ask the executor's future from now on; false if the call was cancelled."""
-        self.handle = ExecutorHandle()
-        # `cancelled()` takes the condition under which a `cancel()` that came before is still at work
-        return self.state is CallState.PENDING and not all(leaf.cancelled() for leaf in self.leaves)
 
     def _move(self, state: CallState) -> bool:
         """Go to another state. All changes of state come through here; false if the call has gone elsewhere before.

@@ -32,31 +32,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from ..futures.future import Promise
 from ..pool.claims import Tokens
+from .calls import Call
 
-if TYPE_CHECKING:
-    from .calls import Call
-
-__all__ = ["BatchHandle", "ExecutorHandle", "Handle", "ask_to_cancel"]
+__all__ = ["BatchHandle", "ExecutorHandle", "ask_to_cancel"]
 
 _WORTH = 3e-4
 """For how long a worker has to be busy yet for it to be worth while to give some of that to another one [s]."""
-
-
-class Handle(Protocol):
-    """What a call knows of its way."""
-
-    def cancel(self, call: Call, promise: Promise) -> bool:
-        """Take the call back for one of its futures, in any thread; false if it has begun, or may have."""
-
-    def drop(self) -> None:
-        """Note that all futures of the call are cancelled."""
-
-    def is_running(self, call: Call) -> bool:
-        """Tell whether the call has begun, as far as that is known."""
 
 
 class ExecutorHandle:

@@ -124,7 +124,12 @@ class Submission:
 
     def _pump(self, queue: ReadyQueue) -> None:
         while (call := queue.pop()) is not None:
-            if call.claim() if queue.bounded else call.mark_launching():
+            if queue.bounded:
+                is_wanted = call.claim()
+            else:
+                call.handle = ExecutorHandle()  # first: from now on `cancel()` asks this
+                is_wanted = call.is_wanted()
+            if is_wanted:
                 self._launch(call, partial(self._runner.submit, call))
 
     def _launch(self, call: Call, submit: Callable[[], Future[Any]]) -> None:

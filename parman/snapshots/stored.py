@@ -18,13 +18,10 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ..trees.nodes import kind_of
 from .buffers import Buffer
-
-if TYPE_CHECKING:
-    from .share import Share
 
 __all__ = [
     "FILED",
@@ -42,6 +39,14 @@ __all__ = [
     "thawed",
     "with_fields",
 ]
+
+
+class Shared(Protocol):
+    """A share, as far as snapshots have to know it; `share` has the class."""
+
+    token: str
+    frozen: Frozen
+
 
 FILED = 1 << 16
 """Size from which a stream that is sent again goes as a memory file [bytes]."""
@@ -150,7 +155,7 @@ class Frozen:
     stream: bytes
     beside: tuple[Buffer | Held | int, ...]
     futures: tuple[Future[Any], ...]
-    shares: tuple[Share, ...]
+    shares: tuple[Shared, ...]
     has_big_strings: bool
 
     @property
@@ -163,7 +168,7 @@ class Frozen:
         stream: bytes,
         beside: tuple[Buffer | Held | int, ...] = (),
         futures: tuple[Future[Any], ...] = (),
-        shares: tuple[Share, ...] = (),
+        shares: tuple[Shared, ...] = (),
         has_big_strings: bool = False,
     ) -> None:
         self.stream = stream
