@@ -21,12 +21,12 @@ from .snapshots.take import freeze, pickled
 if TYPE_CHECKING:
     from .tasks import Definition
 
-__all__ = ["Lesson"]
+__all__ = ["TaskSpec"]
 
 _Fields: TypeAlias = dict[type, dict[str, Any]]
 
 
-class Lesson:
+class TaskSpec:
     """What a worker is told of a task.
 
     Parameters
@@ -51,8 +51,8 @@ class Lesson:
         learn_fields(fields)
 
     @classmethod
-    def about(cls, task: Any) -> Lesson:
-        """Make the lesson, in the driver."""
+    def about(cls, task: Any) -> TaskSpec:
+        """Make the spec, in the driver."""
         definition: Definition = task.__parman_task__
         structure = definition.schema.fixed_structure()
         fields = definition.schema.text_fields()
@@ -63,8 +63,8 @@ class Lesson:
             _first_that_travels(fields) or {one: known for one, known in fields.items() if _first_that_travels(known)},
         )
 
-    def __reduce__(self) -> tuple[type[Lesson], tuple[Any, ...]]:
-        return Lesson, (self.task, self.structure, self.sources, self.fields)
+    def __reduce__(self) -> tuple[type[TaskSpec], tuple[Any, ...]]:
+        return TaskSpec, (self.task, self.structure, self.sources, self.fields)
 
     @property
     def definition(self) -> Definition:

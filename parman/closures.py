@@ -1,20 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Arguments that are nothing but numbers, short strings and futures: checked, searched and frozen in one loop.
+"""One call of a task, with all that it needs: a closure; and the rules by which a block makes them.
 
-Most calls of a workflow with very many calls are of this kind. Anything that is not known to fit takes the long way,
-which gives the messages, and teaches the schema what fits.
-
-How the calls of one block are made: how snapshots are taken, how strictly types are checked, what was met before.
+A closure is made in the caller's thread and at the caller's line: the arguments are bound, checked and copied, the
+futures among them are found, the structure of the result is known. A runner only has to supply the values of the
+futures. Arguments that are nothing but numbers, short strings and futures, as in most calls of a workflow with very
+many, are checked, searched and frozen in one loop. Anything that is not known to fit takes the long way, which gives
+the messages, and teaches the schema what fits.
 
 A task is looked at once a block, at its first call: for futures that its function holds, and, where calls leave the
 process, for a snapshot of the function with the globals it refers to, which then travels once to each worker.
-
-One call of a task, frozen.
-
-All that a call needs is settled when the closure is made, in the caller's thread and at the caller's line: the
-arguments are bound, checked and copied, the futures among them are found, the structure of the result is known.
-A runner only has to supply the values of the futures.
 """
 
 from __future__ import annotations
@@ -34,10 +29,10 @@ import attrs
 
 from .annotations.signature import Schema
 from .annotations.spec import Structure
-from .assets import Lesson
+from .assets import TaskSpec
 from .context import InsideTask, Site, call_site, in_force
 from .errors import ArgumentError, HiddenFutureError, WorkflowError
-from .futures.future import Promise
+from .futures.future import CallFuture
 from .snapshots.cache import BIG, Ledger
 from .snapshots.changes import Watched
 from .snapshots.hidden import search_function
@@ -217,7 +212,7 @@ class Rules:
 
     def _freeze_function(self, task: Any, definition: Definition, site: Site) -> Asset:
         try:
-            asset = new_asset(Lesson.about(task), self.carrier, self.ledger, definition.name)
+            asset = new_asset(TaskSpec.about(task), self.carrier, self.ledger, definition.name)
         except Exception as error:
             known = next(self._outsiders(definition), None)
             if known is not None:
@@ -599,7 +594,7 @@ class Closure:
 
 
 def _value_of(future: Future[Any]) -> Any:
-    if isinstance(future, Promise):
+    if isinstance(future, CallFuture):
         if future.failure is not None:
             return future.failure
         return future.current(lambda value: freeze(value, in_process))

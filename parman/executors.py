@@ -22,10 +22,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from .closures import Closure
 from .context import InsideTask, Site, in_force, is_ours
-from .engine.registry import Journal, JournaledCall
+from .engine.registry import CallRegistry, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, WorkflowError
-from .futures.future import Promise
+from .futures.future import CallFuture
 from .snapshots.failures import shorten
 from .tasks import Definition, Options
 from .workflows import Workflow
@@ -115,7 +115,7 @@ class RunnerExecutor(Executor):
         except Exception as error:
             shorten(error)
             raise
-        return result if isinstance(result, Promise) else _finished(result)
+        return result if isinstance(result, CallFuture) else _finished(result)
 
     def map(
         self,
@@ -217,7 +217,7 @@ class _Calls(Workflow):
 
     def __init__(self, runner: Runner | Executor | str | None) -> None:
         super().__init__(runner)
-        self._journal = _Quiet()
+        self._registry = _Quiet()
 
     def begin(self) -> None:
         """Enter the block, without being in force."""
@@ -228,18 +228,18 @@ class _Calls(Workflow):
         """Make a call."""
         closure = Closure(task, args, kwargs, rules=self._rules, site=_site())
         closure.name = _name_of(args[0])
-        return self.runner.run(closure, self._journal)
+        return self.runner.run(closure, self._registry)
 
     def refuse_to_wait(self) -> None:
         """Raise where waiting for the calls would never end."""
         inside = in_force.get()
-        dispatcher = getattr(self.runner, "dispatcher", None)
-        if dispatcher is not None and dispatcher.is_current():
+        event_loop = getattr(self.runner, "event_loop", None)
+        if event_loop is not None and event_loop.is_current():
             raise WorkflowError("a callback of a future can't wait for its executor: use shutdown(wait=False)")
         if isinstance(inside, InsideTask) and self.runner in inside.enclosing:
             raise WorkflowError("a call can't wait for the executor that runs it: use shutdown(wait=False)")
 
-    def _tell_lost(self, pending: list[JournaledCall], failures: list[Failure]) -> None:
+    def _tell_lost(self, pending: list[RegisteredCall], failures: list[Failure]) -> None:
         """Say what is dropped, as a warning: what becomes of a call is for who holds its future."""
         logger.warning("the interpreter ends with an open executor: %d unfinished calls are dropped", len(pending))
 
@@ -248,12 +248,12 @@ class _Calls(Workflow):
         self._end(cause)
 
 
-class _Quiet(Journal):
-    """A journal of calls whose failures concern nobody but the holders of their futures, which are plain ones."""
+class _Quiet(CallRegistry):
+    """A registry of calls whose failures concern nobody but the holders of their futures, which are plain ones."""
 
-    leaf_class = Promise
+    leaf_class = CallFuture
 
-    def failed(self, call: JournaledCall) -> None:
+    def failed(self, call: RegisteredCall) -> None:
         """Keep nothing of the call."""
         call.closure.release()
 

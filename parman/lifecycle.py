@@ -1,34 +1,27 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Asking something to end that runs or waits on a thread, and can't be interrupted there.
+"""Waiting, stopping, forking and ending: what the interpreter makes harder than it looks.
 
-Waiting in the main thread so that no Ctrl-C is overlooked.
+*Waiting in the main thread.* CPython notes a signal in a flag, looks at its flags between instructions, and goes to
+sleep on a lock. A signal that arrives after the last look and before the sleep wakes nobody: the thread sleeps on, for
+ever if the lock is not released. On a busy machine the gap is as long as another process has the CPU. The same holds
+for a signal that the system gives to another thread. So nothing here sleeps for long without a look.
 
-CPython notes a signal in a flag, looks at its flags between instructions, and goes to sleep on a lock. A signal that
-arrives after the last look and before the sleep wakes nobody: the thread sleeps on, for ever if the lock is not
-released. On a busy machine the gap is as long as another process has the CPU. The same holds for a signal that the
-system gives to another thread. So nothing here sleeps for long without a look.
+*Stopping.* What runs or waits on a thread can't be interrupted there: a `Stop` asks it to end.
 
-Forks of this process beside its threads, as the standard library's pools make them.
+*Forking.* A lock that another thread holds when a process is forked is held in the child for ever: by nobody. `logging`
+takes care of its own locks, and each module of ours of those that it has. cloudpickle's is taken care of here. It is
+held by whatever thread pickles a class of the script, and wanted by the first task in the child that returns an
+instance of one. Of others (of libraries, of imports) nothing is known. So a pool that forks does that where a block is
+entered, on the thread of the script, which holds none of them, rather than on a thread of ours beside the script.
 
-A lock that another thread holds at that moment is held in the child for ever: by nobody. `logging` takes care of its
-own locks, and each module of ours of those that it has. cloudpickle's is taken care of here. It is held by whatever
-thread pickles a class of the script, and wanted by the first task in the child that returns an instance of one.
-
-Of others (of libraries, of imports) nothing is known. So a pool that forks does that where a block is entered, on the
-thread of the script, which holds none of them, rather than on a thread of ours beside the script.
-
-The end of the interpreter: what is done then, in which order, and how the exit status says that something was lost.
-
-All that the library has to do at the end hangs on one exit hook, registered when the library is loaded. Hooks run in
-the reverse order, so that those of the script, which may close a block yet, come before.
-
-A hook of Python can't change the exit status, and to leave by `os._exit` in the middle of the hooks would cost what
-comes after: other hooks, files that were never closed, what a library in C does at its end. So the status is changed
-by the hook of the C library that comes after all of them, when Python is gone: it calls `exit` with the status 1, which
-goes on with what is left. That may not hide another status. The one of `sys.exit(3)` can't be asked for, so that it is
-noted while a block is open; whether the script ended by that, or came to its end, is seen by the last instruction of
-its outermost frame.
+*Ending.* All that the library has to do at the end hangs on one exit hook, registered when the library is loaded. Hooks
+run in the reverse order, so that those of the script, which may close a block yet, come before. A hook of Python can't
+change the exit status, and to leave by `os._exit` in the middle of the hooks would cost what comes after: other hooks,
+files that were never closed, what a library in C does at its end. So the status is changed by the hook of the C library
+that comes after all of them, when Python is gone: it calls `exit` with the status 1, which goes on with what is left.
+That may not hide another status. The one of `sys.exit(3)` can't be asked for, so that it is noted while a block is
+open; whether the script ended by that, or came to its end, is seen by the last instruction of its outermost frame.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""`as_resolved`: the items of a list or dict in the order in which they finish, while the script goes on changing it.
-
-Active learning adds an item for each that comes. Python's own loop over a list follows what is appended, and its loop
-over a dict that changes is an error; nothing is ever left out. So here as well: after each step the end of the list
-or dict is looked at, which costs nothing; whenever nothing has finished for a while, and before the loop ends,
-all of it. The time between two such looks grows with what they cost.
-
-What a script does with results: wait for them, take them as they come, or give them up.
+"""What a script does with results: wait for them, take them as they come, or give them up.
 
 All of this works on plain values as well, at once, so that a script is the same on every runner and without a block.
+
+`as_resolved` gives the items of a list or dict in the order in which they finish, while the script goes on changing it:
+active learning adds an item for each that comes. Python's own loop over a list follows what is appended, and its loop
+over a dict that changes is an error; nothing is ever left out. So here as well: after each step the end of the list or
+dict is looked at, which costs nothing; whenever nothing has finished for a while, and before the loop ends, all of it.
+The time between two such looks grows with what they cost.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, overload
 
 from .errors import HiddenFutureError
-from .futures.future import Promise, too_late
+from .futures.future import CallFuture, too_late
 from .futures.gather import gather, map_gathered
-from .futures.loop import Dispatcher, exception_of
+from .futures.loop import EventLoop, exception_of
 from .futures.wait_graph import WaitFuture, WaitGraph
 from .lifecycle import take
 from .snapshots.failures import shorten
@@ -371,7 +370,7 @@ class _Countdown:
         told = []
         try:
             for future in futures:
-                if not isinstance(future, Promise):
+                if not isinstance(future, CallFuture):
                     break  # it may have failed, which ends all waiting; what comes after is waited for in order
                 with self._lock:
                     self._left += 1
@@ -387,7 +386,7 @@ class _Countdown:
                 if future.is_open():
                     future.tell_no_more(self)
 
-    def _end_of(self, future: Promise) -> None:
+    def _end_of(self, future: CallFuture) -> None:
         if future.cancelled() or future.failure is not None:
             self.add_exception(future)
         else:
@@ -540,12 +539,12 @@ class _TreeFuture(WaitFuture[Any]):
         return exception
 
 
-def _dispatcher_of(futures: list[Future[Any]]) -> Dispatcher:
+def _dispatcher_of(futures: list[Future[Any]]) -> EventLoop:
     """Return that of a runner, if there is one: a thread for each tree would be too many."""
     for future in futures:
-        if isinstance(future, Promise):
-            return future.dispatcher
-    return Dispatcher()
+        if isinstance(future, CallFuture):
+            return future.event_loop
+    return EventLoop()
 
 
 def cancel(tree: Any) -> bool:
@@ -562,8 +561,10 @@ def cancel(tree: Any) -> bool:
         Whether all futures in the tree are cancelled. Calls that have started go on; the scripts of jobs are ended.
     """
     futures = gather(tree, "cancel").futures
-    cancelled = [f.cancel_with_causes(end=False) if isinstance(f, Promise) else f.cancel() for f in futures]
+    cancelled = [f.cancel_with_causes(end=False) if isinstance(f, CallFuture) else f.cancel() for f in futures]
     for future, is_cancelled in zip(futures, cancelled, strict=True):
-        if not is_cancelled and isinstance(future, Promise):  # after the others, lest one of them starts in its place
+        if not is_cancelled and isinstance(
+            future, CallFuture
+        ):  # after the others, lest one of them starts in its place
             future.cancel_with_causes()
     return all(cancelled)

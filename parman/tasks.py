@@ -1,8 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is known of a task: its function, its options, its schema.
-
-`@task`: a function whose calls in a block become closures.
+"""`@task`: a function whose calls in a block become closures; and what is known of it: options and schema.
 
 The decorated function is a wrapt proxy, so that signature, docstring, annotations, `inspect` and `isinstance` are
 those of the function. For type checkers it is the function itself (`F -> F`), the only typing that is right for

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .closures import Closure, Rules
 from .context import call_site, current_workflow, in_force, opened
-from .engine.registry import CallState, Journal, JournaledCall
+from .engine.registry import CallRegistry, CallState, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
 from .lifecycle import Stage, at_exit, fail, tell, unwatch, watch
@@ -99,7 +99,7 @@ class Workflow:
         self._check: Check = check
         self._runner: Runner | None = None
         self._owns_runner = False
-        self._journal = Journal(keep=keep, fail_fast=fail_fast)
+        self._registry = CallRegistry(keep=keep, fail_fast=fail_fast)
         self._rules: Rules | None = None
         self._token: Token[Any] | None = None
         self._state = "new"
@@ -119,19 +119,19 @@ class Workflow:
         return self._runner
 
     @property
-    def calls(self) -> list[JournaledCall]:
+    def calls(self) -> list[RegisteredCall]:
         """The calls that are pending, running or failed, and those whose results somebody still holds."""
-        return self._journal.calls()
+        return self._registry.calls()
 
     @property
     def failed(self) -> tuple[Failure, ...]:
         """The calls that failed by themselves, each with its exception."""
-        return tuple(self._journal.failures())
+        return tuple(self._registry.failures())
 
     def cancel(self) -> None:
         """Cancel all calls that have not started, and end the scripts of running jobs."""
         self._cancel_pending()
-        for call in self._journal.pending():
+        for call in self._registry.pending():
             call.end()
 
     def open(self) -> Self:
@@ -213,19 +213,19 @@ class Workflow:
             carrier = around._rules.carrier
         else:
             carrier = runner.carrier_for(self._wanted)
-        self._rules = Rules(carrier, self._check, self._journal.tell_once, keep_originals=runner.is_dry)
-        if self._journal.fail_fast:
-            self._journal.on_failure = self._fail_fast
-        runner.begin(self._journal)
+        self._rules = Rules(carrier, self._check, self._registry.warn_once, keep_originals=runner.is_dry)
+        if self._registry.fail_fast:
+            self._registry.on_failure = self._fail_fast
+        runner.begin(self._registry)
         _open_blocks.add(self)
 
     def _fail_fast(self) -> None:
-        self._journal.closed_to_calls = True
+        self._registry.closed_to_calls = True
         self._cancel_pending()
 
     def _cancel_pending(self) -> None:
         if self._runner is not None:
-            self._runner.cancel_pending(self._journal)
+            self._runner.cancel_pending(self._registry)
 
     # --- calls ---
 
@@ -246,7 +246,7 @@ class Workflow:
                 raise
             assert self._rules is not None
             return runner.refuse(error, task, args, kwargs, self._rules, site)
-        return runner.run(closure, self._journal)
+        return runner.run(closure, self._registry)
 
     def share(self, value: T) -> T:
         """Take the snapshot of something big once."""
@@ -293,7 +293,7 @@ class Workflow:
 
     def _finish(self, cause: BaseException | None) -> None:
         if self.runner.is_dry:
-            self.runner.finish(self._journal, cause)
+            self.runner.finish(self._registry, cause)
         elif cause is None:
             self._end_normally()
         elif isinstance(cause, KeyboardInterrupt) and self._main_thread:
@@ -302,19 +302,19 @@ class Workflow:
             self._end_failed(cause)
 
     def _end_normally(self) -> None:
-        self._journal.wait()
-        self._journal.closed_to_calls = True
-        self._journal.wait()  # for what other threads have called meanwhile
-        self._journal.log_counts()
-        missed = self._journal.failures(all_of_them=False)
+        self._registry.wait()
+        self._registry.closed_to_calls = True
+        self._registry.wait()  # for what other threads have called meanwhile
+        self._registry.log_counts()
+        missed = self._registry.failures(all_of_them=False)
         if missed:
             raise _failed(missed)
 
     def _end_failed(self, cause: BaseException) -> None:
-        self._journal.closed_to_calls = True
-        wanted = [call for call in self._journal.pending() if call.is_wanted()]
+        self._registry.closed_to_calls = True
+        wanted = [call for call in self._registry.pending() if call.is_wanted()]
         self._cancel_pending()
-        self._journal.wait()
+        self._registry.wait()
         self._note_failures(cause)
         if isinstance(cause, SystemExit):  # nobody reads the notes of that
             self._tell_left([call for call in wanted if call.state is CallState.CANCELLED], cause)
@@ -324,16 +324,16 @@ class Workflow:
         if self._interrupted:
             return  # the second Ctrl-C: at once
         self._interrupted = True
-        self._journal.closed_to_calls = True
-        self.runner.interrupt(self._journal)
-        if not self._journal.wait(_PATIENCE):
-            logger.warning("%d calls could not be ended in time", len(self._journal.pending()))
+        self._registry.closed_to_calls = True
+        self.runner.interrupt(self._registry)
+        if not self._registry.wait(_PATIENCE):
+            logger.warning("%d calls could not be ended in time", len(self._registry.pending()))
         self._note_failures(cause)
         self._is_hurried = False  # a second Ctrl-C does not come to this point
 
     def _note_failures(self, cause: BaseException) -> None:
-        self._journal.log_counts()
-        for closure, exception in self._journal.failures(all_of_them=False):
+        self._registry.log_counts()
+        for closure, exception in self._registry.failures(all_of_them=False):
             if exception is not cause and not isinstance(exception, Interrupted):
                 annotate(cause, f"Besides, {closure} failed: {safe_text(exception)}")
 
@@ -341,36 +341,36 @@ class Workflow:
         _open_blocks.discard(self)
         try:
             if self._interrupted:
-                self.runner.interrupt(self._journal)  # the first time may have been cut off; a shutdown would wait
+                self.runner.interrupt(self._registry)  # the first time may have been cut off; a shutdown would wait
                 if not self._is_hurried:
                     self.runner.wait_for_end()
             elif self._owns_runner:
                 self.runner.shutdown()
                 self.runner.rest()  # results that are held keep the runner
         finally:  # also when a second Ctrl-C ends the waiting
-            self.runner.end(self._journal)
+            self.runner.end(self._registry)
 
     def drop(self, deadline: float) -> None:
         """Give everything up, since the interpreter ends."""
         _open_blocks.discard(self)
         if self.runner.is_dry:
             self._report_late()
-        pending = [call for call in self._journal.pending() if call.is_wanted()]
-        failures = self._journal.failures(all_of_them=False)
+        pending = [call for call in self._registry.pending() if call.is_wanted()]
+        failures = self._registry.failures(all_of_them=False)
         if pending or failures:
             self._tell_lost(pending, failures)
-        self.runner.interrupt(self._journal)
-        self._journal.wait(max(0.0, deadline - time.monotonic()))
+        self.runner.interrupt(self._registry)
+        self._registry.wait(max(0.0, deadline - time.monotonic()))
 
-    def _tell_lost(self, pending: list[JournaledCall], failures: list[Failure]) -> None:
+    def _tell_lost(self, pending: list[RegisteredCall], failures: list[Failure]) -> None:
         """Name what the script will never see, and let it end with an exit status that says so."""
         fail()
         cure = "leave the block, or close() it, to wait for them"
         tell(f"the interpreter ends in an open workflow: {_lost(pending, failures, cure)}")
 
-    def _tell_left(self, dropped: list[JournaledCall], cause: SystemExit) -> None:
+    def _tell_left(self, dropped: list[RegisteredCall], cause: SystemExit) -> None:
         """Say so of a block that `sys.exit` leaves; that may be caught yet, so that its own status says so too."""
-        failures = self._journal.failures(all_of_them=False)
+        failures = self._registry.failures(all_of_them=False)
         if not dropped and not failures:
             return
         if cause.code in (None, 0):
@@ -380,7 +380,7 @@ class Workflow:
     def _report_late(self) -> None:
         """Give the report of a dry run that nobody ended."""
         try:
-            self.runner.finish(self._journal, Interrupted("the interpreter ends in the block"))
+            self.runner.finish(self._registry, Interrupted("the interpreter ends in the block"))
         except SystemExit as end:
             if end.code:
                 fail()
@@ -431,7 +431,7 @@ if hasattr(threading, "_register_atexit"):
     threading._register_atexit(_drop_blocks_on_joined_executors)
 
 
-def _lost(dropped: list[JournaledCall], failures: list[Failure], cure: str) -> str:
+def _lost(dropped: list[RegisteredCall], failures: list[Failure], cure: str) -> str:
     lost = [f"dropped: {call.closure}" for call in dropped]
     lost += [f"failed: {closure}: {safe_text(exception)}" for closure, exception in failures]
     counts = [f"{len(dropped)} unfinished calls are dropped"] if dropped else []

@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from parman.engine.registry import Journal
+from parman.engine.registry import CallRegistry
 from parman.pool.channel import Channel, Kind, Message, Parcel
-from parman.remote.exchange import _Trip
+from parman.remote.exchange import _Exchange
 from parman.snapshots.stored import FILED, Frozen
 
 __all__ = ["MESSAGES", "SENDS", "TRIPS", "Exchanges", "counted"]
@@ -80,18 +80,18 @@ class Exchanges:
         """Note that the bytes of a value go into the message that this thread writes."""
         self._here.values = [*getattr(self._here, "values", ()), frozen]
 
-    def note_trip(self, trip: _Trip) -> None:
+    def note_trip(self, exchange: _Exchange) -> None:
         values, self._here.values = getattr(self._here, "values", []), []
-        calls = [call for call, _ in trip._cargo.calls]
-        process = trip._lane.process
+        calls = [call for call, _ in exchange._outgoing.calls]
+        process = exchange._worker.process
         with self._lock:
             self._held += [*values, *calls, process]
             self.trips.update(map(id, calls))
             self.sends.update((id(process), id(value)) for value in values)
 
-    def note_assets(self, trip: _Trip, tokens: Any) -> None:
+    def note_assets(self, exchange: _Exchange, tokens: Any) -> None:
         with self._lock:
-            self.sends.update((id(trip._lane.process), token) for token in tokens)
+            self.sends.update((id(exchange._worker.process), token) for token in tokens)
 
 
 @contextmanager
@@ -101,19 +101,19 @@ def counted() -> Iterator[Exchanges]:
     originals = {
         (owner, name): getattr(owner, name)
         for owner, name in (
-            (Journal, "added"),
+            (CallRegistry, "added"),
             (Channel, "send"),
             (Channel, "receive"),
             (Channel, "take_ahead"),
             (Frozen, "for_message"),
-            (_Trip, "_message"),
-            (_Trip, "_supply"),
+            (_Exchange, "_message"),
+            (_Exchange, "_supply"),
         )
     }
 
-    def added(self: Journal, call: Any) -> None:
+    def added(self: CallRegistry, call: Any) -> None:
         exchanges.note_call()
-        originals[Journal, "added"](self, call)
+        originals[CallRegistry, "added"](self, call)
 
     def send(self: Channel, message: Message) -> None:
         exchanges.note_message(message.kind, len(message.body))
@@ -135,15 +135,15 @@ def counted() -> Iterator[Exchanges]:
             exchanges.note_value(frozen)
         return frozen
 
-    def write(self: _Trip, lacking: set[str]) -> Message:
-        message: Message = originals[_Trip, "_message"](self, lacking)
+    def write(self: _Exchange, lacking: set[str]) -> Message:
+        message: Message = originals[_Exchange, "_message"](self, lacking)
         exchanges.note_trip(self)
         exchanges.note_assets(self, lacking)
         return message
 
-    def supply(self: _Trip, wanted: list[str]) -> None:
+    def supply(self: _Exchange, wanted: list[str]) -> None:
         exchanges.note_assets(self, wanted)
-        originals[_Trip, "_supply"](self, wanted)
+        originals[_Exchange, "_supply"](self, wanted)
 
     wrappers = (added, send, receive, take_ahead, for_message, write, supply)
     with ExitStack() as stack:

@@ -73,7 +73,7 @@ def died(event: threading.Event) -> bool:
 
 
 def handled(post: Callable[[Callable[[], object]], None]) -> bool:
-    """Wait until a dispatcher has handled what was posted up to now."""
+    """Wait until a event_loop has handled what was posted up to now."""
     event = threading.Event()
     post(event.set)
     return event.wait(TIMEOUT)
@@ -81,7 +81,7 @@ def handled(post: Callable[[Callable[[], object]], None]) -> bool:
 
 def dispatcher_threads() -> list[threading.Thread]:
     """Return the threads of all dispatchers."""
-    return [thread for thread in threading.enumerate() if thread.name == "parman-dispatcher"]
+    return [thread for thread in threading.enumerate() if thread.name == "parman-event_loop"]
 
 
 def in_thread(function: Callable[[], object]) -> threading.Thread:

@@ -15,7 +15,7 @@ import threading
 from typing import Any
 
 from parman.pool.channel import Channel, Kind, Message, pack
-from parman.pool.claims import Tokens, take_token
+from parman.pool.claims import ClaimPipe, take_claim
 
 __all__ = ["Peers"]
 
@@ -25,12 +25,12 @@ class Peers:
 
     Attributes
     ----------
-    bundles
+    batches
         How many they were sent.
     """
 
     def __init__(self) -> None:
-        self.bundles = 0
+        self.batches = 0
         self._poll = select.poll()
         self._channels: dict[int, tuple[Channel, int]] = {}
         self._wake, self._bell = os.pipe()
@@ -44,7 +44,7 @@ class Peers:
         ours, theirs = socket.socketpair()
         process = _Process(ours)
         channel = Channel(theirs, None)
-        self._channels[theirs.fileno()] = channel, process.tokens.theirs
+        self._channels[theirs.fileno()] = channel, process.claims.theirs
         channel.send(pack(Kind.READY, None))
         self._poll.register(theirs, select.POLLIN)
         os.write(self._bell, b"+")
@@ -70,14 +70,14 @@ class Peers:
     def _answer(self, fd: int) -> None:
         channel, tokens = self._channels[fd]
         try:
-            bundle = channel.receive().load()
+            batch = channel.receive().load()
         except EOFError:
             self._poll.unregister(fd)
             self._channels.pop(fd)[0].close()
             return
-        self.bundles += 1
-        for _ in bundle.items:
-            if not take_token(tokens):
+        self.batches += 1
+        for _ in batch.items:
+            if not take_claim(tokens):
                 channel.send(pack(Kind.OVER, None))
                 return
             channel.send(self._outcome)
@@ -87,7 +87,7 @@ class _Process:
     """A worker, seen from the driver."""
 
     def __init__(self, ours: socket.socket) -> None:
-        self.tokens = Tokens()
+        self.claims = ClaimPipe()
         self.known: set[str] = set()
         self.channel = Channel(ours, None)
 
@@ -102,4 +102,4 @@ class _Process:
 
     def end(self) -> None:
         self.channel.close()
-        self.tokens.close()
+        self.claims.close()

@@ -23,8 +23,8 @@ from helpers import TIMEOUT, handled, hasty_switches
 from parman import ArgumentError, ConcurrentRunner, Interrupted, WorkerDied, as_future, resolve, task, workflow
 from parman.engine.handles import BatchHandle
 from parman.pool.channel import Channel, Kind, pack
-from parman.pool.claims import Tokens
-from parman.pool.processes import ProcessLane
+from parman.pool.claims import ClaimPipe
+from parman.pool.processes import ProcessWorker
 from parman.snapshots.buffers import Buffer
 
 PLENTY = 300
@@ -78,16 +78,16 @@ def field(tmp_path: Path) -> Iterator[Field]:
 
 
 @pytest.fixture
-def bundles(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """List how many calls each bundle has."""
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """List how many calls each batch has."""
     sizes: list[int] = []
-    launch = BatchHandle.launch
+    launch = BatchHandle.send
 
     def counting(self: BatchHandle) -> bool:
         sizes.append(len(self.calls))
         return launch(self)
 
-    monkeypatch.setattr(BatchHandle, "launch", counting)
+    monkeypatch.setattr(BatchHandle, "send", counting)
     return sizes
 
 
@@ -98,52 +98,52 @@ def processes(workers: int) -> Iterator[Any]:
         yield w
 
 
-def test_short_calls_travel_together(field: Field, bundles: list[int]) -> None:
+def test_short_calls_travel_together(field: Field, batches: list[int]) -> None:
     """Calls that are ready, and chains of calls, take few messages, once they are known to be short."""
     with processes(1):
         field.make_quick()
-        del bundles[:]
+        del batches[:]
         resolve([field.act("go", i) for i in range(1000)])
-        wide = len(bundles)
+        wide = len(batches)
         last: Any = 0
         for i in range(1000):
             last = field.act("go", i, last)
         resolve(last)
-    assert sum(bundles) >= 2000  # more, if some were taken back on a busy machine
+    assert sum(batches) >= 2000  # more, if some were taken back on a busy machine
     assert wide < 200
-    assert len(bundles) - wide < 200
+    assert len(batches) - wide < 200
 
 
-def test_what_is_not_known_to_be_short_travels_alone(field: Field, bundles: list[int]) -> None:
+def test_what_is_not_known_to_be_short_travels_alone(field: Field, batches: list[int]) -> None:
     """So do the first calls of a task, and big arguments and results."""
     with processes(1):
         first = [field.act("go", i) for i in range(2)]
         resolve(first)
-        assert bundles[0] == 1
+        assert batches[0] == 1
         field.make_quick()
-        del bundles[:]
+        del batches[:]
         big = np.zeros(1 << 20)
         resolve([field.act("go", i, big) for i in range(10)])
-        assert bundles == [1] * 10
+        assert batches == [1] * 10
 
 
-def test_each_worker_has_its_share(field: Field, bundles: list[int]) -> None:
-    """No worker takes more than its part of what is ready, so that none waits for another's bundle."""
+def test_each_worker_has_its_share(field: Field, batches: list[int]) -> None:
+    """No worker takes more than its part of what is ready, so that none waits for another's batch."""
     with processes(2):
         field.make_quick()
         holding = [hold(field.gate.place) for _ in range(2)]
         field.gate.wait_for(2)
-        del bundles[:]
+        del batches[:]
         futures = [field.act("go", i) for i in range(20)]
-        assert handled(futures[0].dispatcher.post)
+        assert handled(futures[0].event_loop.post)
         field.gate.open(2)
         resolve([holding, futures])
-    assert max(bundles) <= 10
+    assert max(batches) <= 10
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_call_that_takes_longer_than_expected_holds_up_nobody(field: Field, seed: int) -> None:
-    """What is behind it in its bundle runs elsewhere while it is running."""
+    """What is behind it in its batch runs elsewhere while it is running."""
     with processes(2):
         field.make_quick()
         number = random.Random(seed).randrange(100)
@@ -161,7 +161,7 @@ def test_a_call_that_takes_longer_than_expected_holds_up_nobody(field: Field, se
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let bundles be big, nothing be taken back because of the time that a call takes, and all for an idle worker."""
+    """Let batches be big, nothing be taken back because of the time that a call takes, and all for an idle worker."""
     monkeypatch.setattr("parman.remote.batching._BUDGET", 1.0)
     monkeypatch.setattr("parman.remote.exchange._OVERDUE", 100.0)
     monkeypatch.setattr("parman.engine.handles._WORTH", 0.0)
@@ -179,41 +179,41 @@ def held_up(place: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("patient")
-def test_an_idle_worker_takes_what_waits_for_a_busy_one(field: Field, bundles: list[int], tmp_path: Path) -> None:
+def test_an_idle_worker_takes_what_waits_for_a_busy_one(field: Field, batches: list[int], tmp_path: Path) -> None:
     """Calls that were sent along with a long one are run by another worker when that has nothing else to do."""
     with processes(2):
         field.make_quick()
         with held_up(tmp_path):
-            del bundles[:]
+            del batches[:]
             slow = field.act("gate", 0)
             futures = [field.act("go", i) for i in range(1, 10)]
-            assert handled(futures[0].dispatcher.post)
+            assert handled(futures[0].event_loop.post)
         field.gate.wait_for()
         assert resolve(futures) == list(range(1, 10))
         assert not slow.done()
         field.gate.open()
         resolve(slow)
-    assert bundles[0] > 1
+    assert batches[0] > 1
     assert set(field.ran().values()) == {1, PLENTY}
 
 
 @pytest.mark.usefixtures("patient")
-def test_an_idle_worker_leaves_a_chain_where_it_is(field: Field, bundles: list[int], tmp_path: Path) -> None:
+def test_an_idle_worker_leaves_a_chain_where_it_is(field: Field, batches: list[int], tmp_path: Path) -> None:
     """Calls that wait for one another are not taken from a worker: no other one could run them."""
     with processes(2):
         field.make_quick()
         with held_up(tmp_path):
-            del bundles[:]
+            del batches[:]
             chain = [field.act("gate", 0)]
             for i in range(1, 10):
                 chain.append(field.act("go", i, chain[-1]))
-            assert handled(chain[0].dispatcher.post)
+            assert handled(chain[0].event_loop.post)
         field.gate.wait_for()
         resolve([field.act("go", -1) for _ in range(10)])
         field.gate.open()
         resolve(chain)
-    assert 10 in bundles
-    assert sum(bundles) == 20
+    assert 10 in batches
+    assert sum(batches) == 20
 
 
 def test_calls_behind_one_that_runs_can_be_cancelled(field: Field) -> None:
@@ -243,7 +243,7 @@ def test_cancelling_one_leaves_the_others(field: Field) -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 7, 19])
 def test_a_worker_that_dies_takes_along_the_call_that_it_ran(field: Field, number: int) -> None:
-    """No other call of the bundle is lost, and none runs twice."""
+    """No other call of the batch is lost, and none runs twice."""
     with processes(1):
         field.make_quick()
         futures = [field.act("die" if i == number else "go", i) for i in range(20)]
@@ -259,14 +259,14 @@ def test_a_call_that_is_lost_is_not_taken_back(field: Field, monkeypatch: pytest
     """Between the death of a worker and the failure of its call nobody can cancel that, or run it again."""
     futures: list[Any] = []
     refused = []
-    bury = ProcessLane.bury
+    bury = ProcessWorker.bury
 
-    def bury_late(self: ProcessLane) -> str:
+    def bury_late(self: ProcessWorker) -> str:
         refused.append(not futures[1].cancel())
-        assert handled(futures[1].dispatcher.post)
+        assert handled(futures[1].event_loop.post)
         return bury(self)
 
-    monkeypatch.setattr(ProcessLane, "bury", bury_late)
+    monkeypatch.setattr(ProcessWorker, "bury", bury_late)
     with processes(1):
         field.make_quick()
         hold(field.gate.place)
@@ -308,7 +308,7 @@ def test_a_worker_that_dies_in_a_chain(field: Field) -> None:
 
 
 def test_a_failure_in_a_chain(field: Field) -> None:
-    """It reaches the calls behind it in the bundle, which do not run, and no other."""
+    """It reaches the calls behind it in the batch, which do not run, and no other."""
     with processes(1) as w:
         field.make_quick()
         first = field.act("go", 0)
@@ -326,7 +326,7 @@ def test_a_failure_in_a_chain(field: Field) -> None:
 
 
 def test_of_two_failures_the_first_counts(field: Field) -> None:
-    """In the order of the dependencies, although the other one was known when the call was chosen for a bundle."""
+    """In the order of the dependencies, although the other one was known when the call was chosen for a batch."""
     with processes(1):
         field.make_quick()
         second = field.act("fail", 2)
@@ -374,7 +374,7 @@ def test_values_are_those_of_the_serial_script() -> None:
 
 
 def test_several_leaves() -> None:
-    """Each part of a result goes its own way in a bundle."""
+    """Each part of a result goes its own way in a batch."""
 
     @task
     def split(n: int) -> tuple[int, dict[str, int]]:
@@ -507,13 +507,13 @@ def test_calls_that_kill_a_worker_before_they_begin() -> None:
 
 def test_tokens_are_given_once() -> None:
     """A token is the worker's or the driver's."""
-    tokens = Tokens()
+    tokens = ClaimPipe()
     tokens.put(5000)
     assert tokens.left() == 5000
     assert os.read(tokens.theirs, 1) == b"\0"
-    assert tokens.take_back() == 4999
+    assert tokens.reclaim() == 4999
     assert tokens.left() == 0
-    assert tokens.take_back() == 0
+    assert tokens.reclaim() == 0
     tokens.close()
 
 

@@ -87,9 +87,9 @@ def held(runner):
 
 
 def handled(future):
-    """Wait until the dispatcher has done what was posted up to now: an executor has what it is to have."""
+    """Wait until the event_loop has done what was posted up to now: an executor has what it is to have."""
     event = threading.Event()
-    future._origin.dispatcher.post(event.set)
+    future._origin.event_loop.post(event.set)
     assert event.wait(TIMEOUT)
 
 

@@ -30,7 +30,7 @@ from parman.annotations.compat import can_fit
 from parman.annotations.evaluate import text_fields
 from parman.annotations.signature import Schema
 from parman.annotations.spec import Leaf, Structure, TupleForm
-from parman.assets import Lesson
+from parman.assets import TaskSpec
 from parman.snapshots.code import ScriptPickler, Source, dumps, file_sources, learn_sources
 from parman.snapshots.take import freeze, pickled
 
@@ -319,10 +319,10 @@ def pair() -> tuple[int, int]:
 
 def test_a_worker_refuses_another_structure() -> None:
     """A worker that understands an annotation in another way than the driver says so, with the task's name."""
-    lesson = pickle.loads(dumps(Lesson.about(pair)))
-    assert lesson.structure_of(digest_of(tuple[int, int])).size == 2
+    spec = pickle.loads(dumps(TaskSpec.about(pair)))
+    assert spec.structure_of(digest_of(tuple[int, int])).size == 2
     with pytest.raises(StructureError, match=r"pair\(\) has a return annotation that means tuple\(.*in the worker"):
-        lesson.structure_of(digest_of(tuple[int, tuple[int, int]]))
+        spec.structure_of(digest_of(tuple[int, tuple[int, int]]))
 
 
 class Tampering(Executor):
@@ -348,9 +348,9 @@ def test_a_structure_that_cannot_travel_goes_without_its_types() -> None:
     def function(): ...  # type: ignore[no-untyped-def]
 
     function.__annotations__ = {"return": tuple[int, list[Annotated[str, threading.Lock()]]]}
-    lesson = Lesson.about(task(function))
-    assert lesson.structure is not None
-    assert lesson.structure == Structure(TupleForm((Leaf(), Leaf())), "function")
+    spec = TaskSpec.about(task(function))
+    assert spec.structure is not None
+    assert spec.structure == Structure(TupleForm((Leaf(), Leaf())), "function")
 
 
 def test_the_fields_of_classes_with_text_are_told() -> None:

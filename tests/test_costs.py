@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from parman import ConcurrentRunner, as_future, resolve, task, workflow
-from parman.futures.future import Promise
+from parman.futures.future import CallFuture
 from parman.futures.loop import SlimCondition
 from parman.pool.channel import Channel
-from parman.pool.threads import Crew
+from parman.pool.threads import PoolState
 
 CALLS = 1000
 
@@ -80,7 +80,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, str], Counter[str]
 def test_jobs_for_the_pool(kind: str, shape: str, count: Callable[[type, str], Counter[str]]) -> None:
     """Very many short calls are few jobs for the pool, and few messages."""
     with warm(kind):
-        counts = count(Crew, "submit")
+        counts = count(PoolState, "submit")
         count(Channel, "send")
         if shape == "wide":
             resolve([step(i) for i in range(CALLS)])
@@ -102,7 +102,7 @@ def test_messages_of_a_worker(count: Callable[[type, str], Counter[str]]) -> Non
 def test_callbacks_and_locks(kind: str, count: Callable[[type, str], Counter[str]]) -> None:
     """Calls wait for each other without callbacks, and take few locks."""
     with warm(kind):
-        counts = count(Promise, "add_done_callback")
+        counts = count(CallFuture, "add_done_callback")
         count(SlimCondition, "__enter__")
         resolve(chain(CALLS))
     assert counts["add_done_callback"] == 0

@@ -16,10 +16,10 @@ from helpers import TIMEOUT, hasty_switches, in_thread
 from standins import Peers
 
 from parman import ConcurrentRunner, resolve, task, workflow
-from parman.engine import pull as drains
+from parman.engine import pull as loops
 from parman.engine.calls import Call
 from parman.engine.handles import BatchHandle
-from parman.engine.pull import Drain, WorkerLoops
+from parman.engine.pull import WorkerLoop, WorkerLoops
 from parman.pool import processes
 
 CALLS = 2000
@@ -96,9 +96,9 @@ def cost_on_lanes(peers: Peers, workers: int, make: Callable[[], Any]) -> float:
     with ConcurrentRunner.processes(workers) as runner, workflow(runner):
         for _ in range(3):
             resolve([step(i) for i in range(5 * workers)], TIMEOUT)
-        before = peers.bundles
+        before = peers.batches
         taken = cost(make)
-        assert peers.bundles - before >= 4
+        assert peers.batches - before >= 4
         return taken
 
 
@@ -115,9 +115,9 @@ def test_calls_that_travel_alone_on_many_lanes(peers: Peers, monkeypatch: pytest
 
 
 class Laden:
-    """A flight that has nothing to spare, and notes who asks."""
+    """A batch that has nothing to spare, and notes who asks."""
 
-    carries_spare = True
+    has_spare = True
     is_complete = False
 
     def __init__(self) -> None:
@@ -138,29 +138,29 @@ def test_an_idle_worker_looks_at_a_few_others() -> None:
     """However many are busy; and who has nothing left looks at others than who did before."""
     with ConcurrentRunner.threads(1) as runner:
         loops = loops_of(runner)
-        flights: list[Any] = [Laden() for _ in range(100)]
-        for flight in flights:
-            loops.carries(Drain(None), flight)  # type: ignore[arg-type]
+        batches: list[Any] = [Laden() for _ in range(100)]
+        for batch in batches:
+            loops.carries(WorkerLoop(None), batch)  # type: ignore[arg-type]
         assert loops._take_from_others() is None
-        assert sum(flight.asked for flight in flights) == drains._LOOKS
+        assert sum(batch.asked for batch in batches) == loops._LOOKS
         for _ in range(20):
             loops._take_from_others()
-        assert {flight.asked for flight in flights} <= {1, 2}
+        assert {batch.asked for batch in batches} <= {1, 2}
 
 
 def test_what_a_drain_carries_is_forgotten_when_it_is_over() -> None:
-    """A drain that ends, or asks for the next call, has nothing on its way."""
+    """A loop that ends, or asks for the next call, has nothing on its way."""
     with ConcurrentRunner.threads(1) as runner:
         loops = loops_of(runner)
-        first, second = Drain(None), Drain(None)  # type: ignore[arg-type]
-        for drain in (first, second):
-            loops._drains.add(drain)
-            flight: Any = Laden()
-            loops.carries(drain, flight)
-        loops.end_drain(first)
+        first, second = WorkerLoop(None), WorkerLoop(None)  # type: ignore[arg-type]
+        for loop in (first, second):
+            loops._loops.add(loop)
+            batch: Any = Laden()
+            loops.carries(loop, batch)
+        loops.end_loop(first)
         assert loops.next_call(second) is None
-        assert not loops._laden
-        assert not loops._drains
+        assert not loops._with_spare
+        assert not loops._loops
 
 
 def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +171,12 @@ def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch
     def late_take(loops: WorkerLoops) -> Call | None:
         call = take(loops)
         if call is not None and not given_up and threading.current_thread().name.startswith("parman-thread"):
-            given_up.extend(loops._drains)
+            given_up.extend(loops._loops)
             future: Future[Any] = Future()
             future.cancel()
             done = threading.Event()
-            loops.dispatcher.post(partial(loops.end_drain, given_up[0], future))
-            loops.dispatcher.post(done.set)
+            loops.event_loop.post(partial(loops.end_loop, given_up[0], future))
+            loops.event_loop.post(done.set)
             assert done.wait(TIMEOUT)
         return call
 
@@ -194,17 +194,17 @@ def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_call_is_settled_before_its_drain_goes_on() -> None:
-    """A drain sleeps until its call is settled, and not when that came first; each sleep is ended once."""
-    courtesy, drain = drains._Courtesy(), Drain(None)  # type: ignore[arg-type]
-    courtesy._seats.clear()
+    """A loop sleeps until its call is settled, and not when that came first; each sleep is ended once."""
+    courtesy, loop = loops._ResultsFirst(), WorkerLoop(None)  # type: ignore[arg-type]
+    courtesy._lookers.clear()
     with hasty_switches():
         for number in range(1, 500):
-            drain.ran = number
-            settler = in_thread(partial(courtesy.settled, drain))
-            courtesy.give_way(drain)
+            loop.ran = number
+            settler = in_thread(partial(courtesy.settled, loop))
+            courtesy.give_way(loop)
             settler.join(TIMEOUT)
-            assert drain.settled == number
-            assert drain.bell is None
+            assert loop.settled == number
+            assert loop.bell is None
 
 
 def test_results_first_on_many_threads() -> None:
@@ -234,20 +234,20 @@ def test_results_first_on_many_threads() -> None:
 
 
 def test_a_flight_knows_what_it_could_spare() -> None:
-    """Only calls behind the first that need nothing of the same flight could as well go elsewhere."""
+    """Only calls behind the first that need nothing of the same batch could as well go elsewhere."""
 
     class Wanted:
-        flight: Any = None
+        batch: Any = None
         seat = 0
 
         def is_wanted(self) -> bool:
             return True
 
     tokens: Any = None
-    flight = BatchHandle(tokens)
+    batch = BatchHandle(tokens)
     calls: list[Any] = [Wanted() for _ in range(3)]
-    flight.board(calls[0])
-    flight.board(calls[1], is_ready=False)
-    assert not flight.carries_spare
-    flight.board(calls[2])
-    assert flight.carries_spare
+    batch.add(calls[0])
+    batch.add(calls[1], is_ready=False)
+    assert not batch.has_spare
+    batch.add(calls[2])
+    assert batch.has_spare

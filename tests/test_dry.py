@@ -1032,19 +1032,19 @@ def test_sharing_what_cannot_be_pickled_is_a_mistake_and_the_run_goes_on() -> No
 
 @task(mock=lambda n: (1, 2, 3))
 def two(n: int) -> tuple[int, int]:
-    """Promise two numbers, of which the mock makes three."""
+    """CallFuture two numbers, of which the mock makes three."""
     no_value()
 
 
 @task(mock=lambda n: [0] * n)
 def three(n: int) -> Annotated[list[int], Length(3)]:
-    """Promise three numbers, where the mock makes n."""
+    """CallFuture three numbers, where the mock makes n."""
     no_value()
 
 
 @task(mock=lambda n: [0])
 def one(n: int) -> int:
-    """Promise a number, of which the mock makes a list."""
+    """CallFuture a number, of which the mock makes a list."""
     no_value()
 
 

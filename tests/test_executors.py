@@ -123,15 +123,15 @@ def test_nothing_is_kept_of_calls() -> None:
 
 
 def test_no_thread_outlives_a_failure() -> None:
-    """When an executor is gone, so is its dispatcher, also if calls failed, without the garbage collector."""
+    """When an executor is gone, so is its event_loop, also if calls failed, without the garbage collector."""
     before = set(dispatcher_threads())
     with no_collector():
         with executor("threads:1") as pool:
             pool.submit(Thing().fail).exception(TIMEOUT)
-            (dispatcher,) = set(dispatcher_threads()) - before
+            (event_loop,) = set(dispatcher_threads()) - before
         del pool
-        dispatcher.join(TIMEOUT)
-        assert not dispatcher.is_alive()
+        event_loop.join(TIMEOUT)
+        assert not event_loop.is_alive()
 
 
 def test_an_executor_that_is_forgotten_finishes_its_calls() -> None:

@@ -931,7 +931,7 @@ def test_queued_calls_of_an_executor_that_is_shut_down():
         rest = [double(i) for i in range(5)]
         last = double(6)
         last_inner_known = threading.Event()
-        runner.dispatcher.post(last_inner_known.set)
+        runner.event_loop.post(last_inner_known.set)
         assert last_inner_known.wait(TIMEOUT)
         executor.shutdown(wait=False, cancel_futures=True)
         gate.set()

@@ -180,7 +180,7 @@ def test_random_graphs_with_racing_cancels(runners, name, seed):
         check(futures, models)
         assert all(future.cancelled() for future in agreed)
         resolve(wholes, TIMEOUT, return_exceptions=True)  # those of which both items were cancelled
-    assert w._journal.pending() == []
+    assert w._registry.pending() == []
     assert all(call.state in ("finished", "failed", "cancelled") for call in w.calls)
 
 

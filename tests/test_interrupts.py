@@ -216,8 +216,8 @@ try:
         first = quick(1)
         waiting = hold()
         as_before = w.runner.interrupt
-        def interrupt(journal):
-            as_before(journal)
+        def interrupt(registry):
+            as_before(registry)
             say("FIRST")
         w.runner.interrupt = interrupt
         first.add_done_callback(block)
@@ -280,14 +280,14 @@ def test_an_interrupt_at_any_point_of_a_call(runners, name):
     with workflow(runners[name]) as w:
         count, missed = 1, 0
         while missed < 5:
-            before = {id(call) for call in w._journal.pending()}
+            before = {id(call) for call in w._registry.pending()}
             outer: Future[int] = Future()
             if name == "serial":
                 outer.set_result(1)
             made = []
             cut_off = interrupt_at(count, lambda: made.append(add(outer, [1])))  # noqa: B023
             missed = 0 if cut_off else missed + 1
-            new = [call for call in w._journal.pending() if id(call) not in before]
+            new = [call for call in w._registry.pending() if id(call) not in before]
             if made:
                 if name != "serial":
                     outer.set_result(1)
@@ -298,7 +298,7 @@ def test_an_interrupt_at_any_point_of_a_call(runners, name):
                         leaf.result(TIMEOUT)
             if not outer.done():
                 outer.set_result(1)
-            assert w._journal.wait(TIMEOUT), count
+            assert w._registry.wait(TIMEOUT), count
             count += 1
         assert count > 50
     assert w.failed == ()
@@ -326,7 +326,7 @@ def test_an_interrupt_at_any_point_of_a_decision(runners, name, act):
                 outer.set_result(3)
             assert right.result(TIMEOUT) == 3
             assert left.cancelled() or left.result(TIMEOUT) == 3
-            assert w._journal.wait(TIMEOUT), count
+            assert w._registry.wait(TIMEOUT), count
             count += 1
 
 

@@ -473,7 +473,7 @@ def test_jobs_take_no_worker(hold, name):
 
 def how_many_run(w, name):
     """Return how many jobs have started, when all that can have."""
-    assert handled(w.runner.dispatcher.post)
+    assert handled(w.runner.event_loop.post)
     return sum(call.state == "running" for call in w.calls if call.task.__parman_task__.name == name)
 
 

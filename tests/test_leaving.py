@@ -98,7 +98,7 @@ def test_leaving_waits_for_all_calls(name):
         chained = [double(future) for future in futures]
     assert all(not isinstance(f, Future) or f.done() for f in futures + chained)
     assert resolve(chained) == [0, 4, 8, 12, 16]
-    assert w._journal.pending() == []
+    assert w._registry.pending() == []
 
 
 def test_no_block_is_in_force_afterwards(name):
@@ -205,7 +205,7 @@ def test_a_pool_of_the_block_is_released():
     before = set(threading.enumerate())
     with workflow("threads:2"):
         resolve([double(i) for i in range(4)])
-        pool = [t for t in set(threading.enumerate()) - before if "dispatcher" not in t.name]
+        pool = [t for t in set(threading.enumerate()) - before if "event_loop" not in t.name]
         assert pool
     assert not any(thread.is_alive() for thread in pool)
 

@@ -270,7 +270,7 @@ def test_the_watch_over_a_kernel_of_the_users_ends(loaded: Any, gate: ScriptGate
         with workflow(runner):
             held = hold(gate.folder)
             gate.arrival()
-            assert handled(runner.dispatcher.post)
+            assert handled(runner.event_loop.post)
             (watch,) = watches() - before
             gate.open(1)
             assert held.result(TIMEOUT) == 1

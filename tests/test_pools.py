@@ -433,7 +433,7 @@ def test_forgotten(kind):
     before = set(children())
     pool = kind(2)
     futures = [pool.submit(abs, -i) for i in range(100)]
-    threads = list(pool._crew._threads)
+    threads = list(pool._pool_state._threads)
     del pool
     gc.collect()
     assert [future.result() for future in futures] == list(range(100))
@@ -614,9 +614,9 @@ def test_path(single, tmp_path, monkeypatch):
 def test_on_demand():
     """No more workers are started than there are calls at a time."""
     with ProcessPool(8) as pool:
-        assert pool._crew._threads == {}
+        assert pool._pool_state._threads == {}
         pool.submit(abs, 1).result()
-        assert len(pool._crew._threads) == 1
+        assert len(pool._pool_state._threads) == 1
 
 
 def test_random(fifos):

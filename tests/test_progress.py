@@ -21,7 +21,7 @@ from helpers import TIMEOUT, hasty_switches
 from parman import ConcurrentRunner, WorkerDied, resolve, share, task, workflow
 from parman.pool import processes
 from parman.pool.channel import Channel, Kind, Message, Parcel
-from parman.pool.claims import Tokens
+from parman.pool.claims import ClaimPipe
 from parman.remote.batching import _MOST, _ROOM, _most_with
 
 KB, MB = 1 << 10, 1 << 20
@@ -212,7 +212,7 @@ class Slow:
         send, receive = Channel.send, Channel.receive
 
         def slow_send(channel: Channel, message: Message) -> None:
-            if message.kind == Kind.BUNDLE:
+            if message.kind == Kind.BATCH:
                 self.stops += 1
                 os.kill(pid_behind(channel), signal.SIGSTOP)
             send(channel, message)
@@ -234,7 +234,7 @@ def pid_behind(channel: Channel) -> int:
 
 @pytest.mark.parametrize("patience", [0.2, 0.0])
 def test_workers_that_are_slow_to_begin(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
-    """Each bundle brings a call to its end, although other calls don't wait for it, and calls are sent few times."""
+    """Each batch brings a call to its end, although other calls don't wait for it, and calls are sent few times."""
     monkeypatch.setattr("parman.remote.exchange._PATIENCE", patience)
     with on_processes(1):
         resolve([scale(float(i)) for i in range(300)])
@@ -243,7 +243,7 @@ def test_workers_that_are_slow_to_begin(monkeypatch: pytest.MonkeyPatch, patienc
             assert resolve([scale(float(i)) for i in range(60)], TIMEOUT) == [2.0 * i for i in range(60)]
     exchanges.check()
     assert 1 < slow.stops <= 60
-    assert exchanges.messages[Kind.BUNDLE] == slow.stops
+    assert exchanges.messages[Kind.BATCH] == slow.stops
 
 
 def test_a_worker_that_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_a_worker_that_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     send = Channel.send
 
     def stop_first(channel: Channel, message: Message) -> None:
-        if message.kind == Kind.BUNDLE and not stopped:
+        if message.kind == Kind.BATCH and not stopped:
             stopped.append(pid_behind(channel))
             os.kill(stopped[0], signal.SIGSTOP)
         send(channel, message)
@@ -298,7 +298,7 @@ def keyed(how: str) -> dict[Any, float]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nobody_is_given_up_for_what_another_call_did(workers: int) -> None:
-    """A worker can die of a call in the middle of a bundle that it has not begun: that call fails, the others run."""
+    """A worker can die of a call in the middle of a batch that it has not begun: that call fails, the others run."""
     with on_processes(workers):
         resolve([next(iter(keyed("go").values())) for _ in range(300)])
         futures = [next(iter(keyed("die" if i == 7 else "go").values())) for i in range(20)]
@@ -313,13 +313,13 @@ def test_nobody_is_given_up_for_what_another_call_did(workers: int) -> None:
 
 def test_some_tokens_are_kept() -> None:
     """All but some tokens are taken back, and none is waited for."""
-    tokens = Tokens()
+    tokens = ClaimPipe()
     tokens.put(10)
-    assert tokens.take_back(keep=3) == 7
+    assert tokens.reclaim(keep=3) == 7
     assert tokens.left() == 3
-    assert tokens.take_back(keep=3) == 0
-    assert tokens.take_back() == 3
-    assert tokens.take_back(keep=1) == 0
+    assert tokens.reclaim(keep=3) == 0
+    assert tokens.reclaim() == 3
+    assert tokens.reclaim(keep=1) == 0
     tokens.close()
 
 
@@ -345,6 +345,6 @@ def test_exchanges_are_checked() -> None:
     exchanges = Exchanges()
     exchanges.note_call()
     for _ in range(5):
-        exchanges.note_message(Kind.BUNDLE)
+        exchanges.note_message(Kind.BATCH)
     with pytest.raises(AssertionError, match="5 messages for 1 calls"):
         exchanges.check()

@@ -35,7 +35,7 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parman.futures.loop import Dispatcher
+from parman.futures.loop import EventLoop
 from parman.futures.scheduler import ScheduledFuture, Scheduler
 from parman.futures.wait_graph import Gate, WaitGraph
 
@@ -82,9 +82,9 @@ def at_once(*args: Any) -> Future[Any]:
 
 
 def post_of(future: ScheduledFuture[Any]) -> Callable[[Callable[[], object]], None]:
-    """Return the way to the dispatcher of an unfinished future."""
-    assert future._dispatcher is not None
-    return future._dispatcher.post
+    """Return the way to the event_loop of an unfinished future."""
+    assert future._event_loop is not None
+    return future._event_loop.post
 
 
 # --- results ---
@@ -640,9 +640,9 @@ def test_the_thread_ends(used: str) -> None:
     scheduler: Scheduler[Any] | None = Scheduler(at_once)
     assert scheduler is not None
     future = scheduler.submit(dependencies=[gate])
-    dispatcher = future._dispatcher
-    assert isinstance(dispatcher, Dispatcher)
-    thread = dispatcher._thread
+    event_loop = future._event_loop
+    assert isinstance(event_loop, EventLoop)
+    thread = event_loop._thread
     assert thread is not None
     gate.set_result(1)
     if used == "left":
@@ -650,7 +650,7 @@ def test_the_thread_ends(used: str) -> None:
         kept = scheduler
         assert kept is not None
     assert future.result(TIMEOUT) is None
-    del scheduler, dispatcher
+    del scheduler, event_loop
     gc.collect()
     thread.join(TIMEOUT)
     assert not thread.is_alive()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What `WaitGraph` and the dispatcher below it promise."""
+"""What `WaitGraph` and the event_loop below it promise."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parman.futures.loop import Dispatcher, SlimCondition
+from parman.futures.loop import EventLoop, SlimCondition
 from parman.futures.wait_graph import Gate, Node, WaitFuture, WaitGraph
 
 MANY = 100_000
@@ -208,7 +208,7 @@ def test_failure_comes_after_all_dependencies() -> None:
     graph = WaitGraph()
     last: Future[int] = Future()
     future = graph.submit([failed(ValueError()), last])
-    assert handled(graph._dispatcher.post)
+    assert handled(graph._event_loop.post)
     assert not future.done()
     last.set_result(1)
     assert isinstance(future.exception(TIMEOUT), ValueError)
@@ -632,7 +632,7 @@ def test_results_of_a_finished_chain_are_freed(holding: str) -> None:
     held = first if holding == "first" else last
     first.set_result(Value())
     assert wait([last], TIMEOUT).done
-    assert handled(graph._dispatcher.post)
+    assert handled(graph._event_loop.post)
     events = [death(middle), death(middle.result())]
     del first, middle, last
     assert [event.wait(TIMEOUT) for event in events] == [True, True]
@@ -708,7 +708,7 @@ def test_the_thread_ends_with_its_owner() -> None:
     """When a graph and its futures are gone, its thread ends."""
     graph = WaitGraph()
     graph.submit([Future()])
-    thread = graph._dispatcher._thread
+    thread = graph._event_loop._thread
     assert thread is not None
     assert thread.daemon
     del graph
@@ -722,7 +722,7 @@ def test_the_thread_outlives_its_owner_while_work_is_left() -> None:
     graph = WaitGraph()
     first: Future[int] = Future()
     future = graph.submit([first], str)
-    thread = graph._dispatcher._thread
+    thread = graph._event_loop._thread
     assert thread is not None
     del graph
     gc.collect()
@@ -735,43 +735,43 @@ def test_the_thread_outlives_its_owner_while_work_is_left() -> None:
 
 
 def test_one_thread_serves_however_often_it_is_started() -> None:
-    """Threads that start the dispatcher together, or a start that Ctrl-C cut off, give one serving thread."""
-    dispatcher = Dispatcher()
+    """Threads that start the event_loop together, or a start that Ctrl-C cut off, give one serving thread."""
+    event_loop = EventLoop()
     barrier = threading.Barrier(4)
 
     def start() -> None:
         barrier.wait(TIMEOUT)
-        dispatcher._thread = None
-        dispatcher.start()
+        event_loop._thread = None
+        event_loop.start()
 
     for thread in [in_thread(start) for _ in range(4)]:
         thread.join(TIMEOUT)
     served: set[int] = set()
     for _ in range(100):
-        dispatcher.post(lambda: served.add(threading.get_ident()))
-    assert handled(dispatcher.post)
+        event_loop.post(lambda: served.add(threading.get_ident()))
+    assert handled(event_loop.post)
     assert len(served) == 1
 
 
 def test_an_event_that_raises_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
-    """The dispatcher logs what an event raises, and goes on."""
-    dispatcher = Dispatcher()
-    dispatcher.start()
+    """The event_loop logs what an event raises, and goes on."""
+    event_loop = EventLoop()
+    event_loop.start()
     for kind in (ValueError, SystemExit, KeyboardInterrupt):
-        dispatcher.post(raising(kind))
-    assert handled(dispatcher.post)
+        event_loop.post(raising(kind))
+    assert handled(event_loop.post)
     assert len([record for record in caplog.records if record.name == "parman"]) == 3
 
 
 def test_is_current() -> None:
-    """A dispatcher knows its own thread."""
-    dispatcher = Dispatcher()
+    """A event_loop knows its own thread."""
+    event_loop = EventLoop()
     answers: list[bool] = []
-    dispatcher.start()
-    dispatcher.post(lambda: answers.append(dispatcher.is_current()))
-    assert handled(dispatcher.post)
+    event_loop.start()
+    event_loop.post(lambda: answers.append(event_loop.is_current()))
+    assert handled(event_loop.post)
     assert answers == [True]
-    assert not dispatcher.is_current()
+    assert not event_loop.is_current()
 
 
 class Recorder(Node):
@@ -779,8 +779,8 @@ class Recorder(Node):
 
     __slots__ = ("seen",)
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        super().__init__(dispatcher)
+    def __init__(self, event_loop: EventLoop) -> None:
+        super().__init__(event_loop)
         self.seen: list[object] = []
 
     def collect(self, dependency: Future[Any]) -> None:
@@ -797,36 +797,36 @@ class Recorder(Node):
 
 def test_node_is_ready_once() -> None:
     """A node is told of each dependency in order, and is ready once, however often it is woken."""
-    node = Recorder(Dispatcher())
+    node = Recorder(EventLoop())
     futures = [Future[int]() for _ in range(3)]
     node.watch(futures)
     for number in (2, 0, 1):
         futures[number].set_result(number)
-        node.dispatcher.post(node.advance)
-    assert handled(node.dispatcher.post)
+        node.event_loop.post(node.advance)
+    assert handled(node.event_loop.post)
     assert node.seen == [0, 1, 2, "ready"]
 
 
 def test_node_that_is_unwatched() -> None:
     """A node that was told to forget its dependencies is not ready any more."""
-    node = Recorder(Dispatcher())
+    node = Recorder(EventLoop())
     future: Future[int] = Future()
     node.watch([future])
     node.unwatch()
     future.set_result(1)
-    assert handled(node.dispatcher.post)
+    assert handled(node.event_loop.post)
     assert node.seen == []
 
 
 def test_node_that_raises() -> None:
     """What `ready` raises goes to `failed`."""
-    node = Recorder(Dispatcher())
+    node = Recorder(EventLoop())
     node.watch([])
     assert node.seen == ["ready", LookupError]
 
 
 def test_interpreter_exits_with_pending_futures() -> None:
-    """Pending futures and a running dispatcher do not keep an interpreter alive."""
+    """Pending futures and a running event_loop do not keep an interpreter alive."""
     script = (
         "from concurrent.futures import Future\n"
         "from parman.futures.wait_graph import WaitGraph\n"

@@ -210,4 +210,4 @@ def test_a_broken_executor_fails_everything(broken_by_death):
         assert all(isinstance(e, WorkerDied) or e == 2 * i for i, e in enumerate(ended[1:-1]))
         later = double(5)
         assert isinstance(later.exception(TIMEOUT), WorkerDied)
-    assert w._journal.pending() == []
+    assert w._registry.pending() == []

@@ -14,15 +14,15 @@ from typing import Any, Protocol
 
 from ..closures import Closure
 from ..errors import Interrupted, ResultError
-from ..futures.future import Promise
-from ..futures.loop import Dispatcher, exception_of, result_of
+from ..futures.future import CallFuture
+from ..futures.loop import EventLoop, exception_of, result_of
 from ..futures.wait_graph import Node
 from ..lifecycle import Stop
 from ..snapshots.changes import Named, portrait, shown
 from ..snapshots.stored import Frozen
 from ..snapshots.take import Carrier, freeze, freeze_own, in_process, is_plain
 from .execute import Outcome, Remark, describe_call
-from .registry import CallState, Journal
+from .registry import CallRegistry, CallState
 
 __all__ = ["Call", "CallRunner", "Handle"]
 
@@ -42,7 +42,7 @@ os.register_at_fork(after_in_child=_renew_in_child)
 class CallRunner(Protocol):
     """A runner as its calls see it."""
 
-    dispatcher: Dispatcher
+    event_loop: EventLoop
     carrier: Carrier
 
     def enqueue(self, call: Call) -> None:
@@ -52,7 +52,7 @@ class CallRunner(Protocol):
 class Handle(Protocol):
     """What a call knows of its way."""
 
-    def cancel(self, call: Call, promise: Promise) -> bool:
+    def cancel(self, call: Call, promise: CallFuture) -> bool:
         """Take the call back for one of its futures, in any thread; false if it has begun, or may have."""
 
     def drop(self) -> None:
@@ -63,7 +63,7 @@ class Handle(Protocol):
 
 
 class Call(Node):
-    """One call on its way, and the origin of its promises.
+    """One call on its way, and the origin of its futures.
 
     Attributes
     ----------
@@ -104,8 +104,8 @@ class Call(Node):
         "failure",
         "handle",
         "is_root",
-        "journal",
         "leaves",
+        "registry",
         "retrieved",
         "returns",
         "runner",
@@ -113,17 +113,17 @@ class Call(Node):
         "stop",
     )
 
-    def __init__(self, runner: CallRunner, closure: Closure, journal: Journal) -> None:
-        super().__init__(runner.dispatcher)
+    def __init__(self, runner: CallRunner, closure: Closure, registry: CallRegistry) -> None:
+        super().__init__(runner.event_loop)
         self.runner = runner
         self.closure = closure
-        self.journal = journal
+        self.registry = registry
         self.state = CallState.PENDING
         self.failure: BaseException | None = None
         self.is_root = False
         self.retrieved = False
         self.handle: Handle | None = None
-        self.leaves: Sequence[Promise] = ()
+        self.leaves: Sequence[CallFuture] = ()
         self.stop = Stop() if closure.definition.waits else None
         self.cancels_causes = False
         self.returns = 0
@@ -164,15 +164,15 @@ class Call(Node):
 
     def _shown_value(self, i: int, dependency: Future[Any]) -> object:
         value = self._values[i] if i < len(self._values) else None
-        if value is None and isinstance(dependency, Promise):
+        if value is None and isinstance(dependency, CallFuture):
             value = dependency.failure or dependency.frozen or dependency.shown_plain
-        name = f"<{dependency.origin if isinstance(dependency, Promise) else 'a future'}>"
+        name = f"<{dependency.origin if isinstance(dependency, CallFuture) else 'a future'}>"
         return Named(name) if value is None else shown(value, name)
 
-    # --- the origin of promises ---
+    # --- the origin of futures ---
 
-    def make_leaf(self, declared: object) -> Promise:
-        promise = self.journal.leaf_class(self, declared)
+    def make_leaf(self, declared: object) -> CallFuture:
+        promise = self.registry.leaf_class(self, declared)
         leaves = self.leaves
         if not leaves:
             self.leaves = (promise,)  # mostly the only one
@@ -193,7 +193,7 @@ class Call(Node):
         """The call that failed by itself, because of which this one failed."""
         return self if self.is_root else self._root  # it does not hold itself, which would be a cycle
 
-    def may_cancel(self, promise: Promise) -> bool:
+    def may_cancel(self, promise: CallFuture) -> bool:
         handle = self.handle
         return handle is None or handle.cancel(self, promise)
 
@@ -219,7 +219,7 @@ class Call(Node):
         """Make the form of a value, an item of a list to be dropped, that tasks are given."""
         return freeze_own(values, i, self.runner.carrier, self.freeze_value)
 
-    def leaf_cancelled(self, promise: Promise) -> None:
+    def leaf_cancelled(self, promise: CallFuture) -> None:
         self._uncancelled -= 1
         if self._uncancelled == 0 and self.state is CallState.PENDING:
             if self.handle is not None:
@@ -231,7 +231,7 @@ class Call(Node):
     def _cancel_causes(self) -> None:
         """Count this call out of those that need its dependencies; cancel what nobody needs, if so asked."""
         for dependency in self.closure.dependencies[: self._counted]:
-            if isinstance(dependency, Promise):
+            if isinstance(dependency, CallFuture):
                 source = dependency.source
                 if source.need(-1) == 0 and self.cancels_causes:
                     source.cancel_with_causes()
@@ -245,7 +245,7 @@ class Call(Node):
 
     def _capture_one(self, dependency: Future[Any]) -> Any:
         self._counted += 1
-        if isinstance(dependency, Promise):
+        if isinstance(dependency, CallFuture):
             if dependency.expect() and dependency.failure is None:
                 return self._fit(dependency.current(self.freeze_value))
             return None
@@ -262,13 +262,13 @@ class Call(Node):
         return self.freeze_value(frozen.thaw())
 
     def enter(self) -> None:
-        """Start to wait for the dependencies; in the role of the dispatcher."""
+        """Start to wait for the dependencies; in the event loop."""
         if self.state is not CallState.PENDING:
             return
-        dependencies, dispatcher = self.closure.dependencies, self.dispatcher
+        dependencies, event_loop = self.closure.dependencies, self.event_loop
         # Those of the same runner end in the same role, so that they can be counted.
         for dependency in dependencies:
-            if not isinstance(dependency, Promise) or not dependency.serves(dispatcher):
+            if not isinstance(dependency, CallFuture) or not dependency.serves(event_loop):
                 self.watch(list(dependencies))
                 return
         for dependency in dependencies:
@@ -280,7 +280,7 @@ class Call(Node):
         """Count a dependency less."""
         self._missing -= 1
         if not self._missing:
-            self.dispatcher.do_later(self._go_on)
+            self.event_loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         if self.state is not CallState.PENDING or self.handle is not None or self._collected:
@@ -308,9 +308,9 @@ class Call(Node):
         if dependency.cancelled():
             self._cancelled = True
             return None
-        failure = dependency.failure if isinstance(dependency, Promise) else exception_of(dependency)
+        failure = dependency.failure if isinstance(dependency, CallFuture) else exception_of(dependency)
         if failure is not None:
-            root = dependency.root if isinstance(dependency, Promise) else None
+            root = dependency.root if isinstance(dependency, CallFuture) else None
             if self.closure.admits(i, failure):
                 if root is not None:
                     self._admitted = [] if self._admitted is None else self._admitted
@@ -318,7 +318,7 @@ class Call(Node):
                 return failure
             self._cause = self._cause or (failure, root)
             return None
-        if isinstance(dependency, Promise):
+        if isinstance(dependency, CallFuture):
             # The user may have the value in hands by now, and have changed it since the call.
             frozen = dependency.frozen if self._captured is not None else None
             return self._fit(frozen or dependency.current(self.freeze_value))
@@ -383,7 +383,7 @@ class Call(Node):
         if self.is_over:
             return False
         if not self._collected and not self._missing:
-            self.dispatcher.do_later(self._go_on)  # its dependencies have ended meanwhile
+            self.event_loop.call_soon(self._go_on)  # its dependencies have ended meanwhile
         return self._collected
 
     @property
@@ -430,9 +430,9 @@ class Call(Node):
         """Tell the user what was noticed while the task ran, once for each task and kind."""
         for remark in remarks:
             key = (remark.kind, self.closure.name, remark.text if remark.kind != "nested" else "")
-            self.journal.tell_once(key, f"{self.closure.site}: {remark.text}")
+            self.registry.warn_once(key, f"{self.closure.site}: {remark.text}")
 
-    # --- ending; each call ends by exactly one of these, on the dispatcher's thread ---
+    # --- ending; each call ends by exactly one of these, in the event loop ---
 
     def conclude(self, outcome: Outcome) -> None:
         """Finish with an outcome; what can't be settled makes it a failure."""
@@ -486,7 +486,7 @@ class Call(Node):
         self._end(CallState.FINISHED)
         self._leave()
 
-    def _settle(self, leaf: Promise, value: Any) -> None:
+    def _settle(self, leaf: CallFuture, value: Any) -> None:
         if isinstance(value, Frozen):
             leaf.settle_frozen(value)
         elif is_plain(value):
@@ -511,12 +511,12 @@ class Call(Node):
         self.fail(Interrupted(f"{self} was given up while it was running"), None)
 
     def _note_failure(self, exception: BaseException, root: Call | None) -> None:
-        """Tell the journal, before the futures: who has seen one of them finds the failure there."""
+        """Tell the registry, before the futures: who has seen one of them finds the failure there."""
         self.failure = exception
         self.is_root = root is None
         self._root = root
         self._move(CallState.FAILED)
-        self.journal.failed(self)
+        self.registry.failed(self)
 
     def cancel(self) -> None:
         """Cancel all leaves, in any thread; the call follows when the last one is told."""
@@ -557,4 +557,4 @@ class Call(Node):
     def _leave(self) -> None:
         self.leaves = ()
         self.context = None
-        self.journal.finished(self)
+        self.registry.finished(self)

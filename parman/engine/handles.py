@@ -34,8 +34,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ..futures.future import Promise
-from ..pool.claims import Tokens
+from ..futures.future import CallFuture
+from ..pool.claims import ClaimPipe
 from .calls import Call
 
 __all__ = ["BatchHandle", "ExecutorHandle", "ask_to_cancel"]
@@ -62,7 +62,7 @@ class ExecutorHandle:
         self.inner: Future[Any] | None = None
         self.sent: Any = None
 
-    def cancel(self, call: Call, promise: Promise) -> bool:
+    def cancel(self, call: Call, promise: CallFuture) -> bool:
         inner = self.inner
         if inner is None:
             return False
@@ -92,8 +92,8 @@ class BatchHandle:
 
     Parameters
     ----------
-    tokens
-        Those of the worker.
+    claims
+        The pipe of the worker.
     when_reclaimed
         Called, in any thread, when a call was cancelled and others may have come back with it.
 
@@ -106,23 +106,23 @@ class BatchHandle:
     expected
         How long they are expected to take, all together [s].
     was_sent
-        Whether it was launched.
+        Whether it was sent.
     """
 
-    def __init__(self, tokens: Tokens, when_reclaimed: Callable[[BatchHandle], object] = lambda _: None) -> None:
+    def __init__(self, claims: ClaimPipe, when_reclaimed: Callable[[BatchHandle], object] = lambda _: None) -> None:
         self.calls: list[Call] = []
         self._places: dict[Call, int] = {}
         self._when_reclaimed = when_reclaimed
         self.ended = 0
         self.expected = 0.0
         self._last_ready = 0
-        self._tokens = tokens
+        self._claims = claims
         self.was_sent = False
         self._lock = threading.RLock()
-        self._state = "boarding"
+        self._state = "open"
         self._back = 0
 
-    def board(self, call: Call, *, is_ready: bool = True) -> bool:
+    def add(self, call: Call, *, is_ready: bool = True) -> bool:
         """Take a call along, unless it was cancelled.
 
         Parameters
@@ -130,7 +130,7 @@ class BatchHandle:
         call
             The call.
         is_ready
-            Whether it could as well go elsewhere; else it waits for another one of the flight.
+            Whether it could as well go elsewhere; else it waits for another one of the batch.
         """
         place = self._places[call] = len(self.calls)
         call.handle = self
@@ -147,33 +147,33 @@ class BatchHandle:
         """Return which of the calls this is."""
         return self._places[call]
 
-    def launch(self) -> bool:
-        """Let the calls go; false if they were taken back before."""
+    def send(self) -> bool:
+        """Let the calls go to the worker; false if they were taken back before."""
         with self._lock:
-            if self._state != "boarding":
+            if self._state != "open":
                 return False
-            self._state = "launched"
+            self._state = "sent"
             self.was_sent = True
-            self._tokens.put(len(self.calls))
+            self._claims.put(len(self.calls))
             return True
 
-    def take_back(self, keep: int = 0) -> int:
+    def reclaim(self, keep: int = 0) -> int:
         """Take back what has not begun, and return how many of the calls, the last ones, are the driver's again.
 
         Parameters
         ----------
         keep
-            How many calls that have not begun are left to a worker that has the flight.
+            How many calls that have not begun are left to a worker that has the batch.
         """
         with self._lock:
-            if self._state == "boarding":
-                self._state = "landed"
+            if self._state == "open":
+                self._state = "closed"
                 self._back = len(self.calls)
-            elif self._state == "launched":
-                self._back += self._tokens.take_back(keep)
+            elif self._state == "sent":
+                self._back += self._claims.reclaim(keep)
             return self._back
 
-    def land(self, begun: int = 0) -> None:
+    def close(self, begun: int = 0) -> None:
         """Note that the worker is done with it.
 
         Parameters
@@ -183,10 +183,10 @@ class BatchHandle:
         """
         with self._lock:
             self._back = len(self.calls) - self.ended - begun
-            self._state = "landed"
+            self._state = "closed"
 
-    def cancel(self, call: Call, promise: Promise) -> bool:
-        is_back = self._places[call] >= len(self.calls) - self.take_back()
+    def cancel(self, call: Call, promise: CallFuture) -> bool:
+        is_back = self._places[call] >= len(self.calls) - self.reclaim()
         self._when_reclaimed(self)
         return is_back
 
@@ -195,14 +195,14 @@ class BatchHandle:
 
     def is_running(self, call: Call) -> bool:
         with self._lock:
-            return self._state == "launched" and self._places[call] < self._begun()
+            return self._state == "sent" and self._places[call] < self._begun()
 
     def can_spare(self) -> bool:
         """Tell whether calls have not begun that another worker could well run meanwhile."""
         if not self._last_ready:
             return False
         with self._lock:
-            if self._state != "launched":
+            if self._state != "sent":
                 return False
             begun = self._begun()
             waiting = len(self.calls) - self._back - begun
@@ -210,22 +210,22 @@ class BatchHandle:
             return 0 < begun <= self._last_ready and self.expected * waiting > _WORTH * len(self.calls)
 
     @property
-    def carries_spare(self) -> bool:
+    def has_spare(self) -> bool:
         """Whether there are calls that could as well go elsewhere, besides the first."""
         return self._last_ready > 0
 
     def _begun(self) -> int:
         """Return how many calls the worker has begun, at least; under the lock."""
-        return len(self.calls) - self._back - self._tokens.left()
+        return len(self.calls) - self._back - self._claims.left()
 
     @property
     def is_at_work(self) -> bool:
         """Whether the worker has begun a call that it has not answered."""
         with self._lock:
-            return self._state == "launched" and self.ended < self._begun()
+            return self._state == "sent" and self.ended < self._begun()
 
     @property
-    def back(self) -> list[Call]:
+    def reclaimed(self) -> list[Call]:
         """The calls that were taken back."""
         with self._lock:
             return self.calls[len(self.calls) - self._back :]

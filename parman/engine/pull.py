@@ -1,30 +1,30 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Drains: jobs for an executor whose threads are in this process, each of which runs one ready call after another.
+"""Worker loops: each worker that is ours runs one ready call after another, and settles what it has run.
 
-    drain, on a thread of the executor                    in the role of the dispatcher
-    ----------------------------------                    -----------------------------
-    run its first call    ◀────────────────────────────   claim a ready call, submit a drain for it
-    its outcome ──────────────────────────────────────▶   settle its promises, wake the calls that waited for it,
-    take another one from the ready queue, claim it,      submit drains if more is ready than they will take
+    loop, on a worker's thread                            in the event loop
+    --------------------------                            -----------------
+    run its first call    ◀────────────────────────────   claim a ready call, start a loop for it
+    its outcome ──────────────────────────────────────▶   settle its futures, wake the calls that waited for it,
+    take another one from the ready queue, claim it,      start loops if more is ready than they will take
     run it ...
-    none: end ────────────────────────────────────────▶   forget it, or submit it again
+    none: end ────────────────────────────────────────▶   forget it, or start it again
 
 So no call has to be submitted to the executor, and its outcome wakes nobody: the thread that has it does what follows
 from it, unless another one is at that, and goes on with what has become ready.
 
 Invariants
 
-* There are at most as many drains as workers. One is in `_drains`, which is changed in the role alone, from when it is
-  submitted until it has said that it is over, or its future has.
-* A drain is *looking*, which is to say in `_looking`, from when it has an outcome in hands until just before it takes a
+* There are at most as many loops as workers. One is in `_loops`, which is changed in the event loop alone, from when
+  it is submitted until it has said that it is over, or its future has.
+* A loop is *looking*, which is to say in `_looking`, from when it has an outcome in hands until just before it takes a
   call. So whatever became ready while it was looking is there when it takes one.
-* Wherever calls become ready, `_pump_drains` follows in the role: there is a looking drain for each ready call, or
-  there are as many drains as workers, or some drains have not begun yet. It follows also when one of those begins, so
+* Wherever calls become ready, `_start_loops` follows in the event loop: there is a looking loop for each ready call, or
+  there are as many loops as workers, or some loops have not begun yet. It follows also when one of those begins, so
   that short calls are run by a few threads, rather than that each of a thousand threads is woken for one of them.
-* A drain that was given up, since its pool was stopped, is not in `_drains`, and takes nothing more. It may be looking
-  once more, on its thread, that does not know yet; so `_pump_drains` follows the end of that as well.
-* What happens at an event takes as long with a thousand drains as with one.
+* A loop that was given up, since its pool was stopped, is not in `_loops`, and takes nothing more. It may be looking
+  once more, on its thread, that does not know yet; so `_start_loops` follows the end of that as well.
+* What happens at an event takes as long with a thousand loops as with one.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-from ..futures.loop import Dispatcher
+from ..futures.loop import EventLoop
 from ..tasks import Definition
 from .calls import Call
 from .execute import Outcome
 from .handles import BatchHandle
 from .registry import CallState
 
-__all__ = ["SLICE", "Drain", "ReadyQueue", "WorkerLoops", "check_future"]
+__all__ = ["SLICE", "ReadyQueue", "WorkerLoop", "WorkerLoops", "check_future"]
 
 SLICE = 0.01
-"""After how long a drain goes to the end of the executor's queue, for others may use that as well [s]."""
+"""After how long a loop goes to the end of the executor's queue, for others may use that as well [s]."""
 
 _PAUSES = (*[0.0] * 10, *[1e-4] * 20, *[1e-3] * 50)
-"""How a drain waits for another thread to settle what it has in hands [s]."""
-_SEATS = 2
-"""How many drains do so by looking."""
+"""How a loop waits for another thread to settle what it has in hands [s]."""
+_LOOKERS = 2
+"""How many loops do so by looking."""
 _LONGEST = 0.05
 """How long the others sleep at most [s]."""
 _STARTING = 16
-"""How many drains may have been submitted that have not begun."""
+"""How many loops may have been submitted that have not begun."""
 _LOOKS = 8
 """At how many busy workers is looked for what an idle one could do."""
 
@@ -71,7 +71,7 @@ _NEVER_MIND = 0.0, True
 
 
 class ReadyQueue:
-    """Calls that are ready to run; in the role of the dispatcher only, but for `take`.
+    """Calls that are ready to run; in the event loop only, but for `take`.
 
     Calls that use results go before those that start from nothing, so that results don't pile up; among equals, first
     come, first served.
@@ -167,14 +167,14 @@ class ReadyQueue:
             self._quick_in_a_row[definition] = self._quick_in_a_row.get(definition, 0) + 1 if is_quick else 0
 
 
-class Drain:
+class WorkerLoop:
     """One of them.
 
     Attributes
     ----------
     call
         What it runs.
-    flight
+    batch
         What it has sent to a worker process.
     ran, settled
         How many calls its thread has run, and how many of them have been settled.
@@ -182,17 +182,17 @@ class Drain:
         Wakes its thread when so many have been settled.
     """
 
-    __slots__ = ("bell", "call", "flight", "ran", "settled")
+    __slots__ = ("batch", "bell", "call", "ran", "settled")
 
     def __init__(self, call: Call) -> None:
         self.call: Call | None = call
-        self.flight: BatchHandle | None = None
+        self.batch: BatchHandle | None = None
         self.bell: tuple[int, LockType] | None = None
         self.ran = 0
         self.settled = 0
 
 
-class _Courtesy:
+class _ResultsFirst:
     """Lets the thread that has the role come to a call, after which those that wait for it go before others.
 
     The order of results depends on this: a thread that went on at once would take a call that starts from nothing,
@@ -206,44 +206,44 @@ class _Courtesy:
 
     def __init__(self) -> None:
         # Who looks takes one out and puts it back, each in a single step.
-        self._seats = [None] * _SEATS
+        self._lookers = [None] * _LOOKERS
 
-    def give_way(self, drain: Drain) -> None:
-        """Wait until what a drain has run is settled, not for long."""
+    def give_way(self, loop: WorkerLoop) -> None:
+        """Wait until what a loop has run is settled, not for long."""
         try:
-            self._seats.pop()
+            self._lookers.pop()
         except IndexError:
-            self._sleep(drain)
+            self._sleep(loop)
             return
         try:
             for pause in _PAUSES:
                 time.sleep(pause)
-                if drain.settled == drain.ran:
+                if loop.settled == loop.ran:
                     break
         finally:
-            self._seats.append(None)
+            self._lookers.append(None)
 
-    def _sleep(self, drain: Drain) -> None:
+    def _sleep(self, loop: WorkerLoop) -> None:
         bell = allocate_lock()
         bell.acquire()
         # Who settles counts first and then looks for the bell, which is here before it is looked at the count.
-        drain.bell = drain.ran, bell
-        if drain.settled != drain.ran:
+        loop.bell = loop.ran, bell
+        if loop.settled != loop.ran:
             bell.acquire(timeout=_LONGEST)
-        drain.bell = None
+        loop.bell = None
 
-    def settled(self, drain: Drain) -> None:
-        """Note that a call of a drain is settled, and wake the drain if it sleeps until then; in the role."""
-        drain.settled += 1
-        bell = drain.bell
-        if bell is not None and bell[0] == drain.settled:  # so that it is rung once
+    def settled(self, loop: WorkerLoop) -> None:
+        """Note that a call of a loop is settled, and wake the loop if it sleeps until then; in the role."""
+        loop.settled += 1
+        bell = loop.bell
+        if bell is not None and bell[0] == loop.settled:  # so that it is rung once
             bell[1].release()
 
 
 class Puller(Protocol):
     """A runner as its worker loops see it."""
 
-    dispatcher: Dispatcher
+    event_loop: EventLoop
 
     @property
     def is_open(self) -> bool:
@@ -252,7 +252,7 @@ class Puller(Protocol):
     def admit(self) -> None:
         """Let the calls that were made begin to wait for their dependencies; in the event loop."""
 
-    def start_loop(self, drain: Drain) -> Future[Any]:
+    def start_loop(self, loop: WorkerLoop) -> Future[Any]:
         """Have a worker run a loop."""
 
     def perform(self, call: Call) -> Outcome:
@@ -274,151 +274,151 @@ class WorkerLoops:
     """
 
     def __init__(self, runner: Puller, queue: ReadyQueue) -> None:
-        self.dispatcher = runner.dispatcher
+        self.event_loop = runner.event_loop
         self.admit = runner.admit
         self.explain = runner.explain
         self._runner = runner
         self._queue = queue
-        self._drains: set[Drain] = set()
-        self._starting: set[Drain] = set()
+        self._loops: set[WorkerLoop] = set()
+        self._starting: set[WorkerLoop] = set()
         # Changed by the threads of the loops, each time in a single step.
-        self._looking: set[Drain] = set()
-        self._courtesy = _Courtesy()
+        self._looking: set[WorkerLoop] = set()
+        self._results_first = _ResultsFirst()
         # Loops whose batches carry what an idle worker could do; who was looked at last stands last.
-        self._laden: dict[Drain, BatchHandle] = {}
+        self._with_spare: dict[WorkerLoop, BatchHandle] = {}
         # Calls that were claimed, for a loop or a worker that did not begin them.
         self._claimed: deque[Call] = deque()
-        self._is_pump_due = False
+        self._is_start_due = False
 
     # --- in the role ---
 
     def push(self, call: Call) -> None:
         """Take a call whose dependencies are done."""
         self._queue.push(call)
-        self._pump_later()
+        self._start_loops_later()
 
-    def _pump_later(self) -> None:
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self.dispatcher.do_later(self._pump_drains)
+    def _start_loops_later(self) -> None:
+        if not self._is_start_due:
+            self._is_start_due = True
+            self.event_loop.call_soon(self._start_loops)
 
-    def post_recovery(self, flight: BatchHandle) -> None:
+    def post_recovery(self, batch: BatchHandle) -> None:
         """Have those calls of a batch taken back that have not begun and never will; in any thread."""
-        self.dispatcher.post(partial(self.recover, flight))
+        self.event_loop.post(partial(self.recover, batch))
 
-    def recover(self, flight: BatchHandle) -> None:
-        """Make those calls of a flight ready again that were taken back."""
-        for call in reversed(flight.back):
-            if call.handle is not flight:
+    def recover(self, batch: BatchHandle) -> None:
+        """Make those calls of a batch ready again that were taken back."""
+        for call in reversed(batch.reclaimed):
+            if call.handle is not batch:
                 continue
-            call.returns += flight.was_sent
+            call.returns += batch.was_sent
             if not call.come_back():
                 continue
             if call.state is CallState.RUNNING:
                 self._claimed.appendleft(call)
             else:
                 self._queue.push_first(call)
-        self._pump_later()
+        self._start_loops_later()
 
-    def next_call(self, drain: Drain) -> Call | None:
-        """Give a drain its next call; none if it is over. For drains that ask in the role."""
-        self._looking.discard(drain)
-        self.carries(drain, None)
-        if drain not in self._drains:
-            self._pump_later()
+    def next_call(self, loop: WorkerLoop) -> Call | None:
+        """Give a loop its next call; none if it is over. For loops that ask in the role."""
+        self._looking.discard(loop)
+        self.carries(loop, None)
+        if loop not in self._loops:
+            self._start_loops_later()
             return None
-        call, drain.call = drain.call or self._take() or self._take_from_others(), None
+        call, loop.call = loop.call or self._take() or self._take_from_others(), None
         if call is None:
-            self.end_drain(drain)
+            self.end_loop(loop)
         return call
 
-    def carries(self, drain: Drain, flight: BatchHandle | None) -> None:
-        """Note what a drain has on its way."""
-        drain.flight = flight
-        if flight is not None and flight.carries_spare:
-            self._laden[drain] = flight
+    def carries(self, loop: WorkerLoop, batch: BatchHandle | None) -> None:
+        """Note what a loop has on its way."""
+        loop.batch = batch
+        if batch is not None and batch.has_spare:
+            self._with_spare[loop] = batch
         else:
-            self._laden.pop(drain, None)
+            self._with_spare.pop(loop, None)
 
-    def begins(self, drain: Drain) -> None:
-        """Note that a drain has a thread; on that."""
-        self.dispatcher.handle(partial(self._note_begin, drain))
+    def begins(self, loop: WorkerLoop) -> None:
+        """Note that a loop has a thread; on that."""
+        self.event_loop.run_or_enqueue(partial(self._note_begin, loop))
 
-    def _note_begin(self, drain: Drain) -> None:
-        self._starting.discard(drain)
-        self._pump_later()
+    def _note_begin(self, loop: WorkerLoop) -> None:
+        self._starting.discard(loop)
+        self._start_loops_later()
 
-    def looks(self, drain: Drain) -> None:
-        """Note that a drain is about to take a call; on its thread."""
-        self._looking.add(drain)
+    def looks(self, loop: WorkerLoop) -> None:
+        """Note that a loop is about to take a call; on its thread."""
+        self._looking.add(loop)
 
-    def looks_no_more(self, drain: Drain) -> None:
-        """Note that a drain takes nothing more, however it ended; on its thread."""
-        if drain in self._looking:
-            self._looking.discard(drain)
-            self.dispatcher.handle(self._pump_later)
+    def looks_no_more(self, loop: WorkerLoop) -> None:
+        """Note that a loop takes nothing more, however it ended; on its thread."""
+        if loop in self._looking:
+            self._looking.discard(loop)
+            self.event_loop.run_or_enqueue(self._start_loops_later)
 
-    def is_the_rest(self, drain: Drain, calls: list[Call]) -> bool:
-        """Tell whether nothing runs or is ready but these calls of a drain, and nothing waits for them."""
+    def is_the_rest(self, loop: WorkerLoop, calls: list[Call]) -> bool:
+        """Tell whether nothing runs or is ready but these calls of a loop, and nothing waits for them."""
         return (
             not self._queue
             and not self._claimed
-            and len(self._drains) <= len(self._looking) + (drain not in self._looking)
+            and len(self._loops) <= len(self._looking) + (loop not in self._looking)
             and not any(leaf.dependents for call in calls for leaf in call.leaves)
         )
 
     def _take_from_others(self) -> Call | None:
         """Take what waits for a busy worker, for one that is not."""
-        for drain in list(islice(self._laden, _LOOKS)):
-            flight = self._laden.pop(drain)
-            if flight.can_spare():
-                flight.take_back()
-                self.recover(flight)
+        for loop in list(islice(self._with_spare, _LOOKS)):
+            batch = self._with_spare.pop(loop)
+            if batch.can_spare():
+                batch.reclaim()
+                self.recover(batch)
                 return self._take()
-            if not flight.is_complete:
-                self._laden[drain] = flight
+            if not batch.is_complete:
+                self._with_spare[loop] = batch
         return None
 
-    def _pump_drains(self) -> None:
-        """Submit drains for the calls that are ready."""
-        self._is_pump_due = False
+    def _start_loops(self) -> None:
+        """Submit loops for the calls that are ready."""
+        self._is_start_due = False
         while (
             len(self._queue) + len(self._claimed) > len(self._looking)
-            and len(self._drains) < self._queue.slots
+            and len(self._loops) < self._queue.slots
             and len(self._starting) < _STARTING
         ):
             call = self._take()
             if call is not None:
-                self._start(Drain(call))
+                self._start(WorkerLoop(call))
 
-    def _start(self, drain: Drain) -> None:
-        self._drains.add(drain)
-        self._starting.add(drain)
+    def _start(self, loop: WorkerLoop) -> None:
+        self._loops.add(loop)
+        self._starting.add(loop)
         try:
-            future = check_future(self._runner.start_loop(drain))
-            future.add_done_callback(partial(self._post_end, drain))
+            future = check_future(self._runner.start_loop(loop))
+            future.add_done_callback(partial(self._post_end, loop))
         except BaseException as exception:  # the executor is broken or shut down
-            self.end_drain(drain, exception)
+            self.end_loop(loop, exception)
 
-    def _post_end(self, drain: Drain, future: Future[Any]) -> None:
-        if drain in self._drains:  # it has not ended by itself
-            self.dispatcher.post(partial(self.end_drain, drain, future))
+    def _post_end(self, loop: WorkerLoop, future: Future[Any]) -> None:
+        if loop in self._loops:  # it has not ended by itself
+            self.event_loop.post(partial(self.end_loop, loop, future))
 
-    def end_drain(self, drain: Drain, how: Future[Any] | BaseException | None = None) -> None:
-        """Take notice of the end of a drain: if not by itself, what it ran, or would have run, ends as well."""
-        self._starting.discard(drain)
-        self._looking.discard(drain)
-        self._pump_later()
-        if drain not in self._drains:
+    def end_loop(self, loop: WorkerLoop, how: Future[Any] | BaseException | None = None) -> None:
+        """Take notice of the end of a loop: if not by itself, what it ran, or would have run, ends as well."""
+        self._starting.discard(loop)
+        self._looking.discard(loop)
+        self._start_loops_later()
+        if loop not in self._loops:
             return
-        self._drains.discard(drain)
-        self._laden.pop(drain, None)
+        self._loops.discard(loop)
+        self._with_spare.pop(loop, None)
         if how is None:
             return
-        calls = [drain.call] if drain.call is not None else []
-        if drain.flight is not None:
-            drain.flight.land(len(drain.flight.calls) - drain.flight.ended)
-            calls += [call for call in drain.flight.calls if call.handle is drain.flight]
+        calls = [loop.call] if loop.call is not None else []
+        if loop.batch is not None:
+            loop.batch.close(len(loop.batch.calls) - loop.batch.ended)
+            calls += [call for call in loop.batch.calls if call.handle is loop.batch]
         for call in calls:
             self._give_up(call, how)
 
@@ -431,43 +431,43 @@ class WorkerLoops:
             error = how.exception() or TypeError("the executor answered without having run the call")
             call.fail(self.explain(call, error), None)
 
-    def _conclude_drained(self, drain: Drain, call: Call, outcome: Outcome) -> None:
+    def _conclude_in_loop(self, loop: WorkerLoop, call: Call, outcome: Outcome) -> None:
         try:
             call.conclude(outcome)
             self.admit()  # what was made meanwhile may have to go before what is ready
         finally:
             # Later, as what this makes ready comes later.
-            self.dispatcher.do_later(partial(self._courtesy.settled, drain))
+            self.event_loop.call_soon(partial(self._results_first.settled, loop))
 
     def _hand_back(self, call: Call) -> None:
-        """Take a call back from a drain that took it when it had been given up."""
+        """Take a call back from a loop that took it when it had been given up."""
         if not call.is_over:
             self._claimed.append(call)
-            self._pump_later()
+            self._start_loops_later()
 
     # --- on a thread of the executor ---
 
-    def run_drain(self, drain: Drain) -> None:
-        """Be a drain that runs calls in this thread."""
+    def run_loop(self, loop: WorkerLoop) -> None:
+        """Be a loop that runs calls in this thread."""
         end = time.perf_counter() + SLICE
-        handle = self.dispatcher.handle
-        self.begins(drain)
-        call = drain.call
-        while call is not None and drain in self._drains:
+        handle = self.event_loop.run_or_enqueue
+        self.begins(loop)
+        call = loop.call
+        while call is not None and loop in self._loops:
             outcome = self._runner.perform(call)
-            self.looks(drain)
-            drain.call = None
-            drain.ran += 1
-            handle(partial(self._conclude_drained, drain, call, outcome))
+            self.looks(loop)
+            loop.call = None
+            loop.ran += 1
+            handle(partial(self._conclude_in_loop, loop, call, outcome))
             del outcome
-            if drain.settled != drain.ran:
-                self._courtesy.give_way(drain)
-            self._looking.discard(drain)
-            goes_on = drain in self._drains and self._runner.is_open and time.perf_counter() < end
-            drain.call = call = self._take() if goes_on else None
+            if loop.settled != loop.ran:
+                self._results_first.give_way(loop)
+            self._looking.discard(loop)
+            goes_on = loop in self._loops and self._runner.is_open and time.perf_counter() < end
+            loop.call = call = self._take() if goes_on else None
         if call is not None:
             handle(partial(self._hand_back, call))
-        handle(partial(self.end_drain, drain))
+        handle(partial(self.end_loop, loop))
 
     def _take(self) -> Call | None:
         try:

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What became of the calls of one block: which are still to come, which failed, what the user has been told.
 
-A journal is written from two sides, so everything here is under its lock, which is never held while code of the user
+A registry is written from two sides, so everything here is under its lock, which is never held while code of the user
 runs, while a future changes its state, or while anything waits. The invariant: every call that was added is told
-`finished` exactly once, by the dispatcher of its runner; the block is over when `pending` is empty.
+`finished` exactly once, by the event loop of its runner; the block is over when `pending` is empty.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import ClassVar, Protocol
 
 from ..closures import Closure
 from ..errors import Failure, Interrupted
-from ..futures.future import Promise, StrictPromise
+from ..futures.future import CallFuture, StrictFuture
 from ..lifecycle import take
 from ..snapshots.failures import traceback_text
 
-__all__ = ["CallState", "Journal", "JournaledCall"]
+__all__ = ["CallRegistry", "CallState", "RegisteredCall"]
 
 logger = logging.getLogger("parman")
 
@@ -49,8 +49,8 @@ class CallState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class JournaledCall(Protocol):
-    """A call as the journal sees it."""
+class RegisteredCall(Protocol):
+    """A call as the registry sees it."""
 
     closure: Closure
     failure: BaseException | None
@@ -68,7 +68,7 @@ class JournaledCall(Protocol):
         """Tell whether it is to run, not having been cancelled."""
 
 
-class Journal:
+class CallRegistry:
     """The calls of one block.
 
     Parameters
@@ -79,18 +79,18 @@ class Journal:
         The first failure ends the block.
     """
 
-    leaf_class: ClassVar[type[Promise]] = StrictPromise
+    leaf_class: ClassVar[type[CallFuture]] = StrictFuture
     """What the calls return for each leaf of their results."""
 
     def __init__(self, keep: bool = False, fail_fast: bool = False) -> None:
         # Locks of C alone, since Ctrl-C can lose a `Condition`; the collector may run code of the user's under it.
         self._lock = threading.RLock()
         self._waiting: list[SimpleQueue[None]] = []
-        self._pending: dict[int, JournaledCall] = {}
-        self._failed: list[JournaledCall] = []
-        self._held: list[JournaledCall] = []
+        self._pending: dict[int, RegisteredCall] = {}
+        self._failed: list[RegisteredCall] = []
+        self._held: list[RegisteredCall] = []
         # A list that is cleared up now and then: a dict with weak values costs as much as all else that is done here.
-        self._ended: list[weakref.ref[JournaledCall]] = []
+        self._ended: list[weakref.ref[RegisteredCall]] = []
         self._clear_up_at = _FEW
         self._keep = keep
         self._failures_of: Counter[str] = Counter()
@@ -102,11 +102,11 @@ class Journal:
 
     # --- calls ---
 
-    def added(self, call: JournaledCall) -> None:
+    def added(self, call: RegisteredCall) -> None:
         """Note a call that has been made. A single assignment, so that Ctrl-C finds all of it or nothing."""
         self._pending[id(call)] = call
 
-    def failed(self, call: JournaledCall) -> None:
+    def failed(self, call: RegisteredCall) -> None:
         """Note a failure, before anybody can see it in a future."""
         with self._lock:
             self._failed.append(call)
@@ -118,7 +118,7 @@ class Journal:
             self.on_failure()
             self._log_failure(call)
 
-    def finished(self, call: JournaledCall) -> None:
+    def finished(self, call: RegisteredCall) -> None:
         """Note that all futures of the call are done; told once for each call, after `failed` if it failed."""
         if call.failure is None:
             call.closure.release()
@@ -132,7 +132,7 @@ class Journal:
                     waiter.put(None)
                 self._waiting = []
 
-    def _note_end(self, call: JournaledCall) -> None:
+    def _note_end(self, call: RegisteredCall) -> None:
         if self._keep:
             self._held.append(call)
             return
@@ -155,15 +155,15 @@ class Journal:
             except Empty:
                 return False
 
-    def pending(self) -> list[JournaledCall]:
+    def pending(self) -> list[RegisteredCall]:
         """Return the calls that are not done."""
         with self._lock:
             return self._pending_now()
 
-    def _pending_now(self) -> list[JournaledCall]:
+    def _pending_now(self) -> list[RegisteredCall]:
         return list(self._pending.copy().values())  # a copy, in one step, for calls are added without the lock
 
-    def calls(self) -> list[JournaledCall]:
+    def calls(self) -> list[RegisteredCall]:
         """Return the calls that are pending, running or failed, and those whose results somebody holds."""
         with self._lock:
             alive = [call for ref in self._ended if (call := ref()) is not None]
@@ -179,7 +179,7 @@ class Journal:
 
     # --- what the user is told ---
 
-    def _log_failure(self, call: JournaledCall) -> None:
+    def _log_failure(self, call: RegisteredCall) -> None:
         exception = call.failure
         assert exception is not None
         if isinstance(exception, Interrupted):
@@ -191,7 +191,7 @@ class Journal:
         if first:
             _log(logging.ERROR, "%s failed (more of this kind would only be counted):\n%s", *_in_full(call))
 
-    def tell_once(self, key: tuple[str, ...], text: str) -> None:
+    def warn_once(self, key: tuple[str, ...], text: str) -> None:
         """Log a warning, once for each key."""
         with self._lock:
             if key in self._told:
@@ -208,7 +208,7 @@ class Journal:
 
 
 def _log(level: int, text: str, *args: object) -> None:
-    """Log from the dispatcher's thread, where an exception from a handler of the user's must stop nothing."""
+    """Log from the event loop, where an exception from a handler of the user's must stop nothing."""
     try:
         logger.log(level, text, *args)
     except Exception:
@@ -216,6 +216,6 @@ def _log(level: int, text: str, *args: object) -> None:
             traceback.print_exc()
 
 
-def _in_full(call: JournaledCall) -> tuple[str, str]:
+def _in_full(call: RegisteredCall) -> tuple[str, str]:
     assert call.failure is not None
     return str(call.closure), traceback_text(call.failure)

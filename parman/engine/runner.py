@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a runner is: it takes a closure, sees that it is run somewhere, and returns its result tree.
+"""What a runner is, and what it has to know of an executor: where its workers are, and how many.
 
-What a runner has to know of an executor: where its workers are, and how many.
+A runner takes a closure, sees that it is run somewhere, and returns its result tree.
 """
 
 from __future__ import annotations
@@ -28,9 +28,18 @@ if TYPE_CHECKING:
     from ..context import Site
     from ..errors import ParmanError
     from ..pool.processes import ProcessPool
-    from .registry import Journal
+    from .registry import CallRegistry
 
-__all__ = ["PLACES", "Runner", "Traits", "Where", "check_submit", "is_process_pool", "tells_of_death", "traits_of"]
+__all__ = [
+    "PLACES",
+    "ExecutorInfo",
+    "Runner",
+    "Where",
+    "check_submit",
+    "executor_info",
+    "is_process_pool",
+    "tells_of_death",
+]
 
 
 class Runner(ABC):
@@ -56,8 +65,8 @@ class Runner(ABC):
         return 1
 
     @abstractmethod
-    def run(self, closure: Closure, journal: Journal) -> Any:
-        """See that the closure is run, and return its result tree; what becomes of it is written into the journal."""
+    def run(self, closure: Closure, registry: CallRegistry) -> Any:
+        """See that the closure is run, and return its result tree; what becomes of it is written into the registry."""
 
     def __call__(self, closure: Closure) -> Any:
         """See that the closure is run.
@@ -71,12 +80,12 @@ class Runner(ABC):
         -------
         The result tree, with futures where values are still missing.
         """
-        return self.run(closure.carried_by(self.carrier), self.own_journal)
+        return self.run(closure.carried_by(self.carrier), self.own_registry)
 
     @property
     @abstractmethod
-    def own_journal(self) -> Journal:
-        """The journal of calls that belong to no block."""
+    def own_registry(self) -> CallRegistry:
+        """The registry of calls that belong to no block."""
 
     def carrier_for(self, wanted: Runner | Executor | str | None) -> Carrier:
         """Return how the arguments of calls are copied in a block on this runner whose head names another one."""
@@ -92,19 +101,19 @@ class Runner(ABC):
         """Deal with a mistake that is not one of a call: raise the error, or note it."""
         raise error
 
-    def begin(self, journal: Journal) -> None:
+    def begin(self, registry: CallRegistry) -> None:
         """Prepare for the calls of a block."""
 
-    def end(self, journal: Journal) -> None:
+    def end(self, registry: CallRegistry) -> None:
         """Let go of what served the calls of a block, which has been left."""
 
-    def finish(self, journal: Journal, cause: BaseException | None) -> None:
+    def finish(self, registry: CallRegistry, cause: BaseException | None) -> None:
         """Do what is to be done when a block of a dry run is left, with what left it if that was an exception."""
 
-    def cancel_pending(self, journal: Journal) -> None:
+    def cancel_pending(self, registry: CallRegistry) -> None:
         """Cancel the calls of a block that have not started."""
 
-    def interrupt(self, journal: Journal) -> None:
+    def interrupt(self, registry: CallRegistry) -> None:
         """Give up all calls of a block at once, for Ctrl-C."""
 
     def wait_for_end(self) -> None:
@@ -143,7 +152,7 @@ _DEATHS = (
 
 
 @attrs.frozen
-class Traits:
+class ExecutorInfo:
     """What a runner has to know of an executor.
 
     Attributes
@@ -214,7 +223,7 @@ def _hint(executor: object) -> str:
     return "(pool.schedule(function, args=arguments))" if callable(schedule) else ""
 
 
-def traits_of(executor: Executor, where: Where | None = None, workers: int | None = None) -> Traits:
+def executor_info(executor: Executor, where: Where | None = None, workers: int | None = None) -> ExecutorInfo:
     """Find out what can be known of an executor.
 
     Parameters
@@ -227,7 +236,7 @@ def traits_of(executor: Executor, where: Where | None = None, workers: int | Non
         How many workers it has, if the user says so.
     """
     known = workers or getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
-    return Traits(where or _where(executor), known if isinstance(known, int) else math.inf)
+    return ExecutorInfo(where or _where(executor), known if isinstance(known, int) else math.inf)
 
 
 def _where(executor: Executor) -> Where:

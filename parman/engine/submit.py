@@ -24,7 +24,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
-from ..futures.loop import Dispatcher
+from ..futures.loop import EventLoop
 from ..pool.threads import ThreadPool
 from .calls import Call
 from .execute import Outcome
@@ -94,7 +94,7 @@ class BlockingThreads:
 class Submitter(Protocol):
     """A runner as seen from here."""
 
-    dispatcher: Dispatcher
+    event_loop: EventLoop
 
     def queue_of(self, call: Call) -> ReadyQueue:
         """Return the queue that a call waits in."""
@@ -114,7 +114,7 @@ class Submission:
 
     def __init__(self, runner: Submitter) -> None:
         self._runner = runner
-        self._dispatcher = runner.dispatcher
+        self._event_loop = runner.event_loop
 
     def push(self, call: Call) -> None:
         """Take a call whose dependencies are done."""
@@ -146,11 +146,11 @@ class Submission:
             # In a box, which is emptied: some futures live on in a cycle, with their callbacks.
             inner.add_done_callback(partial(self._post_outcome, [call]))
         except BaseException as exception:  # the executor is broken or shut down, or can't take this call
-            self._dispatcher.post(partial(self.free_slot, call))  # first: the slot comes back whatever happens
+            self._event_loop.post(partial(self.free_slot, call))  # first: the slot comes back whatever happens
             call.fail(self._runner.explain(call, exception, in_flight=False), None)
 
     def _post_outcome(self, box: list[Call], inner: Future[Any]) -> None:
-        self._dispatcher.post(partial(self._receive, box.pop(), inner))
+        self._event_loop.post(partial(self._receive, box.pop(), inner))
 
     def _receive(self, call: Call, inner: Future[Any]) -> None:
         is_over = True
@@ -167,7 +167,7 @@ class Submission:
             del inner
             if is_over:
                 # Posted, so that the calls that waited for this one, whose events are posted by now, are queued first.
-                self._dispatcher.post(partial(self.free_slot, call))
+                self._event_loop.post(partial(self.free_slot, call))
 
     def _conclude(self, call: Call, answer: Any) -> bool:
         """End a call with the answer of its executor; false if it was sent again instead."""

@@ -1,24 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a user is told who has waited too long: for what, how much of it is running, and which lines made those calls.
+"""The futures that a call returns: one for each leaf of its result.
 
-This is looked at after the time was over, so that a wait in time costs nothing; some of it may have ended meanwhile.
-
-The futures that a call returns: one for each leaf of its result.
-
-A promise is a real `concurrent.futures.Future`: `wait`, `as_completed`, `asyncio.wrap_future` and dict keys take it.
-It knows three things more.
+Each is a real `concurrent.futures.Future`: `wait`, `as_completed`, `asyncio.wrap_future` and dict keys take it. It
+knows three things more.
 
 * What it stands for: the declared type, and the call, so that using the future where its value was meant gives an
-  error that names the call, its line and the cure (`StrictPromise`; the futures of `parman.executor()` are plain ones).
+  error that names the call, its line and the cure (`StrictFuture`; the futures of `parman.executor()` are plain ones).
 * Whether somebody asked how the call ended, so that a failure that nobody saw is raised when the block is left.
 * Its value in up to two forms. `frozen` is the snapshot that tasks are given: nobody can change it. `value` is what
   the user was given, and may change. A task is given the frozen form that was made when the call finished, or one
   made at the call if the user had the value in hands by then: what a serial script would have passed.
 
-Who may change the state of a promise: the dispatcher of its runner, and any thread through `cancel()`. Both do so
-under the promise's condition and look at the state first, so exactly one of them wins. What follows (the user's
-callbacks, the dependents) runs on the dispatcher's thread, where no Ctrl-C can cut it off.
+Who may change the state of a future: the event loop of its runner, and any thread through `cancel()`. Both do so
+under the future's condition and look at the state first, so exactly one of them wins. What follows (the user's
+callbacks, the dependents) runs in the event loop, never in the main thread, where a Ctrl-C could cut it off.
+
+Who has waited too long is told for what, how much of it is running, and which lines made those calls. This is looked at
+after the time was over, so that a wait in time costs nothing; some of it may have ended meanwhile.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from ..errors import FutureAttributeError, FutureUseError, WorkflowError
 from ..snapshots.failures import annotate
 from ..snapshots.stored import Frozen
 from ..snapshots.take import is_plain
-from .loop import DispatchedFuture, Dispatcher
+from .loop import EventLoop, LoopFuture
 
-__all__ = ["Origin", "Promise", "StrictPromise", "too_late"]
+__all__ = ["CallFuture", "Origin", "StrictFuture", "too_late"]
 
 _MOST_CALLS = 1000
 """Calls that are looked at: who polls may do so very often, and a workflow may have a million."""
@@ -133,16 +132,16 @@ _OPEN = (PENDING, RUNNING)
 
 
 class Dependent(Protocol):
-    """A call that waits for promises of its own runner."""
+    """A call that waits for futures of its own runner."""
 
     def dependency_done(self) -> None:
-        """Count one of them less; in the role of the dispatcher."""
+        """Count one of them less; in the event loop."""
 
 
 class Origin(Protocol):
-    """The call that a promise belongs to, as far as the promise needs it."""
+    """The call that a future belongs to, as far as the future needs it."""
 
-    dispatcher: Dispatcher
+    event_loop: EventLoop
     cancels_causes: bool
 
     @property
@@ -150,8 +149,8 @@ class Origin(Protocol):
         """The futures that it waits for, or waited for."""
 
     @property
-    def leaves(self) -> Sequence[Promise]:
-        """The promises of the call in the order in which they were made, until it has ended."""
+    def leaves(self) -> Sequence[CallFuture]:
+        """The futures of the call in the order in which they were made, until it has ended."""
 
     @property
     def root(self) -> Any:
@@ -160,8 +159,8 @@ class Origin(Protocol):
     def __str__(self) -> str:
         """Name the task and the line of the call."""
 
-    def may_cancel(self, promise: Promise) -> bool:
-        """Return whether nothing of this promise has started; called under the promise's condition."""
+    def may_cancel(self, promise: CallFuture) -> bool:
+        """Return whether nothing of this future has started; called under the future's condition."""
 
     def is_running(self) -> bool:
         """Return whether the call has started, where only the executor knows."""
@@ -172,14 +171,14 @@ class Origin(Protocol):
     def retrieve(self) -> None:
         """Note that the user has seen how the call ended."""
 
-    def leaf_cancelled(self, promise: Promise) -> None:
-        """Follow up on a cancelled promise, on the dispatcher's thread."""
+    def leaf_cancelled(self, promise: CallFuture) -> None:
+        """Follow up on a cancelled future, in the event loop."""
 
     def freeze_value(self, value: Any) -> Frozen:
         """Make the form of a value that tasks are given."""
 
 
-class Promise(DispatchedFuture[Any]):
+class CallFuture(LoopFuture[Any]):
     """The future of one leaf of a result.
 
     Parameters
@@ -194,14 +193,14 @@ class Promise(DispatchedFuture[Any]):
     _parts: tuple[int, int] | None = None
 
     def __init__(self, origin: Origin, declared: object = Any) -> None:
-        super().__init__(origin.dispatcher)
+        super().__init__(origin.event_loop)
         self._origin = origin
         self.declared = declared
         self._awaited = False
         self._told = False
         self._needed = 0
         self._frozen: Frozen | None = None
-        # None when they have been told. Changed in the role of the dispatcher only.
+        # None when they have been told. Changed in the event loop only.
         self._dependents: list[Dependent] | tuple[()] | None = ()
 
     def cover(self, number: int) -> None:
@@ -212,9 +211,9 @@ class Promise(DispatchedFuture[Any]):
     # --- what tasks are given ---
 
     @property
-    def dispatcher(self) -> Dispatcher:
+    def event_loop(self) -> EventLoop:
         """That of the runner."""
-        return self._origin.dispatcher
+        return self._origin.event_loop
 
     @property
     def origin(self) -> str:
@@ -244,12 +243,12 @@ class Promise(DispatchedFuture[Any]):
             self._awaited = True
             return False
 
-    def serves(self, dispatcher: Dispatcher) -> bool:
-        """Tell whether `add_dependent` is for calls with this dispatcher: a future of others may end at any time."""
-        return self._dependents is None or self._dispatcher is dispatcher
+    def serves(self, event_loop: EventLoop) -> bool:
+        """Tell whether `add_dependent` is for calls with this event loop: a future of others may end at any time."""
+        return self._dependents is None or self._event_loop is event_loop
 
     def add_dependent(self, call: Dependent) -> bool:
-        """Tell a call, of the same runner, when this is done; false if it is. In the role of the dispatcher."""
+        """Tell a call, of the same runner, when this is done; false if it is. In the event loop."""
         dependents = self._dependents
         if dependents is None:
             return False
@@ -261,7 +260,7 @@ class Promise(DispatchedFuture[Any]):
 
     @property
     def dependents(self) -> Sequence[Dependent]:
-        """The calls that `add_dependent` has added and that have not been told. In the role of the dispatcher."""
+        """The calls that `add_dependent` has added and that have not been told. In the event loop."""
         return self._dependents or ()
 
     @property
@@ -299,7 +298,7 @@ class Promise(DispatchedFuture[Any]):
         """The exception, without counting as having asked for it."""
         return self._exception
 
-    # --- how it ends; on the dispatcher's thread ---
+    # --- how it ends; in the event loop ---
 
     def settle_value(self, value: Any) -> bool:
         """Finish with a value that the user may see, unless a call waits for the frozen form: then return false."""
@@ -327,7 +326,7 @@ class Promise(DispatchedFuture[Any]):
         if self._lists is not None or self._dependents:
             self._invoke_callbacks()
         else:
-            self._dependents = self._dispatcher = None
+            self._dependents = self._event_loop = None
 
     def settle_frozen(self, frozen: Frozen) -> None:
         """Finish with a frozen value."""
@@ -401,7 +400,7 @@ class Promise(DispatchedFuture[Any]):
         return cancelled
 
     @property
-    def source(self) -> Promise:
+    def source(self) -> CallFuture:
         """The future of a whole leaf that this one comes from."""
         return self
 
@@ -461,7 +460,7 @@ class Promise(DispatchedFuture[Any]):
     def _wait(self, timeout: float | None) -> None:
         with self._condition:
             if self.is_open():
-                self._refuse_on_dispatcher()
+                self._refuse_on_event_loop()
                 self._condition.wait(timeout)
             is_late = self.is_open()
             if not is_late and self._state != FINISHED:
@@ -474,7 +473,7 @@ class Promise(DispatchedFuture[Any]):
         with self._condition:
             if not self.is_open():
                 return False
-            self._refuse_on_dispatcher()
+            self._refuse_on_event_loop()
             self._waiters.append(waiter)
             return True
 
@@ -484,9 +483,9 @@ class Promise(DispatchedFuture[Any]):
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
-    def _refuse_on_dispatcher(self) -> None:
+    def _refuse_on_event_loop(self) -> None:
         """Raise, rather than to wait for ever, on the thread that has to finish this future."""
-        if self._origin.dispatcher.is_current():
+        if self._origin.event_loop.is_current():
             raise WorkflowError(
                 f"a callback can't wait for the result of {self._origin}: callbacks run on the thread that finishes "
                 "this future; give it a callback of its own, or pass it to a task"
@@ -520,12 +519,12 @@ class Promise(DispatchedFuture[Any]):
     __str__ = __repr__
 
 
-class StrictPromise(Promise):
+class StrictFuture(CallFuture):
     """A future that refuses to be used as its value: what the calls of tasks return."""
 
     __slots__ = ()
 
-    def __getitem__(self, key: Any) -> Promise:
+    def __getitem__(self, key: Any) -> CallFuture:
         """Return the future of an item of the value."""
         return _Item(self, key)
 
@@ -561,7 +560,7 @@ class StrictPromise(Promise):
 
 
 def _refusal(use: str) -> Callable[..., NoReturn]:
-    def refuse(self: StrictPromise, *args: object, **kwargs: object) -> NoReturn:
+    def refuse(self: StrictFuture, *args: object, **kwargs: object) -> NoReturn:
         self._refuse(use)
 
     return refuse
@@ -584,25 +583,25 @@ _REFUSED = {
 }
 for _use, _names in _REFUSED.items():
     for _name in _names.split():
-        setattr(StrictPromise, f"__{_name}__", _refusal(_use))
+        setattr(StrictFuture, f"__{_name}__", _refusal(_use))
 del _use, _names, _name
 
 
-class _Item(StrictPromise):
+class _Item(StrictFuture):
     """The future of an item of another future's value; it belongs to the same call."""
 
     __slots__ = ("_key", "_parent")
 
-    def __init__(self, parent: Promise, key: Any) -> None:
+    def __init__(self, parent: CallFuture, key: Any) -> None:
         super().__init__(parent._origin, item_type(parent.declared, key))
         self._key = key
-        self._parent: Promise | None = parent
+        self._parent: CallFuture | None = parent
         self._told = True  # the call is not concerned when an item is cancelled
-        # a parent that is done is followed at once, in the user's thread, the others on the dispatcher's
+        # a parent that is done is followed at once, in the user's thread, the others in the event loop
         parent.add_done_callback(self._follow)  # type: ignore[arg-type]
 
     @property
-    def source(self) -> Promise:
+    def source(self) -> CallFuture:
         parent = self._parent
         return self if parent is None else parent.source
 
@@ -620,7 +619,7 @@ class _Item(StrictPromise):
         super()._release()
         self._parent = None
 
-    def _follow(self, parent: Promise) -> None:
+    def _follow(self, parent: CallFuture) -> None:
         if not self.is_open():
             return
         if parent.cancelled():
@@ -630,7 +629,7 @@ class _Item(StrictPromise):
         else:
             self._settle_item(parent)
 
-    def _settle_item(self, parent: Promise) -> None:
+    def _settle_item(self, parent: CallFuture) -> None:
         try:
             frozen = parent.frozen if self._awaited else None
             item = (parent._take() if frozen is None else frozen.thaw())[self._key]

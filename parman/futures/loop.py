@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The dispatcher: events that are handled one after another, and the futures that it finishes.
+"""The event loop: events that are handled one after another, and the futures that it finishes.
 
 A callback only posts an event, and posting is one call in C, so that callbacks can't raise, can't nest, and can't be
-torn apart by a Ctrl-C in the main thread. Everything else is done in the *role* of the dispatcher, which one thread
-has at a time: the dispatcher's own, which handles what was posted, or a worker that has an outcome in hands, and would
+torn apart by a Ctrl-C in the main thread. Everything else is done in the *role* of the event loop, which one thread
+has at a time: the event loop's own, which handles what was posted, or a worker that has an outcome in hands, and would
 otherwise have to wake the first. Never the main thread, where Ctrl-C strikes.
 
 Nobody waits for the role. Who has something to be done in it appends that to a deque, and tries to get the role; if
@@ -12,7 +12,7 @@ somebody else has it, that one will look into the deque again, after it has give
 would be slow: threads that take a lock in turns wake each other for each event.
 
 The thread knows the queue and nothing else. Whoever can still post (the owner, the nodes that wait, the futures that
-are not done) refers to the `Dispatcher`; when nobody is left, it is garbage, and posts the event that ends the thread.
+are not done) refers to the `EventLoop`; when nobody is left, it is garbage, and posts the event that ends the thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 
 from ..lifecycle import take
 
-__all__ = ["DispatchedFuture", "Dispatcher", "SlimCondition", "exception_of", "result_of"]
+__all__ = ["EventLoop", "LoopFuture", "SlimCondition", "exception_of", "result_of"]
 
 T = TypeVar("T")
 
@@ -43,23 +43,23 @@ _forks: list[object] = [object()]
 os.register_at_fork(after_in_child=lambda: _forks.append(object()))
 
 
-class Dispatcher:
+class EventLoop:
     """One queue of events, one daemon thread that handles them, and the role in which that is done.
 
     An event is a callable without parameters. One that raises is logged, and the next one is handled.
 
-    The thread is started by `start`, not before, and ends when the dispatcher is garbage, after the events that were
-    posted by then. What still has to post must therefore refer to the dispatcher, and the thread never does.
+    The thread is started by `start`, not before, and ends when the event loop is garbage, after the events that were
+    posted by then. What still has to post must therefore refer to the event loop, and the thread never does.
 
     Attributes
     ----------
     post
         Puts an event into the queue. It is a single call in C, which never blocks and never fails, and is either done
         or not done when Ctrl-C arrives; safe in callbacks and finalizers.
-    do_later
+    call_soon
         Handles an event after what is being done now; only for who has the role.
     is_current
-        Whether the caller has the role. Like `post`, it may be kept without keeping the dispatcher.
+        Whether the caller has the role. Like `post`, it may be kept without keeping the event loop.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Dispatcher:
         "_queue",
         "_role",
         "_thread",
-        "do_later",
+        "call_soon",
         "is_current",
         "post",
     )
@@ -85,7 +85,7 @@ class Dispatcher:
         self._elected = RLock()
         # What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
         self._later: deque[Callable[[], object]] = deque()
-        self.do_later: Callable[[Callable[[], object]], None] = self._later.append
+        self.call_soon: Callable[[Callable[[], object]], None] = self._later.append
         self._thread: Thread | None = None
         self._forks = _forks[-1]
         weakref.finalize(self, queue.put, None).atexit = False
@@ -105,7 +105,7 @@ class Dispatcher:
             )
         if self._thread is None:
             args = (self._queue, self._elected, self._role, self._later)
-            thread = Thread(target=_serve, args=args, name="parman-dispatcher", daemon=True)
+            thread = Thread(target=_serve, args=args, name="parman-event_loop", daemon=True)
             thread.start()
             self._thread = thread
 
@@ -120,7 +120,7 @@ class Dispatcher:
             self._thread = None
             self._queue.put(None)
 
-    def handle(self, event: Callable[[], object]) -> None:
+    def run_or_enqueue(self, event: Callable[[], object]) -> None:
         """Handle an event here and now, or leave it to who has the role. Not in the main thread."""
         self._later.append(event)
         if not self.is_current():
@@ -149,7 +149,7 @@ def _handle_all(later: deque[Callable[[], object]], role: RLock) -> None:
             while later:
                 later.popleft()()
         except BaseException:
-            logger.exception("an event of the dispatcher failed; this is a mistake in Parman or in a runner")
+            logger.exception("an event of the event_loop failed; this is a mistake in Parman or in a runner")
         finally:
             role.release()
 
@@ -188,24 +188,24 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
             self._sleepers = None
 
 
-class DispatchedFuture(Future[T]):
-    """A future that a dispatcher finishes.
+class LoopFuture(Future[T]):
+    """A future that an event loop finishes.
 
     `cancel()` sets the state at once and wakes the threads that wait in `result()`; the callbacks, `wait` and
-    `as_completed` are served by the dispatcher's thread, so that a Ctrl-C in the main thread can't lose them.
+    `as_completed` are served by the event loop, so that a Ctrl-C in the main thread can't lose them.
     """
 
     # In slots, which take a third of the memory of a dict.
-    __slots__ = ("_condition", "_dispatcher", "_exception", "_lists", "_result", "_state")
+    __slots__ = ("_condition", "_event_loop", "_exception", "_lists", "_result", "_state")
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, event_loop: EventLoop) -> None:
         # All that the base class would set (tests hold it against that), without the `Condition` that it would make.
         self._condition = SlimCondition()  # type: ignore[assignment]
         self._state = PENDING
         self._result: Any = None
         self._exception: BaseException | None = None
         self._lists: list[list[Any]] | None = None
-        self._dispatcher: Dispatcher | None = dispatcher
+        self._event_loop: EventLoop | None = event_loop
 
     # The two lists of the base class are made when they are needed, which for most futures is never.
 
@@ -269,12 +269,12 @@ class DispatchedFuture(Future[T]):
 
     def _release(self) -> None:
         """Let go of what only an unfinished future needs; called after the callbacks, more than once at worst."""
-        self._dispatcher = None
+        self._event_loop = None
 
     def _cancel_now(self) -> None:
         # Posted first: the event waits for the lock that is held here, and finds nothing to do if Ctrl-C comes between.
-        assert self._dispatcher is not None
-        self._dispatcher.post(self._settle)
+        assert self._event_loop is not None
+        self._event_loop.post(self._settle)
         self._state = CANCELLED
         self._condition.notify_all()
 
@@ -309,9 +309,9 @@ class DispatchedFuture(Future[T]):
 
 def exception_of(future: Future[Any]) -> BaseException | None:
     """Return the exception of a future that is done and not cancelled; no retrieval by the user."""
-    return Future.exception(future) if isinstance(future, DispatchedFuture) else future.exception()
+    return Future.exception(future) if isinstance(future, LoopFuture) else future.exception()
 
 
 def result_of(future: Future[T]) -> T:
     """Return the result of a future that succeeded; no retrieval by the user."""
-    return future._value() if isinstance(future, DispatchedFuture) else future.result()
+    return future._value() if isinstance(future, LoopFuture) else future.result()

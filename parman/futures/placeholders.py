@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from ..errors import FutureUseError
 from ..trees.nodes import Attr, Path, StandIn, is_leaf
 from ..trees.walk import futures_in, walk
-from .future import Promise
+from .future import CallFuture
 
 __all__ = ["stand_in"]
 
@@ -31,7 +31,7 @@ _OPERATIONS = (
 )
 
 
-def stand_in(cls: type, fields: Mapping[str, object], whole: Promise) -> Any:
+def stand_in(cls: type, fields: Mapping[str, object], whole: CallFuture) -> Any:
     """Make an instance of a subclass of `cls` that holds futures.
 
     Parameters
@@ -54,7 +54,7 @@ def stand_in(cls: type, fields: Mapping[str, object], whole: Promise) -> Any:
 
 def _count_leaves(field: object) -> int:
     """Return how many leaves of the call are in a field, those that stand for a whole object included."""
-    if isinstance(field, Promise):
+    if isinstance(field, CallFuture):
         return 1
     if isinstance(field, _Behaviour):
         get = object.__getattribute__
@@ -118,7 +118,7 @@ class _Behaviour(StandIn):
             "assign to its fields, resolve() it, or pass it to a task in the block"
         )
 
-    def _parman_pass(self) -> tuple[Promise, dict[str, object]]:
+    def _parman_pass(self) -> tuple[CallFuture, dict[str, object]]:
         get = object.__getattribute__
         changes: dict[str, object] = get(self, "_parman_changes")
         inner = {name: get(self, name) for name in get(self, "_parman_fields") - changes.keys()}

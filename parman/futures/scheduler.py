@@ -22,7 +22,7 @@ from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from .loop import DispatchedFuture, Dispatcher, SlimCondition, exception_of, result_of
+from .loop import EventLoop, LoopFuture, SlimCondition, exception_of, result_of
 from .wait_graph import Gate, Node, check_dependencies
 
 __all__ = ["ScheduledFuture", "Scheduler"]
@@ -78,8 +78,8 @@ class _Submission(Gate):
     __slots__ = ("_call",)
     future: ScheduledFuture[Any] | None
 
-    def __init__(self, dispatcher: Dispatcher, future: ScheduledFuture[Any], call: Callable[[], Future[Any]]) -> None:
-        super().__init__(dispatcher, future)
+    def __init__(self, event_loop: EventLoop, future: ScheduledFuture[Any], call: Callable[[], Future[Any]]) -> None:
+        super().__init__(event_loop, future)
         self._call: Callable[[], Future[Any]] | None = call
 
     def go_on(self) -> None:
@@ -104,8 +104,8 @@ class _Following(Node):
 
     __slots__ = ("_future", "_inner")
 
-    def __init__(self, dispatcher: Dispatcher, future: ScheduledFuture[Any], inner: Future[Any]) -> None:
-        super().__init__(dispatcher)
+    def __init__(self, event_loop: EventLoop, future: ScheduledFuture[Any], inner: Future[Any]) -> None:
+        super().__init__(event_loop)
         self._future: ScheduledFuture[Any] | None = future
         self._inner: Future[Any] | None = inner
 
@@ -129,7 +129,7 @@ class _Following(Node):
         self._future = self._inner = None
 
 
-class ScheduledFuture(DispatchedFuture[T]):
+class ScheduledFuture(LoopFuture[T]):
     """The future of a call that is submitted after its dependencies; made by `Scheduler.submit`.
 
     Callbacks run on the thread of the scheduler, one after another: they must be short, and must not wait for a future
@@ -138,9 +138,9 @@ class ScheduledFuture(DispatchedFuture[T]):
 
     __slots__ = ("_claimed", "_inner", "_node", "_unfinished")
 
-    def __init__(self, dispatcher: Dispatcher, unfinished: _Unfinished[T], call: Callable[[], Future[T]]) -> None:
-        super().__init__(dispatcher)
-        self._node: _Submission | _Following | None = _Submission(dispatcher, self, call)
+    def __init__(self, event_loop: EventLoop, unfinished: _Unfinished[T], call: Callable[[], Future[T]]) -> None:
+        super().__init__(event_loop)
+        self._node: _Submission | _Following | None = _Submission(event_loop, self, call)
         self._unfinished: _Unfinished[T] | None = unfinished
         self._inner: Future[T] | None = None
         self._claimed = False
@@ -161,7 +161,7 @@ class ScheduledFuture(DispatchedFuture[T]):
             agreed = _ask_to_cancel(inner)
         finally:
             # A Ctrl-C in there may have cut off the callback that would tell us.
-            node.dispatcher.post(node.advance)
+            node.event_loop.post(node.advance)
         if agreed:
             self._give_up()
         return self.cancelled()
@@ -206,9 +206,9 @@ class ScheduledFuture(DispatchedFuture[T]):
             _ask_to_cancel(inner)
 
     def _follow(self, inner: Future[T]) -> None:
-        dispatcher = self._dispatcher
-        assert dispatcher is not None
-        node = _Following(dispatcher, self, inner)
+        event_loop = self._event_loop
+        assert event_loop is not None
+        node = _Following(event_loop, self, inner)
         with self._condition:
             self._node, self._inner = node, inner
         self.running()
@@ -216,9 +216,9 @@ class ScheduledFuture(DispatchedFuture[T]):
 
     def _cancel_unsubmitted(self) -> None:
         with self._condition:
-            dispatcher = self._dispatcher
-            if dispatcher is not None and not self._claimed:
-                dispatcher.start()  # `submit` may not have come to it yet
+            event_loop = self._event_loop
+            if event_loop is not None and not self._claimed:
+                event_loop.start()  # `submit` may not have come to it yet
                 super().cancel()
 
     def _release(self) -> None:
@@ -264,8 +264,8 @@ class Scheduler(Generic[T]):
         if not callable(user_submit):
             raise TypeError(f"user_submit must be a function that returns a future, not {_kind(user_submit)}")
         self._user_submit = user_submit
-        self._dispatcher: Dispatcher | None = Dispatcher()
-        self._on_own_thread = self._dispatcher.is_current
+        self._event_loop: EventLoop | None = EventLoop()
+        self._on_own_thread = self._event_loop.is_current
         self._unfinished = _Unfinished[T]()
 
     def submit(
@@ -299,10 +299,10 @@ class Scheduler(Generic[T]):
         """
         futures = check_dependencies(dependencies)
         call = partial(self._user_submit, *args, **kwargs)
-        dispatcher = self._dispatcher
-        if dispatcher is None:
+        event_loop = self._event_loop
+        if event_loop is None:
             raise RuntimeError(_CLOSED)
-        future = ScheduledFuture(dispatcher, self._unfinished, call)
+        future = ScheduledFuture(event_loop, self._unfinished, call)
         future._start(futures)
         return future
 
@@ -325,7 +325,7 @@ class Scheduler(Generic[T]):
         if wait and self._on_own_thread():
             raise RuntimeError(_OWN_THREAD)
         self._unfinished.close()
-        self._dispatcher = None  # its thread ends when the last future is done
+        self._event_loop = None  # its thread ends when the last future is done
         if cancel_futures:
             self._unfinished.cancel()
         if wait:

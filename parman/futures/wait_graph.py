@@ -9,7 +9,7 @@
     cancel() sets the state ──────────────┘                   ├ unfinished: ask it to call the Link
                                                               └ none left: ready() -> result, exception, cancellation
 
-A callback only posts an event to the dispatcher. Everything else is done by its thread, one event after another:
+A callback only posts an event to the event loop. Everything else is done by its thread, one event after another:
 chains of any length need no stack, and what waits needs hardly a lock.
 
 A node attends to one dependency at a time, in their order, since it has to outlast all of them anyway. So it owns one
@@ -26,7 +26,7 @@ from concurrent.futures import CancelledError, Future
 from types import FrameType
 from typing import Any, TypeVar, overload
 
-from .loop import DispatchedFuture, Dispatcher, exception_of, result_of
+from .loop import EventLoop, LoopFuture, exception_of, result_of
 
 __all__ = ["Gate", "Node", "WaitFuture", "WaitGraph", "check_dependencies", "wait_for"]
 
@@ -64,20 +64,20 @@ class _Link:
     def __call__(self, _future: Future[Any]) -> None:
         node = self.node
         if node is not None:
-            node.dispatcher.post(node.advance)
+            node.event_loop.post(node.advance)
 
 
 class Node:
     """Something that waits for futures.
 
-    A subclass says what happens in `ready`, `collect` and `failed`. They are called on the dispatcher's thread, or in
+    A subclass says what happens in `ready`, `collect` and `failed`. They are called in the event loop, or in
     `watch` by its caller when all dependencies are done already.
     """
 
-    __slots__ = ("_link", "_rest", "dispatcher")
+    __slots__ = ("_link", "_rest", "event_loop")
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self.dispatcher = dispatcher
+    def __init__(self, event_loop: EventLoop) -> None:
+        self.event_loop = event_loop
         self._rest: list[Future[Any]] | None = None
         self._link: _Link | None = None
 
@@ -93,7 +93,7 @@ class Node:
             If a thread is needed and can't be started.
         """
         if not _all_done(dependencies):
-            self.dispatcher.start()
+            self.event_loop.start()
         self._rest = dependencies[::-1]
         try:
             self._scan()
@@ -129,7 +129,7 @@ class Node:
             self.failed(_without_our_frames(exc))
 
     def _scan(self) -> None:
-        # A local name, since `unwatch` may be called by the dispatcher while `watch` is here in another thread.
+        # A local name, since `unwatch` may be called by the event loop while `watch` is here in another thread.
         # Otherwise only one thread is here: the caller of `watch` does nothing more once a dependency has the link.
         rest = self._rest
         if rest is None:
@@ -180,9 +180,9 @@ class Gate(Node):
 
     __slots__ = ("_cancelled", "_failure", "future")
 
-    def __init__(self, dispatcher: Dispatcher, future: DispatchedFuture[Any]) -> None:
-        super().__init__(dispatcher)
-        self.future: DispatchedFuture[Any] | None = future
+    def __init__(self, event_loop: EventLoop, future: LoopFuture[Any]) -> None:
+        super().__init__(event_loop)
+        self.future: LoopFuture[Any] | None = future
         self._failure: BaseException | None = None
         self._cancelled = False
 
@@ -233,8 +233,8 @@ class _Wait(Gate):
 
     __slots__ = ("_digest", "_results")
 
-    def __init__(self, dispatcher: Dispatcher, future: WaitFuture[Any], digest: Callable[..., object] | None) -> None:
-        super().__init__(dispatcher, future)
+    def __init__(self, event_loop: EventLoop, future: WaitFuture[Any], digest: Callable[..., object] | None) -> None:
+        super().__init__(event_loop, future)
         self._digest = digest
         self._results: list[Any] = []
 
@@ -261,7 +261,7 @@ class _Wait(Gate):
         self._results = []
 
 
-class WaitFuture(DispatchedFuture[T]):
+class WaitFuture(LoopFuture[T]):
     """A future that is finished after its dependencies; made by `WaitGraph.submit`.
 
     It can be cancelled until all its dependencies are done. Callbacks run on the thread of the graph, one after
@@ -270,9 +270,9 @@ class WaitFuture(DispatchedFuture[T]):
 
     __slots__ = ("_node",)
 
-    def __init__(self, dispatcher: Dispatcher, digest: Callable[..., T] | None) -> None:
-        super().__init__(dispatcher)
-        self._node: _Wait | None = _Wait(dispatcher, self, digest)
+    def __init__(self, event_loop: EventLoop, digest: Callable[..., T] | None) -> None:
+        super().__init__(event_loop)
+        self._node: _Wait | None = _Wait(event_loop, self, digest)
 
     def _start(self, dependencies: list[Future[Any]]) -> None:
         assert self._node is not None
@@ -308,7 +308,7 @@ class WaitGraph:
     """
 
     def __init__(self) -> None:
-        self._dispatcher = Dispatcher()
+        self._event_loop = EventLoop()
 
     @overload
     def submit(self, dependencies: Iterable[Future[Any]], digest: None = None) -> WaitFuture[None]: ...
@@ -340,7 +340,7 @@ class WaitGraph:
         futures = check_dependencies(dependencies)
         if digest is not None and not callable(digest):
             raise TypeError(f"digest must be a function of the results, not {type(digest).__qualname__}")
-        future = WaitFuture(self._dispatcher, digest)
+        future = WaitFuture(self._event_loop, digest)
         future._start(futures)
         return future
 

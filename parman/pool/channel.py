@@ -66,14 +66,14 @@ class Kind(IntEnum):
     """The result of the call."""
     FAILURE = 5
     """The exception of the call."""
-    BUNDLE = 6
-    """The driver sends calls of tasks; see `bundles`."""
+    BATCH = 6
+    """The driver sends calls of tasks; see `batches`."""
     OUTCOME = 7
-    """How the next call of the bundle ended."""
+    """How the next call of the batch ended."""
     MISSING = 8
-    """The worker lacks something that the bundle needs, and waits for it."""
+    """The worker lacks something that the batch needs, and waits for it."""
     OVER = 9
-    """The driver took back the rest of the bundle."""
+    """The driver took back the rest of the batch."""
     ASSETS = 10
     """The driver sends what the worker lacks."""
 

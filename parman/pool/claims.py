@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Tokens: who may have the next call of a bundle, the worker that it was sent to or the driver that takes it back.
+"""Claims: who may have the next call of a batch, the worker that it was sent to or the driver that takes it back.
 
-There is a token for each call that nobody has begun: a byte in a pipe of which both sides hold the reading end. The
-worker takes one before it begins a call, the driver one for each call that it wants back, from the end of the bundle.
+There is a claim for each call that nobody has begun: a byte in a pipe of which both sides hold the reading end. The
+worker takes one before it begins a call, the driver one for each call that it wants back, from the end of the batch.
 The system gives each byte to one of them. So the driver learns at once, and for certain, what the worker has not begun
 and never will, whatever that is doing: it may compute in C without letting other threads run, be stopped, or be dead.
 
@@ -19,18 +19,18 @@ import termios
 
 from ..descriptors import lift
 
-__all__ = ["Tokens", "take_token"]
+__all__ = ["ClaimPipe", "take_claim"]
 
 _CHUNK = 1 << 12
 
 
-class Tokens:
+class ClaimPipe:
     """The driver's side.
 
     Attributes
     ----------
     theirs
-        The descriptor for the worker, which takes tokens with `take_token`.
+        The descriptor for the worker, which takes claims with `take_claim`.
     """
 
     def __init__(self) -> None:
@@ -38,10 +38,10 @@ class Tokens:
         os.set_blocking(self.theirs, False)
 
     def put(self, count: int) -> None:
-        """Put tokens in, at most some thousand at a time: a pipe holds 65536 bytes, on some systems 16384."""
+        """Put claims in, at most some thousand at a time: a pipe holds 65536 bytes, on some systems 16384."""
         os.write(self._writing, bytes(count))
 
-    def take_back(self, keep: int = 0) -> int:
+    def reclaim(self, keep: int = 0) -> int:
         """Take all that are left but some, and return how many those were.
 
         Parameters
@@ -71,8 +71,8 @@ class Tokens:
             os.close(fd)
 
 
-def take_token(fd: int) -> bool:
-    """Take a token in the worker; false if there is none left."""
+def take_claim(fd: int) -> bool:
+    """Take a claim in the worker; false if there is none left."""
     try:
         return len(os.read(fd, 1)) == 1
     except BlockingIOError:

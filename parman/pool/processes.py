@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A pool of worker processes in which one death costs one call.
 
-Each lane of the crew (see `pools`) has a worker process of its own and one connection to it, so that it is known
+Each worker of the pool (see `pools`) has a worker process of its own and one connection to it, so that it is known
 which call ran where. A worker is a fresh interpreter, not a fork (the driver has threads, and locks that they hold)
 and not a child of `multiprocessing` (which would run an unguarded `__main__` once more).
 
-    driver: lane thread                              worker: main thread
+    driver: worker thread                              worker: main thread
     start ───────────── sys.path, socket ──────────▶ import parman
           ◀──────────── READY ──────────────────────
     pack  ───────────── CALL, descriptors ─────────▶
@@ -43,19 +43,19 @@ from typing import Any, Literal, NamedTuple
 from ..descriptors import inherited, lift_socket
 from ..errors import ArgumentError, WorkerDied
 from .channel import Channel, Kind, Message, Parcel, milliseconds, name_of, open_pidfd, pack
-from .claims import Tokens
-from .threads import Call, Lane, Outcome, Pool, available_cpus
+from .claims import ClaimPipe
+from .threads import Outcome, Pool, Worker, WorkItem, available_cpus
 
-__all__ = ["ProcessLane", "ProcessPool"]
+__all__ = ["ProcessPool", "ProcessWorker"]
 
 InnerThreads = int | Literal["auto"] | None
 
 _BOOT = """\
 import sys
-fd, tokens, driver, *sys.path = sys.argv[1:]
+fd, claims, driver, *sys.path = sys.argv[1:]
 del sys.argv[1:]
 from parman.remote.worker import main
-main(int(fd), int(tokens), int(driver))
+main(int(fd), int(claims), int(driver))
 """
 
 _THREAD_VARIABLES = (
@@ -82,22 +82,22 @@ class _Process:
     ----------
     channel
         The connection to it.
-    tokens
-        The tokens of the calls in the bundle that it has.
+    claims
+        The claims of the calls in the batch that it has.
     known
-        The tokens of tasks and the like that were sent to it.
+        The claims of tasks and the like that were sent to it.
     """
 
     def __init__(self, environ: dict[str, str]) -> None:
-        self.tokens = Tokens()
+        self.claims = ClaimPipe()
         self.known: set[str] = set()
         ours, theirs = map(lift_socket, socket.socketpair())
         try:
             with theirs:
-                self._popen = _spawn(theirs.fileno(), self.tokens.theirs, environ)
+                self._popen = _spawn(theirs.fileno(), self.claims.theirs, environ)
         except BaseException:
             ours.close()
-            self.tokens.close()
+            self.claims.close()
             raise
         self._lock = threading.Lock()
         self._pidfd = open_pidfd(self._popen.pid)
@@ -151,7 +151,7 @@ class _Process:
         with self._lock:
             self._popen.wait()
         self.channel.close()
-        self.tokens.close()
+        self.claims.close()
         pidfd, self._pidfd = self._pidfd, None
         if pidfd is not None:
             os.close(pidfd)
@@ -178,15 +178,15 @@ def _disown_in_child() -> None:
 os.register_at_fork(after_in_child=_disown_in_child)
 
 
-def _spawn(fd: int, tokens: int, environ: dict[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(fd: int, claims: int, environ: dict[str, str]) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     path = [entry for entry in sys.path if isinstance(entry, str)]
     return subprocess.Popen(
-        [sys.executable, *flags, "-c", _BOOT, str(fd), str(tokens), str(os.getpid()), *path],
+        [sys.executable, *flags, "-c", _BOOT, str(fd), str(claims), str(os.getpid()), *path],
         stdin=subprocess.DEVNULL,
         stdout=inherited(1),
         stderr=inherited(2),
-        pass_fds=[fd, tokens],
+        pass_fds=[fd, claims],
         start_new_session=True,  # without a terminal: who reads from one in the background is stopped
         env=environ,
     )
@@ -230,13 +230,13 @@ class _Starter:
         )
 
 
-class Attendant(NamedTuple):
-    """A function that is run on the thread of a lane, to use its worker by itself."""
+class OnWorker(NamedTuple):
+    """A function that is run on the thread of a worker, to use its worker by itself."""
 
-    function: Callable[[ProcessLane], None]
+    function: Callable[[ProcessWorker], None]
 
 
-class ProcessLane(Lane):
+class ProcessWorker(Worker):
     """Runs the calls of one thread in a worker process, which is replaced when it is dead."""
 
     killable = True
@@ -282,11 +282,11 @@ class ProcessLane(Lane):
         assert process is not None
         return process.bury()
 
-    def run(self, call: Call) -> Outcome:
+    def run(self, call: WorkItem) -> Outcome:
         """Send a call to the worker and wait for its answer."""
         content = call.unload()
-        if isinstance(content[0], Attendant):
-            return self._attend(content[0])
+        if isinstance(content[0], OnWorker):
+            return self._run_on_worker(content[0])
         name = name_of(content[0])
         try:
             message = pack(Kind.CALL, content)
@@ -297,7 +297,7 @@ class ProcessLane(Lane):
         del message
         return (None, trouble) if trouble else self._fetch(name)
 
-    def _attend(self, attendant: Attendant) -> Outcome:
+    def _run_on_worker(self, attendant: OnWorker) -> Outcome:
         try:
             return attendant.function(self), None
         except BaseException as exception:
@@ -404,13 +404,13 @@ class ProcessPool(Pool):
         self._inner_threads = inner_threads
         super().__init__(workers)
 
-    def _lanes(self, workers: int) -> Callable[[], Lane]:
+    def _workers(self, workers: int) -> Callable[[], Worker]:
         starter = _Starter(workers, self._inner_threads)
-        return lambda: ProcessLane(starter)
+        return lambda: ProcessWorker(starter)
 
-    def attend(self, function: Callable[[ProcessLane], None]) -> Future[Any]:
-        """Run a function on the thread of a lane, when one is free; it has the worker of the lane for itself."""
-        return self.submit(Attendant(function))  # type: ignore[arg-type]
+    def run_on_worker(self, function: Callable[[ProcessWorker], None]) -> Future[Any]:
+        """Run a function on the thread of a worker, when one is free; it has the worker of the worker for itself."""
+        return self.submit(OnWorker(function))  # type: ignore[arg-type]
 
     def kill(self) -> None:
         """Kill all workers, with the processes that tasks started in them, and take no more calls.

@@ -1,22 +1,20 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How many CPUs this process may use.
-
-What pools have in common, and the pool of threads.
+"""What pools have in common, and the pool of threads.
 
 The standard library's pools keep an interpreter alive until their calls have ended, and can't give a running call up.
-Ours can do both, with little: a queue, and daemon threads, the *lanes*, that take calls from it.
+Ours can do both, with little: a queue, and *workers*, each on a daemon thread, that take items of work from it.
 
-    caller                    queue                     lane (a daemon thread each)
-    submit ── Call ──────▶ SimpleQueue ──── get ──▶ take ─ prepare ─ begin ─ run ─ finish
-    shutdown, garbage ── None ─▶                 └▶ None: put back for the next lane, end
+    caller                    queue                         worker (a daemon thread each)
+    submit ── WorkItem ──────▶ SimpleQueue ──── get ──▶ take ─ prepare ─ begin ─ run ─ finish
+    shutdown, garbage ── None ─▶                     └▶ None: put back for the next worker, end
 
-The lanes know the `Crew`, never the pool: a pool that the user forgets becomes garbage, and the callback of a weak
-reference puts the `None`. That callback runs wherever the collector runs, so it may take no lock: a `put` is all it
-does.
+The workers know the `PoolState`, never the pool: a pool that the user forgets becomes garbage, and the callback of a
+weak reference puts the `None`. That callback runs wherever the collector runs, so it may take no lock: a `put` is all
+it does.
 
-Who may touch a future is settled by the crew's lock: a call *begins* under it (by its lane, or by whoever interrupts
-the crew), and after that an outcome that comes too late finds the future finished and is dropped.
+Who may touch a future is settled by the lock of the state: an item *begins* under it (by its worker, or by whoever
+interrupts the pool), and after that an outcome that comes too late finds the future finished and is dropped.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from typing import Any, ParamSpec, TypeVar
 from ..errors import Interrupted
 from ..lifecycle import Stage, at_exit
 
-__all__ = ["Call", "Lane", "Outcome", "Pool", "ThreadPool", "available_cpus"]
+__all__ = ["Outcome", "Pool", "ThreadPool", "WorkItem", "Worker", "available_cpus"]
 
 
 def available_cpus(*, root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> int:
@@ -120,7 +118,7 @@ _EXIT_PATIENCE = 1.0
 _log = logging.getLogger("parman")
 
 
-class Call:
+class WorkItem:
     """One submitted call and its future.
 
     Attributes
@@ -143,7 +141,7 @@ class Call:
         return content
 
     def begin(self) -> bool:
-        """Make the future running, once; False if it was cancelled before. Under the lock of the crew."""
+        """Make the future running, once; False if it was cancelled before. Under the lock of the pool."""
         if self._alive is None:
             self._alive = self.future.set_running_or_notify_cancel()
         return self._alive
@@ -160,28 +158,28 @@ class Call:
             pass
 
 
-class Lane:
-    """How one thread of a crew runs its calls: here in place.
+class Worker:
+    """How one thread of a pool runs its calls: here in place.
 
     Attributes
     ----------
     queue
-        The calls of the crew that have no lane.
+        The calls of the pool that have no worker.
     """
 
     killable = False
-    queue: SimpleQueue[Call | None] = SimpleQueue()
+    queue: SimpleQueue[WorkItem | None] = SimpleQueue()
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a call waits for a lane."""
+        """Whether a call waits for a worker."""
         return not self.queue.empty()
 
     def prepare(self) -> BaseException | None:
         """Get ready for a call that can still be cancelled; return why it can't be run."""
         return None
 
-    def run(self, call: Call) -> Outcome:
+    def run(self, call: WorkItem) -> Outcome:
         """Run a call and return its value, or its exception: never raise it."""
         function, args, kwargs = call.unload()
         # The exception keeps this frame alive, and the frame would keep the call, whose future has the exception.
@@ -200,35 +198,35 @@ class Lane:
         """Release everything, as the last thing that the thread does."""
 
 
-class Crew:
-    """The lanes of one pool and the queue that they serve.
+class PoolState:
+    """The workers of one pool and the queue that they serve.
 
-    `spare` is the number of lanes without a call minus the number of calls without a lane: one number that only
-    `submit` and the end of a call change, so that it is exact and a lane is started only if a call would wait.
+    `spare` is the number of workers without a call minus the number of calls without a worker: one number that only
+    `submit` and the end of a call change, so that it is exact and a worker is started only if a call would wait.
     """
 
-    def __init__(self, size: int, name: str, make_lane: Callable[[], Lane]) -> None:
+    def __init__(self, size: int, name: str, make_worker: Callable[[], Worker]) -> None:
         self.size = size
-        self.queue: SimpleQueue[Call | None] = SimpleQueue()
+        self.queue: SimpleQueue[WorkItem | None] = SimpleQueue()
         self.owner: weakref.ref[Pool] | None = None
         self._name = name
-        self._make_lane = make_lane
+        self._make_worker = make_worker
         # A finalizer of the user's that submits may run in any line that holds the lock.
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._threads: dict[threading.Thread, Lane] = {}
-        self._running: set[Call] = set()
+        self._threads: dict[threading.Thread, Worker] = {}
+        self._running: set[WorkItem] = set()
         self._spare = 0
         self._closed = False
         self._interrupted = False
-        _crews.add(self)
+        _pool_states.add(self)
 
     @property
     def foreign(self) -> bool:
         """Is this the copy that a fork made? It has no threads, and its lock may be held for ever."""
         return self._pid != os.getpid()
 
-    def submit(self, call: Call) -> None:
+    def submit(self, call: WorkItem) -> None:
         """Queue a call; `put` comes last, since after it the call can't be taken back."""
         if self.foreign:
             raise RuntimeError("this pool belongs to the process that was forked; make a new one in the child")
@@ -241,43 +239,43 @@ class Crew:
             self.queue.put(call)
 
     def _hire(self) -> None:
-        lane = self._make_lane()
-        lane.queue = self.queue
+        worker = self._make_worker()
+        worker.queue = self.queue
         name = f"{self._name}-{len(self._threads) + 1}"
-        thread = threading.Thread(target=_serve, args=(self, lane), name=name, daemon=True)
+        thread = threading.Thread(target=_serve, args=(self, worker), name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:
             if not self._threads:
                 raise
             return
-        self.enter(thread, lane)
+        self.enter(thread, worker)
         self._spare += 1
 
-    def enter(self, thread: threading.Thread, lane: Lane) -> None:
-        """Note a lane: by who started it and by itself, since Ctrl-C may hit the first."""
+    def enter(self, thread: threading.Thread, worker: Worker) -> None:
+        """Note a worker: by who started it and by itself, since Ctrl-C may hit the first."""
         with self._lock:
-            self._threads[thread] = lane
+            self._threads[thread] = worker
             interrupted = self._interrupted
         if interrupted:
-            lane.kill()
+            worker.kill()
 
-    def handle(self, call: Call, lane: Lane) -> None:
-        """See one call through, on the thread of a lane."""
+    def handle(self, call: WorkItem, worker: Worker) -> None:
+        """See one call through, on the thread of a worker."""
         try:
             if self._take(call):
-                trouble = lane.prepare()
+                trouble = worker.prepare()
                 if self._begin(call):
-                    call.finish(*((None, trouble) if trouble else lane.run(call)))
+                    call.finish(*((None, trouble) if trouble else worker.run(call)))
         except BaseException as exception:
-            # Callbacks may raise what the future does not catch; a lane outlives that, and mistakes of ours.
+            # Callbacks may raise what the future does not catch; a worker outlives that, and mistakes of ours.
             _log.exception("exception in a worker thread")
             call.finish(None, exception)
         finally:
             self._release(call)
-            del call  # as in `Lane.run`
+            del call  # as in `Worker.run`
 
-    def _take(self, call: Call) -> bool:
+    def _take(self, call: WorkItem) -> bool:
         with self._lock:
             self._running.add(call)
             interrupted = self._interrupted
@@ -285,23 +283,23 @@ class Crew:
             self._give_up(call)
         return not interrupted
 
-    def _begin(self, call: Call) -> bool:
+    def _begin(self, call: WorkItem) -> bool:
         with self._lock:
             return not self._interrupted and call.begin()
 
-    def _release(self, call: Call) -> None:
+    def _release(self, call: WorkItem) -> None:
         with self._lock:
             self._running.discard(call)
             self._spare += 1
 
-    def _give_up(self, call: Call) -> None:
+    def _give_up(self, call: WorkItem) -> None:
         with self._lock:
             alive = call.begin()
         if alive:
             call.finish(None, Interrupted("the call was given up: its pool was stopped before the call had ended"))
 
     def close(self, *, cancel: bool) -> None:
-        """Take no more calls; the lanes end when the queue is empty."""
+        """Take no more calls; the workers end when the queue is empty."""
         with self._lock:
             self._closed = True
         if cancel:
@@ -315,16 +313,16 @@ class Crew:
         """Kill what runs and fail all futures, at once. Can be repeated, should Ctrl-C have hit the first time."""
         with self._lock:
             self._closed = self._interrupted = True
-            lanes, running = list(self._threads.values()), list(self._running)
-        for lane in lanes:
-            lane.kill()
+            workers, running = list(self._threads.values()), list(self._running)
+        for worker in workers:
+            worker.kill()
         for call in running:
             self._give_up(call)
         for call in self._drain():
             self._give_up(call)
         self.queue.put(None)
 
-    def _drain(self) -> Iterator[Call]:
+    def _drain(self) -> Iterator[WorkItem]:
         with contextlib.suppress(Empty):
             while True:
                 call = self.queue.get_nowait()
@@ -332,41 +330,41 @@ class Crew:
                     yield call
 
     def join(self, timeout: float | None = None, *, killable: bool = False) -> None:
-        """Wait for the lanes (only those that can be killed) to end, at most `timeout` [s] for all of them."""
+        """Wait for the workers (only those that can be killed) to end, at most `timeout` [s] for all of them."""
         end = None if timeout is None else time.monotonic() + timeout
-        for thread, lane in list(self._threads.items()):
-            if thread is not threading.current_thread() and (lane.killable or not killable):
+        for thread, worker in list(self._threads.items()):
+            if thread is not threading.current_thread() and (worker.killable or not killable):
                 thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
 
-_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+_pool_states: weakref.WeakSet[PoolState] = weakref.WeakSet()
 
 
-def _serve(crew: Crew, lane: Lane) -> None:
-    """Be a lane. The call is forgotten before the next is waited for, which may take days."""
-    crew.enter(threading.current_thread(), lane)
+def _serve(pool_state: PoolState, worker: Worker) -> None:
+    """Be a worker. The call is forgotten before the next is waited for, which may take days."""
+    pool_state.enter(threading.current_thread(), worker)
     try:
-        while (call := crew.queue.get()) is not None:
-            crew.handle(call, lane)
+        while (call := pool_state.queue.get()) is not None:
+            pool_state.handle(call, worker)
             del call
     finally:
-        crew.queue.put(None)
-        lane.end()
+        pool_state.queue.put(None)
+        worker.end()
 
 
 @at_exit(Stage.POOLS)
 def _interrupt_all() -> None:
     """End everything with the interpreter; workers that were killed are waited for, lest they stay as zombies."""
-    crews = [crew for crew in _crews if not crew.foreign]
-    for crew in crews:
-        crew.interrupt()
+    pool_states = [pool_state for pool_state in _pool_states if not pool_state.foreign]
+    for pool_state in pool_states:
+        pool_state.interrupt()
     end = time.monotonic() + _EXIT_PATIENCE
-    for crew in crews:
-        crew.join(max(0.0, end - time.monotonic()), killable=True)
+    for pool_state in pool_states:
+        pool_state.join(max(0.0, end - time.monotonic()), killable=True)
 
 
 class Pool(Executor):
-    """A PEP 3148 executor on a crew of lanes.
+    """A PEP 3148 executor on a pool of workers.
 
     Parameters
     ----------
@@ -382,18 +380,18 @@ class Pool(Executor):
             workers = available_cpus()
         if workers < 1:
             raise ValueError(f"a pool needs at least one worker, not {workers}")
-        self._crew = Crew(workers, self._name, self._lanes(workers))
-        put = self._crew.queue.put
-        self._crew.owner = weakref.ref(self, lambda _: put(None))
+        self._pool_state = PoolState(workers, self._name, self._workers(workers))
+        put = self._pool_state.queue.put
+        self._pool_state.owner = weakref.ref(self, lambda _: put(None))
 
-    def _lanes(self, workers: int) -> Callable[[], Lane]:
-        """Return what makes a lane; it must not refer to the pool."""
+    def _workers(self, workers: int) -> Callable[[], Worker]:
+        """Return what makes a worker; it must not refer to the pool."""
         raise NotImplementedError
 
     @property
     def workers(self) -> int:
         """How many calls may run at a time."""
-        return self._crew.size
+        return self._pool_state.size
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue a call.
@@ -408,8 +406,8 @@ class Pool(Executor):
         RuntimeError
             After the pool was shut down, and in the child of a fork.
         """
-        call = Call((fn, args, kwargs))
-        self._crew.submit(call)
+        call = WorkItem((fn, args, kwargs))
+        self._pool_state.submit(call)
         return call.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -422,14 +420,14 @@ class Pool(Executor):
         cancel_futures
             Cancel the calls that no worker has taken yet.
         """
-        if not self._crew.foreign:
-            self._crew.close(cancel=cancel_futures)
+        if not self._pool_state.foreign:
+            self._pool_state.close(cancel=cancel_futures)
             if wait:
-                self._crew.join()
+                self._pool_state.join()
 
     def _interrupt(self) -> None:
-        if not self._crew.foreign:
-            self._crew.interrupt()
+        if not self._pool_state.foreign:
+            self._pool_state.interrupt()
 
 
 class ThreadPool(Pool):
@@ -445,8 +443,8 @@ class ThreadPool(Pool):
 
     _name = "parman-thread"
 
-    def _lanes(self, workers: int) -> Callable[[], Lane]:
-        return Lane
+    def _workers(self, workers: int) -> Callable[[], Worker]:
+        return Worker
 
     def abandon(self) -> None:
         """Give all calls up and take no more.

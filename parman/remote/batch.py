@@ -4,7 +4,7 @@
 
 There is one format, whoever carries it. Our own processes get several calls in one message, which are begun one after
 another; an executor of others gets one call, as bytes. A message names what its calls need by tokens: the tasks, the
-state of the block (directory, environment, ...), shares. A worker that does not know a token answers `Missing` before
+state of the block (directory, environment, ...), shares. A worker that does not know a token answers `MissingAssets` before
 it runs anything, and gets what it lacks. So each of these travels once to each worker, whichever pool it belongs to,
 and nobody has to keep books of which worker knows what.
 
@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from ..annotations.spec import Structure
-from ..assets import Lesson
+from ..assets import TaskSpec
 from ..engine.execute import Outcome, Remark, perform
 from ..errors import ResultError
 from ..pool.channel import Kind, Message, pack
@@ -53,15 +53,15 @@ if TYPE_CHECKING:
     from ..engine.runner import Where
 
 __all__ = [
+    "Batch",
     "BlockState",
-    "Bundle",
     "Item",
-    "Missing",
+    "MissingAssets",
     "Reply",
     "Result",
     "item_arguments",
     "read_reply",
-    "run_bundle",
+    "run_batch",
     "run_bytes",
 ]
 
@@ -118,7 +118,7 @@ class BlockState:
 
 
 class Result(NamedTuple):
-    """A result that a call needs of one that is before it in the same bundle."""
+    """A result that a call needs of one that is before it in the same batch."""
 
     call: int
     leaf: int
@@ -130,7 +130,7 @@ class Item(NamedTuple):
     Attributes
     ----------
     task, site
-        Numbers of those in the bundle.
+        Numbers of those in the batch.
     arguments
         The snapshot; or the arguments themselves, if these are plain.
     values
@@ -148,7 +148,7 @@ class Item(NamedTuple):
     check: str
 
 
-class Bundle(NamedTuple):
+class Batch(NamedTuple):
     """Calls that are sent together.
 
     Attributes
@@ -180,7 +180,7 @@ class Bundle(NamedTuple):
         return [*([self.state] if self.state else []), *self.tasks, *self.shares]
 
 
-class Missing(NamedTuple):
+class MissingAssets(NamedTuple):
     """The answer of a worker that does not know some tokens; nothing was run."""
 
     tokens: list[str]
@@ -228,32 +228,32 @@ class _Worker:
         self.own_environment: dict[str, str] | None = None
         self.forgotten = Forgotten()
 
-    def learn(self, bundle: Bundle) -> list[str]:
+    def learn(self, batch: Batch) -> list[str]:
         """Load what is brought along; return the tokens that are still missing."""
-        tokens = bundle.tokens
+        tokens = batch.tokens
         for token in tokens:
             if token in self.assets:
                 self.assets.move_to_end(token)
                 continue
-            if bundle.assets is None or token not in bundle.assets:
+            if batch.assets is None or token not in batch.assets:
                 # With a new state all that is known of tasks and shares goes, so that it has to be sent as well.
-                is_fresh = bundle.state is not None and bundle.state not in self.assets
+                is_fresh = batch.state is not None and batch.state not in self.assets
                 return [t for t in tokens if is_fresh or t not in self.assets]
-            self._load(token, bundle)
-        if bundle.state is not None and bundle.state != self.state:
-            self._enter(bundle.state)
+            self._load(token, batch)
+        if batch.state is not None and batch.state != self.state:
+            self._enter(batch.state)
         while self.size > _ROOM and len(self.assets) > max(_KNOWN, len(tokens)):
             self._forget(next(iter(self.assets)))
         return []
 
-    def _load(self, token: str, bundle: Bundle) -> None:
-        if token in bundle.tasks and bundle.state is not None:
-            self._enter(bundle.state)  # the task may have to be imported from the block's sys.path
-        assert bundle.assets is not None
-        frozen = bundle.assets[token]
-        if token == bundle.state:
+    def _load(self, token: str, batch: Batch) -> None:
+        if token in batch.tasks and batch.state is not None:
+            self._enter(batch.state)  # the task may have to be imported from the block's sys.path
+        assert batch.assets is not None
+        frozen = batch.assets[token]
+        if token == batch.state:
             self._forget_other_blocks()
-        if token in bundle.shares:
+        if token in batch.shares:
             install_share(token, frozen)
             self.assets[token] = None
         else:
@@ -309,24 +309,24 @@ os.register_at_fork(after_in_child=_renew_in_child)
 
 def run_bytes(content: bytes) -> bytes:
     """Run one call that came, and answers, as bytes: the same through any executor, and pickled in C; never raises."""
-    bundle: Bundle = pickle.loads(content)
-    (item,) = bundle.items
-    (where,) = bundle.sites
-    answer: Reply | Missing
+    batch: Batch = pickle.loads(content)
+    (item,) = batch.items
+    (where,) = batch.sites
+    answer: Reply | MissingAssets
     try:
-        lessons = _lessons_for(bundle)
+        specs = _specs_for(batch)
     except BaseException as exception:
         answer = _not_loaded(exception, where)
     else:
-        if isinstance(lessons, Missing):
-            answer = lessons
+        if isinstance(specs, MissingAssets):
+            answer = specs
         else:
             with refusing_input() if _worker.is_another_process() else nullcontext():
-                answer = _run(item, lessons[0], where)
+                answer = _run(item, specs[0], where)
     return pickle.dumps(answer, protocol=5)
 
 
-def _lessons_for(bundle: Bundle) -> list[Lesson] | Missing:
+def _specs_for(batch: Batch) -> list[TaskSpec] | MissingAssets:
     """Get ready in this worker for what is to come; return what is known of the tasks, or what is missing.
 
     Raises
@@ -336,8 +336,8 @@ def _lessons_for(bundle: Bundle) -> list[Lesson] | Missing:
     """
     with _worker.lock:
         _worker.seed()
-        missing = _worker.learn(bundle)
-        return Missing(missing) if missing else [_worker.assets[token] for token in bundle.tasks]
+        missing = _worker.learn(batch)
+        return MissingAssets(missing) if missing else [_worker.assets[token] for token in batch.tasks]
 
 
 def _not_loaded(exception: BaseException, where: str) -> Reply:
@@ -370,18 +370,18 @@ def _reply_of(outcome: Outcome, name: str) -> Reply:
     return Reply(values[::-1], None, (*outcome.remarks, *told))
 
 
-def run_bundle(
-    bundle: Bundle,
+def run_batch(
+    batch: Batch,
     traces: list[Traces],
     take: Callable[[], bool],
     ask: Callable[[list[str]], Mapping[str, Frozen]],
     send: Callable[[Message], None],
 ) -> None:
-    """Run the calls of a bundle, in a worker.
+    """Run the calls of a batch, in a worker.
 
     Parameters
     ----------
-    bundle
+    batch
         The calls; it is emptied.
     traces
         What tells whether the memory files that came with it are still used.
@@ -397,22 +397,22 @@ def run_bundle(
         send(pack(Kind.OVER, None))
         return
     try:
-        lessons = _lessons_asked_for(bundle, ask)
+        specs = _specs_asked_for(batch, ask)
     except BaseException as exception:
-        trouble, lessons = exception, []
-    results = _Results(bundle.items)
-    is_alone = len(bundle.items) == 1
-    with _spares_of(bundle):
-        for number, item in _emptying(bundle.items):
+        trouble, specs = exception, []
+    results = _Results(batch.items)
+    is_alone = len(batch.items) == 1
+    with _spares_of(batch):
+        for number, item in _emptying(batch.items):
             if number and not take():
                 send(pack(Kind.OVER, None))
                 return
-            where = bundle.sites[item.site]
+            where = batch.sites[item.site]
             if trouble is not None:
                 send(_message(0.0, _not_loaded(trouble, where)))
             elif results.put_into(item.values):
                 start = time.perf_counter()
-                reply = _run(item, lessons[item.task], where)
+                reply = _run(item, specs[item.task], where)
                 duration = time.perf_counter() - start
                 del item  # with the memory files in it
                 send(_message(duration, reply, is_alone and not any(one.are_left() for one in traces)))
@@ -421,24 +421,24 @@ def run_bundle(
                 send(_SKIPPED)
 
 
-def _lessons_asked_for(bundle: Bundle, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[Lesson]:
-    found = _lessons_for(bundle)
-    if isinstance(found, Missing):
+def _specs_asked_for(batch: Batch, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[TaskSpec]:
+    found = _specs_for(batch)
+    if isinstance(found, MissingAssets):
         # Once: who asked again and again would keep the driver busy for ever.
-        found = _lessons_for(bundle._replace(assets=ask(found.tokens)))
-    if isinstance(found, Missing):
+        found = _specs_for(batch._replace(assets=ask(found.tokens)))
+    if isinstance(found, MissingAssets):
         raise RuntimeError("the driver did not send what this worker asked for; this is a mistake in Parman")
     return found
 
 
 @contextmanager
-def _spares_of(bundle: Bundle) -> Iterator[None]:
-    """Let results be written to the spare files that came with a bundle."""
-    if not bundle.spares:
+def _spares_of(batch: Batch) -> Iterator[None]:
+    """Let results be written to the spare files that came with a batch."""
+    if not batch.spares:
         yield
         return
-    while bundle.spares:
-        bundle.spares.pop().surrender()
+    while batch.spares:
+        batch.spares.pop().surrender()
     try:
         yield
     finally:
@@ -453,10 +453,10 @@ def _emptying(items: list[Item]) -> Iterator[tuple[int, Item]]:
         number += 1
 
 
-def _run(item: Item, lesson: Lesson, where: str) -> Reply:
-    definition = lesson.definition
+def _run(item: Item, spec: TaskSpec, where: str) -> Reply:
+    definition = spec.definition
     try:
-        structure = lesson.structure_of(item.structure)
+        structure = spec.structure_of(item.structure)
     except BaseException as exception:
         return _not_loaded(exception, where)
     outcome = perform(
@@ -480,7 +480,7 @@ def _arguments_of(item: Item) -> dict[str, Any]:
 
 
 class _Results:
-    """The results that later calls of a bundle need."""
+    """The results that later calls of a batch need."""
 
     def __init__(self, items: list[Item]) -> None:
         self._last: dict[int, int] = {}
@@ -519,7 +519,7 @@ def _message(duration: float, reply: Reply, lets_go: bool = False) -> Message:
     reply
         How it ended.
     lets_go
-        Whether this process uses none of the memory files any more that the bundle brought; and none of those in the
+        Whether this process uses none of the memory files any more that the batch brought; and none of those in the
         reply, once this is sent.
     """
     content = (duration, *reply, lets_go)

@@ -3,13 +3,13 @@
 """Which calls go to a worker in one message, and what the message says.
 
 A message to another process, and the answer, cost a hundred times what a short call does. So short calls travel
-together: those that are ready, and those that wait for nothing but calls of the same bundle, whose results then need
-not travel between them. How long the calls of a task take is measured: a bundle holds what is expected to take some
+together: those that are ready, and those that wait for nothing but calls of the same batch, whose results then need
+not travel between them. How long the calls of a task take is measured: a batch holds what is expected to take some
 milliseconds, and no more than this worker's share of what is ready, unless that is less than the message costs. What
 is not known to be short travels alone: the first calls of a task, big arguments, big values of what a call depends on,
 what the worker has to be told first.
 
-Every bundle is small on its way, so that a worker has soon read it: what is big in it goes beside it, as a memory file
+Every batch is small on its way, so that a worker has soon read it: what is big in it goes beside it, as a memory file
 (see `channel`), or it is a single call, which nobody takes back before it is read. A call that was sent and came back
 goes with fewer others the next time, and then alone; one with more than a few bytes goes alone at once. So a call is
 sent three times at most, and what takes more than a kilobyte twice.
@@ -29,26 +29,26 @@ import attrs
 from ..engine.calls import Call
 from ..engine.handles import BatchHandle
 from ..engine.pull import ReadyQueue
-from ..engine.registry import CallState, Journal
+from ..engine.registry import CallRegistry, CallState
 from ..pool.channel import Kind, Message, pack
 from ..snapshots.buffers import Buffer, spare
 from ..snapshots.code import dumps
 from ..snapshots.failures import PackedException, traceback_text
 from ..snapshots.stored import FILED, Frozen, FrozenAtoms, FrozenRows
 from ..tasks import Definition
-from .batch import Bundle, Item, Result, item_arguments
+from .batch import Batch, Item, Result, item_arguments
 from .requirements import Requirements
 
-__all__ = ["Bundler", "Cargo", "message_of"]
+__all__ = ["Batcher", "Outgoing", "message_of"]
 
 _BUDGET = 5e-3
-"""What the calls of a bundle may be expected to take [s]; two go together if each takes less."""
+"""What the calls of a batch may be expected to take [s]; two go together if each takes less."""
 _LEAST = 2e-4
 """What they are to take if so many are ready, even if other workers get none: about what the message costs [s]."""
 _COST = 1e-5
 """What a call takes besides [s]."""
 _MOST = 200
-"""Calls in a bundle."""
+"""Calls in a batch."""
 _LIGHT = FILED
 """What the arguments and values, or the results, of a call in company may take [bytes]."""
 _TINY = 1 << 10
@@ -56,7 +56,7 @@ _TINY = 1 << 10
 _ROOM = 1 << 18
 """The same for all calls in company together."""
 _FEWER = 8
-"""By what the calls in a bundle are divided for each time that one of them came back."""
+"""By what the calls in a batch are divided for each time that one of them came back."""
 _OFTEN = 2
 """After how many returns a call goes alone."""
 _LEAF = 100
@@ -68,21 +68,21 @@ _TASKS = 1000
 
 
 @attrs.define
-class Cargo:
-    """What a bundle is made of.
+class Outgoing:
+    """What a batch is made of.
 
     Attributes
     ----------
     calls
         The calls, each with the values of its dependencies.
-    needs
+    requirements
         For each call what its worker has to know.
     spares
         How many spare memory files are to go along, for results.
     """
 
     calls: list[tuple[Call, list[Any]]]
-    needs: list[Requirements]
+    requirements: list[Requirements]
     spares: int = 0
 
     def tokens(self) -> set[str]:
@@ -91,25 +91,27 @@ class Cargo:
 
     def assets(self) -> dict[str, Frozen]:
         """Return all that the worker has to know, by token."""
-        distinct = {id(needs): needs for needs in self.needs}
-        return {token: frozen for needs in distinct.values() for token, frozen in needs.by_token().items()}
+        distinct = {id(requirements): requirements for requirements in self.requirements}
+        return {
+            token: frozen for requirements in distinct.values() for token, frozen in requirements.by_token().items()
+        }
 
 
-class Bundler:
-    """Chooses the calls of a bundle; in the role of the dispatcher.
+class Batcher:
+    """Chooses the calls of a batch; in the event loop.
 
     Parameters
     ----------
     queue
         The calls that are ready.
-    needs_of
+    requirements_of
         Says what a worker has to know for a call.
     """
 
-    def __init__(self, queue: ReadyQueue, needs_of: Callable[[Call], Requirements]) -> None:
+    def __init__(self, queue: ReadyQueue, requirements_of: Callable[[Call], Requirements]) -> None:
         self._queue = queue
-        self._needs_of = needs_of
-        self._last_needs: tuple[Journal, Definition, Requirements] | None = None
+        self._requirements_of = requirements_of
+        self._last_requirements: tuple[CallRegistry, Definition, Requirements] | None = None
         self._durations: dict[Definition, float] = {}
         # How many memory files the results of the last call of a task were in, if any.
         self._files: dict[Definition, int] = {}
@@ -126,32 +128,32 @@ class Bundler:
         before = durations.get(definition, duration)
         durations[definition] = max(duration, min(before, 1.0) / 2)
 
-    def fill(self, flight: BatchHandle, first: Call, known: set[str]) -> Cargo:
+    def fill(self, batch: BatchHandle, first: Call, known: set[str]) -> Outgoing:
         """Board a call, and what can go with it.
 
         Parameters
         ----------
-        flight
+        batch
             What is boarded.
         first
             The call that goes in any case; it is claimed.
         known
             The tokens that the worker knows.
         """
-        return _Choice(self, flight, known, self._queue).fill(first)
+        return _BatchBuilder(self, batch, known, self._queue).fill(first)
 
-    def needs_of(self, call: Call) -> Requirements:
+    def requirements_of(self, call: Call) -> Requirements:
         """Say what a worker has to know for a call; the same object for calls of one task without shares, mostly."""
-        journal, closure, last = call.journal, call.closure, self._last_needs
+        registry, closure, last = call.registry, call.closure, self._last_requirements
         definition = closure.definition
-        is_known = last is not None and last[0] is journal and last[1] is definition
+        is_known = last is not None and last[0] is registry and last[1] is definition
         if is_known and ((type(closure.frozen) is FrozenAtoms and not closure.dependencies) or not _has_shares(call)):
             assert last is not None
             return last[2]
-        needs = self._needs_of(call)
-        if not needs.shares:
-            self._last_needs = journal, definition, needs
-        return needs
+        requirements = self._requirements_of(call)
+        if not requirements.shares:
+            self._last_requirements = registry, definition, requirements
+        return requirements
 
     def files_of(self, call: Call) -> int:
         """Return how many memory files the results of a call may need."""
@@ -163,57 +165,57 @@ class Bundler:
         return duration + _COST if duration < _BUDGET else math.inf
 
 
-class _Choice:
-    """The making of one bundle."""
+class _BatchBuilder:
+    """The making of one batch."""
 
-    def __init__(self, bundler: Bundler, flight: BatchHandle, known: set[str], queue: ReadyQueue) -> None:
-        self._bundler = bundler
-        self._flight = flight
+    def __init__(self, batcher: Batcher, batch: BatchHandle, known: set[str], queue: ReadyQueue) -> None:
+        self._batcher = batcher
+        self._batch = batch
         self._known = known
         self._queue = queue
         self._share = math.ceil((len(queue) + 1) / queue.slots) - 1  # besides the first call
         self._left = _BUDGET
         self._most = _MOST
         self._room: float = _ROOM
-        self._cargo = Cargo([], [])
-        # Calls that wait for calls of the bundle: which of their dependencies are results of which call.
+        self._outgoing = Outgoing([], [])
+        # Calls that wait for calls of the batch: which of their dependencies are results of which call.
         self._waiting: dict[Call, dict[int, Result]] = {}
-        self._heirs: list[tuple[Call, dict[int, Result]]] = []
+        self._dependents: list[tuple[Call, dict[int, Result]]] = []
         # What was found out to be known to the worker; mostly the same for call after call.
-        self._known_needs: Requirements | None = None
+        self._known_requirements: Requirements | None = None
 
-    def fill(self, first: Call) -> Cargo:
-        needs = self._bundler.needs_of(first)
-        if not self._flight.board(first):
-            return self._cargo
+    def fill(self, first: Call) -> Outgoing:
+        requirements = self._batcher.requirements_of(first)
+        if not self._batch.add(first):
+            return self._outgoing
         values = first.values_with({})
         assert values is not None  # it was ready
         weight = _weight_of_call(first, values)
         most = _most_with(first, weight)
-        self._add(first, values, needs, self._bundler.expected(first) if most > 1 else math.inf, weight)
-        if self._left > 0 and needs.is_known(self._known):
+        self._add(first, values, requirements, self._batcher.expected(first) if most > 1 else math.inf, weight)
+        if self._left > 0 and requirements.is_known(self._known):
             self._most = most
-            self._find_heirs(first)
-            while len(self._flight.calls) < self._most and self._add_next(first):
+            self._find_dependents(first)
+            while len(self._batch.calls) < self._most and self._add_next(first):
                 pass
-        if len(self._flight.calls) == 1:
-            self._cargo.spares = self._bundler.files_of(first)
-        return self._cargo
+        if len(self._batch.calls) == 1:
+            self._outgoing.spares = self._batcher.files_of(first)
+        return self._outgoing
 
-    def _add(self, call: Call, values: list[Any], needs: Requirements, duration: float, weight: float) -> None:
-        self._cargo.calls.append((call, values))
-        self._cargo.needs.append(needs)
+    def _add(self, call: Call, values: list[Any], requirements: Requirements, duration: float, weight: float) -> None:
+        self._outgoing.calls.append((call, values))
+        self._outgoing.requirements.append(requirements)
         self._left -= duration
         self._room -= weight
-        self._flight.expected += duration
+        self._batch.expected += duration
 
     def _add_next(self, first: Call) -> bool:
-        """Add an heir, or else what is ready; false if there is nothing more that suits."""
-        if self._heirs:
-            call, results = self._heirs.pop()
+        """Add an dependent, or else what is ready; false if there is nothing more that suits."""
+        if self._dependents:
+            call, results = self._dependents.pop()
             self._try(first, call, results)
             return True
-        is_enough = self._share <= 0 and self._flight.expected >= _LEAST
+        is_enough = self._share <= 0 and self._batch.expected >= _LEAST
         ready = None if is_enough else self._queue.first()
         if ready is None:
             return False
@@ -222,17 +224,17 @@ class _Choice:
             return True
         self._share -= 1
         if not self._try(first, ready, {}):
-            self._queue.push_first(ready)  # for a bundle of its own, where it is looked whether it is wanted
+            self._queue.push_first(ready)  # for a batch of its own, where it is looked whether it is wanted
             return False
         return True
 
     def _try(self, first: Call, call: Call, results: dict[int, Result]) -> bool:
         """Board a call if it suits."""
         closure = call.closure
-        if call.state is not CallState.PENDING or call.handle is not None or call.journal is not first.journal:
+        if call.state is not CallState.PENDING or call.handle is not None or call.registry is not first.registry:
             return False
-        duration = self._bundler.expected(call)
-        if duration > (self._left if len(self._flight.calls) > 1 else _BUDGET):
+        duration = self._batcher.expected(call)
+        if duration > (self._left if len(self._batch.calls) > 1 else _BUDGET):
             return False
         if closure.may_admit or closure.definition.waits:
             return False
@@ -248,15 +250,15 @@ class _Choice:
         weight = _weight_of_call(call, values)
         if weight > self._room or not self._suits_in_number(call, weight):
             return False
-        needs = self._bundler.needs_of(call)
-        if needs is not self._known_needs:
-            if not needs.is_known(self._known):
+        requirements = self._batcher.requirements_of(call)
+        if requirements is not self._known_requirements:
+            if not requirements.is_known(self._known):
                 return False
-            self._known_needs = needs
-        if not self._flight.board(call, is_ready=not results):
+            self._known_requirements = requirements
+        if not self._batch.add(call, is_ready=not results):
             return False
-        self._add(call, values, needs, duration, weight)
-        self._find_heirs(call)
+        self._add(call, values, requirements, duration, weight)
+        self._find_dependents(call)
         return True
 
     def _suits_in_number(self, call: Call, weight: float) -> bool:
@@ -264,30 +266,34 @@ class _Choice:
         if weight < _TINY and not call.returns:
             return True
         most = _most_with(call, weight)
-        if len(self._flight.calls) >= most:
+        if len(self._batch.calls) >= most:
             return False
         self._most = min(self._most, most)
         return True
 
-    def _find_heirs(self, call: Call) -> None:
-        """Look for calls that wait for nothing but what is in the bundle by now; the first of them goes first."""
+    def _find_dependents(self, call: Call) -> None:
+        """Look for calls that wait for nothing but what is in the batch by now; the first of them goes first."""
         found = []
-        place = self._flight.place_of(call)
+        place = self._batch.place_of(call)
         for leaf_number, leaf in enumerate(call.leaves):
             dependents = leaf.dependents
             if not dependents:
                 continue
-            for heir in islice(dependents, _MOST):
-                if not isinstance(heir, Call) or heir.waits_for > _MOST or len(heir.closure.dependencies) > _WIDE:
+            for dependent in islice(dependents, _MOST):
+                if (
+                    not isinstance(dependent, Call)
+                    or dependent.waits_for > _MOST
+                    or len(dependent.closure.dependencies) > _WIDE
+                ):
                     continue
-                results = self._waiting.setdefault(heir, {})
-                for i, dependency in enumerate(heir.closure.dependencies):
+                results = self._waiting.setdefault(dependent, {})
+                for i, dependency in enumerate(dependent.closure.dependencies):
                     if dependency is leaf:
                         results[i] = Result(place, leaf_number)
-                if len(results) == heir.waits_for:
-                    found.append((heir, results))
+                if len(results) == dependent.waits_for:
+                    found.append((dependent, results))
         if found:
-            self._heirs += reversed(found)
+            self._dependents += reversed(found)
 
 
 def _has_shares(call: Call) -> bool:
@@ -298,7 +304,7 @@ def _has_shares(call: Call) -> bool:
 
 
 def _most_with(call: Call, weight: float) -> int:
-    """Return how many calls there may be in a bundle with this one."""
+    """Return how many calls there may be in a batch with this one."""
     if weight >= _LIGHT or (call.returns and weight >= _TINY):
         return 1
     return _MOST // _FEWER**call.returns if call.returns < _OFTEN else 1
@@ -329,25 +335,25 @@ def _weight(value: Any) -> float:
     return math.inf if isinstance(value, BaseException) else sys.getsizeof(value)
 
 
-def message_of(cargo: Cargo, lacking: set[str]) -> Message:
-    """Write the message for a bundle; it brings along what the worker lacks."""
+def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
+    """Write the message for a batch; it brings along what the worker lacks."""
     sites: dict[str, int] = {}
     tasks: dict[str, int] = {}
     shares: dict[str, None] = {}
     assets: dict[str, Frozen] = {}
     state: str | None = None
     items = []
-    last_needs = last_site = known = None
+    last_requirements = last_site = known = None
     task = site = 0
-    for (call, values), needs in zip(cargo.calls, cargo.needs, strict=True):
+    for (call, values), requirements in zip(outgoing.calls, outgoing.requirements, strict=True):
         closure = call.closure
-        if needs is not last_needs:
-            last_needs = needs
-            state = None if needs.state is None else needs.state.token
-            shares.update(dict.fromkeys(needs.shares))
+        if requirements is not last_requirements:
+            last_requirements = requirements
+            state = None if requirements.state is None else requirements.state.token
+            shares.update(dict.fromkeys(requirements.shares))
             if lacking:
-                assets.update((token, frozen) for token, frozen in needs.by_token().items() if token in lacking)
-            task = tasks.setdefault(needs.task.token, len(tasks))
+                assets.update((token, frozen) for token, frozen in requirements.by_token().items() if token in lacking)
+            task = tasks.setdefault(requirements.task.token, len(tasks))
             known = closure.definition.schema.fixed
         if closure.site is not last_site:
             last_site = closure.site
@@ -363,12 +369,12 @@ def message_of(cargo: Cargo, lacking: set[str]) -> Message:
                 closure.check,
             )
         )
-    spares = _take_spares(cargo.spares) if cargo.spares else None
-    bundle = Bundle(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares)
+    spares = _take_spares(outgoing.spares) if outgoing.spares else None
+    batch = Batch(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares)
     if len(items) == 1 and (spares or _has_buffers(items[0], assets)):
-        return pack(Kind.BUNDLE, bundle)
+        return pack(Kind.BATCH, batch)
     has_structures = any([type(item.structure) is not str for item in items])  # noqa: C419
-    return Message(Kind.BUNDLE, dumps(bundle) if has_structures else pickle.dumps(bundle, protocol=5), [])
+    return Message(Kind.BATCH, dumps(batch) if has_structures else pickle.dumps(batch, protocol=5), [])
 
 
 def _take_spares(wanted: int) -> list[Buffer]:

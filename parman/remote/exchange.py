@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Feeding: drains whose calls are run by a worker process, bundle by bundle.
+"""Worker loops whose calls are run by a process of ours, batch by batch.
 
-    drain, on the thread of a lane                        in the role of the dispatcher
-    ------------------------------                        -----------------------------
-    ask for a bundle ─────────────────────────────────▶   choose calls, board them
+    loop, on the thread of a process worker               in the event loop
+    ---------------------------------------               -----------------
+    ask for a batch  ─────────────────────────────────▶   choose calls, add them to a batch
     send it          ◀─────────────────────────────────
-    outcomes, as they come ───────────────────────────▶   settle promises, wake what waited for them
-    one takes long: take back the others ─────────────▶   ready again
-    the worker died: take back the rest ──────────────▶   the call that it ran fails, the others are ready again
+    outcomes, as they come ───────────────────────────▶   settle futures, wake what waited for them
+    one takes long: reclaim the others ───────────────▶   ready again
+    the worker died: reclaim the rest ────────────────▶   the call that it ran fails, the others are ready again
 
-The invariants of `drains` and `flights` hold.
+The invariants of `engine.pull` and `engine.handles` hold.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..engine.calls import Call
 from ..engine.execute import Outcome
 from ..engine.handles import BatchHandle
-from ..engine.pull import SLICE, Drain, WorkerLoops
+from ..engine.pull import SLICE, WorkerLoop, WorkerLoops
 from ..errors import ArgumentError, WorkerDied
 from ..pool.channel import Kind, Message, Parcel, pack
 from ..snapshots.failures import PackedException
 from ..snapshots.memory import File, keep_spares, rest
 from ..snapshots.stored import Frozen
-from .batching import Bundler, Cargo, message_of
+from .batching import Batcher, Outgoing, message_of
 
 if TYPE_CHECKING:
-    from ..pool.processes import ProcessLane
+    from ..pool.processes import ProcessWorker
 
-__all__ = ["Feeder"]
+__all__ = ["BatchExchange"]
 
 _OVERDUE = 2e-3
 """After which time without an outcome other calls do not wait for the one that runs [s]."""
 _PATIENCE = 0.2
 """After which time other calls do not wait for one that the worker does not even begin [s]."""
 
-_NOTHING = Cargo([], [])
+_NOTHING = Outgoing([], [])
 
 
 class _Arrival(NamedTuple):
@@ -52,19 +52,19 @@ class _Arrival(NamedTuple):
     content: tuple[float, list[Any] | None, PackedException | None, tuple[Any, ...], bool] | None
 
 
-class Feeder:
-    """What the drains of one runner have in common.
+class BatchExchange:
+    """What the loops of one runner have in common.
 
     Parameters
     ----------
     runner
         The runner.
-    bundler
+    batcher
         Chooses the calls.
     """
 
-    def __init__(self, bundler: Bundler) -> None:
-        self._bundler = bundler
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
         self._keeps_spares = False
 
     def rest(self) -> None:
@@ -72,98 +72,104 @@ class Feeder:
         self._keeps_spares = False
         rest(self)
 
-    def feed(self, runner: WorkerLoops, drain: Drain, lane: ProcessLane) -> None:
-        """Be a drain, on the thread of a lane."""
-        runner.begins(drain)
+    def run_loop(self, runner: WorkerLoops, loop: WorkerLoop, worker: ProcessWorker) -> None:
+        """Be a loop, on the thread of a worker."""
+        runner.begins(loop)
         try:
-            self._feed(runner, drain, lane)
+            self._run_loop(runner, loop, worker)
         finally:
-            runner.looks_no_more(drain)
+            runner.looks_no_more(loop)
 
-    def _feed(self, runner: WorkerLoops, drain: Drain, lane: ProcessLane) -> None:
+    def _run_loop(self, runner: WorkerLoops, loop: WorkerLoop, worker: ProcessWorker) -> None:
         end = time.perf_counter() + SLICE
         while True:
-            if time.perf_counter() > end and lane.is_wanted:
-                runner.dispatcher.handle(partial(runner.end_drain, drain))
+            if time.perf_counter() > end and worker.is_wanted:
+                runner.event_loop.run_or_enqueue(partial(runner.end_loop, loop))
                 return
-            trouble = lane.prepare()
-            if lane.was_killed:
-                runner.dispatcher.handle(partial(self._leave, runner, drain))
+            trouble = worker.prepare()
+            if worker.was_killed:
+                runner.event_loop.run_or_enqueue(partial(self._leave, runner, loop))
                 return
-            boarded = self._ask(runner, drain, lane, trouble)
+            boarded = self._ask(runner, loop, worker, trouble)
             if boarded is None:
                 return
-            trip = _Trip(self, runner, drain, lane, *boarded)
+            exchange = _Exchange(self, runner, loop, worker, *boarded)
             del boarded  # with the arguments
-            trip.make()
-            del trip
+            exchange.make()
+            del exchange
 
-    def _leave(self, runner: WorkerLoops, drain: Drain) -> None:
-        """End a drain whose pool was stopped; what is ready goes elsewhere, if anywhere."""
-        call, drain.call = drain.call, None
-        runner.end_drain(drain)
+    def _leave(self, runner: WorkerLoops, loop: WorkerLoop) -> None:
+        """End a loop whose pool was stopped; what is ready goes elsewhere, if anywhere."""
+        call, loop.call = loop.call, None
+        runner.end_loop(loop)
         if call is not None:
             call.give_up()
 
     def _ask(
-        self, runner: WorkerLoops, drain: Drain, lane: ProcessLane, trouble: WorkerDied | None
-    ) -> tuple[BatchHandle, Cargo] | None:
-        """Have calls boarded for a worker; none if the drain is over."""
-        box: SimpleQueue[tuple[BatchHandle, Cargo] | None] = SimpleQueue()
+        self, runner: WorkerLoops, loop: WorkerLoop, worker: ProcessWorker, trouble: WorkerDied | None
+    ) -> tuple[BatchHandle, Outgoing] | None:
+        """Have calls boarded for a worker; none if the loop is over."""
+        box: SimpleQueue[tuple[BatchHandle, Outgoing] | None] = SimpleQueue()
 
         def board() -> None:
             found = None
             try:
-                while found is None and (call := runner.next_call(drain)) is not None:
+                while found is None and (call := runner.next_call(loop)) is not None:
                     if trouble is not None:
                         call.fail(runner.explain(call, trouble, in_flight=False), None)
                     else:
-                        found = self._board(runner, drain, call, lane)
+                        found = self._board(runner, loop, call, worker)
             finally:
                 box.put(found)
 
-        runner.dispatcher.handle(board)
+        runner.event_loop.run_or_enqueue(board)
         return box.get()
 
     def _board(
-        self, runner: WorkerLoops, drain: Drain, call: Call, lane: ProcessLane
-    ) -> tuple[BatchHandle, Cargo] | None:
-        drain.flight = flight = BatchHandle(lane.process.tokens, runner.post_recovery)
+        self, runner: WorkerLoops, loop: WorkerLoop, call: Call, worker: ProcessWorker
+    ) -> tuple[BatchHandle, Outgoing] | None:
+        loop.batch = batch = BatchHandle(worker.process.claims, runner.post_recovery)
         try:
-            cargo = self._bundler.fill(flight, call, lane.process.known)
+            outgoing = self._batcher.fill(batch, call, worker.process.known)
         except BaseException as exception:  # a mistake of ours must leave no call behind
             call.fail(exception, None)
-            flight.land()
-            runner.recover(flight)
+            batch.close()
+            runner.recover(batch)
             return None
-        if not flight.calls:
+        if not batch.calls:
             return None  # it may have been given up since it was claimed
-        runner.carries(drain, flight)
-        if cargo.spares and not self._keeps_spares:
+        runner.carries(loop, batch)
+        if outgoing.spares and not self._keeps_spares:
             self._keeps_spares = True
             keep_spares(self)
-        return flight, cargo
+        return batch, outgoing
 
-    def before_settling(self, runner: WorkerLoops, drain: Drain, calls: list[Call]) -> None:
+    def before_settling(self, runner: WorkerLoops, loop: WorkerLoop, calls: list[Call]) -> None:
         """Let go of spare files if nothing is known to follow these calls, before anybody can know that they ended."""
-        if self._keeps_spares and runner.is_the_rest(drain, calls):
+        if self._keeps_spares and runner.is_the_rest(loop, calls):
             self.rest()
 
 
-class _Trip:
-    """One bundle, from being sent until the worker is done with it."""
+class _Exchange:
+    """One batch, from being sent until the worker is done with it."""
 
     def __init__(
-        self, feeder: Feeder, runner: WorkerLoops, drain: Drain, lane: ProcessLane, flight: BatchHandle, cargo: Cargo
+        self,
+        batch_exchange: BatchExchange,
+        runner: WorkerLoops,
+        loop: WorkerLoop,
+        worker: ProcessWorker,
+        batch: BatchHandle,
+        outgoing: Outgoing,
     ) -> None:
-        self._feeder = feeder
-        self._bundler = feeder._bundler
+        self._exchange = batch_exchange
+        self._batcher = batch_exchange._batcher
         self._runner = runner
-        self._drain = drain
-        self._lane = lane
-        self._process = lane.process
-        self._flight = flight
-        self._cargo = cargo
+        self._loop = loop
+        self._worker = worker
+        self._process = worker.process
+        self._batch = batch
+        self._outgoing = outgoing
         self._how = ""
         self._lent: list[File] = []
 
@@ -175,7 +181,7 @@ class _Trip:
             self._give_back(error)
             return
         try:
-            if self._flight.launch():
+            if self._batch.send():
                 # Spares are given away for good.
                 self._lent = [file for file in message.files if file.size]
                 self._process.channel.send(message)
@@ -190,33 +196,33 @@ class _Trip:
     # --- what is sent ---
 
     def _lacking(self) -> set[str]:
-        return self._cargo.tokens() - self._process.known
+        return self._outgoing.tokens() - self._process.known
 
     def _message(self, lacking: set[str]) -> Message:
-        message = message_of(self._cargo, lacking)
+        message = message_of(self._outgoing, lacking)
         self._process.known.update(lacking)
         return message
 
     def _supply(self, wanted: list[str]) -> None:
         """Send what the worker asked for."""
-        assets = self._cargo.assets()
+        assets = self._outgoing.assets()
         self._process.channel.send(pack(Kind.ASSETS, {token: assets[token] for token in wanted}))
         self._process.known.update(wanted)
 
     def _give_back(self, error: BaseException) -> None:
         """Deal with a message that can't be written, or not be read: nothing of it has begun."""
-        self._flight.take_back()
-        self._flight.land()
-        self._runner.looks(self._drain)
-        self._runner.dispatcher.handle(partial(self._cannot_be_sent, error))
+        self._batch.reclaim()
+        self._batch.close()
+        self._runner.looks(self._loop)
+        self._runner.event_loop.run_or_enqueue(partial(self._cannot_be_sent, error))
 
     def _cannot_be_sent(self, error: BaseException) -> None:
         """Fail the only call, or let all of them come one by one."""
-        calls = self._flight.calls
+        calls = self._batch.calls
         if len(calls) > 1:
             for call in calls:
-                self._bundler.note(call, math.inf, None)
-            self._runner.recover(self._flight)
+                self._batcher.note(call, math.inf, None)
+            self._runner.recover(self._batch)
             return
         wrapped = ArgumentError(f"{calls[0]} can't be sent to a worker process: {type(error).__qualname__}: {error}")
         wrapped.__cause__ = error.with_traceback(None)
@@ -238,33 +244,33 @@ class _Trip:
 
     def _keep_going(self) -> None:
         """Wait for what comes next, but let other calls go elsewhere that would have to wait for long."""
-        flight, channel = self._flight, self._process.channel
+        batch, channel = self._batch, self._process.channel
         pause, end = _OVERDUE, time.perf_counter() + _PATIENCE
-        while flight.may_be_stuck and not channel.has_something(pause):
+        while batch.may_be_stuck and not channel.has_something(pause):
             pause *= 2
-            if flight.is_at_work:
-                flight.take_back()
+            if batch.is_at_work:
+                batch.reclaim()
             elif time.perf_counter() > end:
-                flight.take_back(keep=1)  # it has nothing yet that would be done: with nothing left it would never
+                batch.reclaim(keep=1)  # it has nothing yet that would be done: with nothing left it would never
             else:
                 continue
-            self._runner.dispatcher.handle(partial(self._runner.recover, flight))
+            self._runner.event_loop.run_or_enqueue(partial(self._runner.recover, batch))
 
     def _collect(self, arrivals: list[_Arrival]) -> bool:
         """Add what has come to the arrivals, waiting for the first; true if the worker is done."""
-        flight, channel = self._flight, self._process.channel
+        batch, channel = self._batch, self._process.channel
         while True:
             for content in channel.take_ahead(Kind.OUTCOME):
-                arrivals.append(_Arrival(flight.calls[flight.ended], content))
-                flight.ended += 1
-            if flight.is_complete:
+                arrivals.append(_Arrival(batch.calls[batch.ended], content))
+                batch.ended += 1
+            if batch.is_complete:
                 return True
             if arrivals and not channel.has_ahead:
                 return False
             parcel = channel.receive()
             if parcel.kind == Kind.OUTCOME:
-                arrivals.append(_Arrival(flight.calls[flight.ended], _content_of(parcel)))
-                flight.ended += 1
+                arrivals.append(_Arrival(batch.calls[batch.ended], _content_of(parcel)))
+                batch.ended += 1
             elif parcel.kind == Kind.MISSING:
                 self._supply(parcel.load())
             elif parcel.kind == Kind.FAILURE:
@@ -289,22 +295,22 @@ class _Trip:
         if arrivals:
             self._get_back(arrivals)
         if is_over:
-            self._flight.land()
-            self._runner.looks(self._drain)
+            self._batch.close()
+            self._runner.looks(self._loop)
             # Arguments have to be gone when the next calls are chosen, which may be given their memory.
-            self._cargo = _NOTHING
-        self._runner.dispatcher.handle(partial(self._settle, arrivals, is_over))
+            self._outgoing = _NOTHING
+        self._runner.event_loop.run_or_enqueue(partial(self._settle, arrivals, is_over))
 
     def _settle(self, arrivals: list[_Arrival], is_over: bool) -> None:
         if is_over:
-            self._feeder.before_settling(self._runner, self._drain, [arrival.call for arrival in arrivals])
+            self._exchange.before_settling(self._runner, self._loop, [arrival.call for arrival in arrivals])
         for arrival in arrivals:
             try:
                 self._settle_one(arrival)
             except BaseException as exception:  # a mistake of ours must leave no call behind
                 arrival.call.fail(exception, None)
         if is_over:
-            self._runner.recover(self._flight)
+            self._runner.recover(self._batch)
         self._runner.admit()
 
     def _settle_one(self, arrival: _Arrival) -> None:
@@ -313,7 +319,7 @@ class _Trip:
             call.come_back()
             return
         duration, values, packed, remarks, _ = content
-        self._bundler.note(call, duration, values)
+        self._batcher.note(call, duration, values)
         if values is not None and not remarks:
             call.succeed(values)
             return
@@ -323,25 +329,25 @@ class _Trip:
 
     def _crash(self) -> None:
         """Deal with the death of the worker."""
-        flight = self._flight
-        calls = flight.calls[: len(flight.calls) - flight.take_back()][flight.ended :]
-        flight.land(len(calls))  # nobody may take these back, not even before they fail
-        self._how = self._lane.bury()
-        self._runner.dispatcher.handle(partial(self._settle_crash, calls))
+        batch = self._batch
+        calls = batch.calls[: len(batch.calls) - batch.reclaim()][batch.ended :]
+        batch.close(len(calls))  # nobody may take these back, not even before they fail
+        self._how = self._worker.bury()
+        self._runner.event_loop.run_or_enqueue(partial(self._settle_crash, calls))
 
     def _settle_crash(self, calls: list[Call]) -> None:
         for call in calls:
-            if self._lane.was_killed:  # what this is part of, Ctrl-C say, may not have come to the calls yet
+            if self._worker.was_killed:  # what this is part of, Ctrl-C say, may not have come to the calls yet
                 call.give_up()
             else:
                 call.fail(self._runner.explain(call, WorkerDied(self._how)), None)
-        if not calls and not self._flight.ended and not self._lane.was_killed:
-            self._blame(self._flight.back)
-        self._runner.recover(self._flight)
+        if not calls and not self._batch.ended and not self._worker.was_killed:
+            self._blame(self._batch.reclaimed)
+        self._runner.recover(self._batch)
 
     def _blame(self, calls: list[Call]) -> None:
         """Note which call a worker did not live to begin; one that is to blame for two deaths is given up."""
-        if len(self._flight.calls) > 1:
+        if len(self._batch.calls) > 1:
             return  # nobody knows which one it was: those that come back go alone soon
         for call in calls:
             call.deaths += 1

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..closures import Asset, new_asset
 from ..engine.calls import Call
-from ..engine.registry import Journal
+from ..engine.registry import CallRegistry
 from ..engine.runner import Where
 from ..snapshots.cache import Ledger
 from ..snapshots.stored import Frozen
@@ -54,12 +54,12 @@ class BlockStates:
 
     def __init__(self, where: Where) -> None:
         self._where = where
-        self._states: weakref.WeakKeyDictionary[Journal, Asset] = weakref.WeakKeyDictionary()
+        self._states: weakref.WeakKeyDictionary[CallRegistry, Asset] = weakref.WeakKeyDictionary()
 
-    def begin(self, journal: Journal) -> None:
+    def begin(self, registry: CallRegistry) -> None:
         """Note the state of the process at the beginning of a block."""
         state = BlockState.current(self._where)
-        self._states[journal] = new_asset(state, pickled, Ledger(), "the state of the process")
+        self._states[registry] = new_asset(state, pickled, Ledger(), "the state of the process")
 
     def requirements_of(self, call: Call) -> Requirements:
         """Return what a worker has to know for a call."""
@@ -71,4 +71,4 @@ class BlockStates:
             if isinstance(frozen, Frozen)
             for share in frozen.shares
         }
-        return Requirements(self._states.get(call.journal), task, shares)
+        return Requirements(self._states.get(call.registry), task, shares)

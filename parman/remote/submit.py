@@ -18,10 +18,10 @@ from ..engine.execute import Outcome
 from ..engine.handles import ExecutorHandle
 from ..snapshots.code import dumps
 from ..snapshots.failures import PackedException, traceback_text
-from .batch import Bundle, Item, Missing, Reply, item_arguments, read_reply, run_bytes
+from .batch import Batch, Item, MissingAssets, Reply, item_arguments, read_reply, run_bytes
 from .requirements import BlockStates, Requirements
 
-__all__ = ["Courier"]
+__all__ = ["RemoteSubmitter"]
 
 _SMALL = 100_000
 """Up to which size an asset goes along freely [bytes]."""
@@ -64,11 +64,11 @@ class _Spread:
 class _Sent:
     """What is kept of a call while it is away."""
 
-    bundle: Bundle
+    batch: Batch
     requirements: Requirements
 
 
-class Courier:
+class RemoteSubmitter:
     """Sends calls to an executor of processes, and reads what comes back; in the event loop.
 
     Parameters
@@ -102,7 +102,7 @@ class Courier:
             closure.late,
             closure.check,
         )
-        bundle = Bundle(
+        batch = Batch(
             None if requirements.state is None else requirements.state.token,
             (requirements.task.token,),
             tuple(requirements.shares),
@@ -113,10 +113,10 @@ class Courier:
         )
         handle = call.handle
         assert isinstance(handle, ExecutorHandle)
-        handle.sent = _Sent(bundle, requirements)
-        return _dumped(bundle)
+        handle.sent = _Sent(batch, requirements)
+        return _dumped(batch)
 
-    def supply(self, call: Call, missing: Missing) -> bytes:
+    def supply(self, call: Call, missing: MissingAssets) -> bytes:
         """Write the call down again, with what the worker lacks."""
         handle = call.handle
         assert isinstance(handle, ExecutorHandle)
@@ -126,14 +126,14 @@ class Courier:
                 self._spread_of(asset).was_missing()
         sources = sent.requirements.by_token()
         # With what others lacked before: the call may come to any of them again, and would go to and fro.
-        brought = {**(sent.bundle.assets or {}), **{token: sources[token] for token in missing.tokens}}
-        sent.bundle = sent.bundle._replace(assets=brought)
-        return _dumped(sent.bundle)
+        brought = {**(sent.batch.assets or {}), **{token: sources[token] for token in missing.tokens}}
+        sent.batch = sent.batch._replace(assets=brought)
+        return _dumped(sent.batch)
 
-    def read(self, answer: Any) -> Outcome | Missing:
+    def read(self, answer: Any) -> Outcome | MissingAssets:
         """Read the answer of a worker: the outcome of the call, or what the worker lacks."""
         content = pickle.loads(answer)
-        assert isinstance(content, (Reply, Missing))
+        assert isinstance(content, (Reply, MissingAssets))
         return read_reply(content) if isinstance(content, Reply) else content
 
     def _spread_of(self, asset: Asset) -> _Spread:
@@ -147,6 +147,6 @@ def _pack_value(value: Any) -> Any:
     return PackedException(value, traceback_text(value)) if isinstance(value, BaseException) else value
 
 
-def _dumped(bundle: Bundle) -> bytes:
-    (item,) = bundle.items
-    return dumps(bundle) if isinstance(item.structure, Structure) else pickle.dumps(bundle, protocol=5)
+def _dumped(batch: Batch) -> bytes:
+    (item,) = batch.items
+    return dumps(batch) if isinstance(item.structure, Structure) else pickle.dumps(batch, protocol=5)

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..descriptors import fill_standard
 from ..pool.channel import Channel, Kind, Message, Parcel, name_of, open_pidfd, pack
-from ..pool.claims import take_token
+from ..pool.claims import take_claim
 from ..pool.terminal import refuse_input
 from ..snapshots.failures import PackedException, annotate, traceback_text
 
@@ -31,17 +31,17 @@ _PATIENCE = 3.0
 """How long an idle worker may take to end, with the threads and exit hooks that tasks left behind [s]."""
 
 
-def main(fd: int, tokens: int, driver: int) -> None:
-    """Serve the driver, whose process id is `driver`, over the socket `fd`, with `tokens` for calls from a pipe."""
+def main(fd: int, claims: int, driver: int) -> None:
+    """Serve the driver, whose process id is `driver`, over the socket `fd`, with `claims` for calls from a pipe."""
     fill_standard()
     # A handler rather than SIG_IGN: what a task starts inherits that something is ignored, but no handlers.
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     os.set_inheritable(fd, False)
-    os.set_inheritable(tokens, False)
+    os.set_inheritable(claims, False)
     # Where the interpreter is started by a wrapper, the parent is not the driver, and only the socket is watched.
     peer = open_pidfd(driver) if os.getppid() == driver else None
     refuse_input()
-    worker = _Worker(Channel(socket.socket(fileno=fd), peer), tokens)
+    worker = _Worker(Channel(socket.socket(fileno=fd), peer), claims)
     threading.Thread(target=worker.watch, name="parman-watch", daemon=True).start()
     try:
         worker.serve()
@@ -50,9 +50,9 @@ def main(fd: int, tokens: int, driver: int) -> None:
 
 
 class _Worker:
-    def __init__(self, channel: Channel, tokens: int) -> None:
+    def __init__(self, channel: Channel, claims: int) -> None:
         self._channel = channel
-        self._tokens = tokens
+        self._claims = claims
         self._busy = False
 
     def serve(self) -> None:
@@ -62,8 +62,8 @@ class _Worker:
         while True:
             parcel = self._channel.receive()
             self._busy = True
-            if parcel.kind == Kind.BUNDLE:
-                self._run_bundle(parcel)
+            if parcel.kind == Kind.BATCH:
+                self._run_batch(parcel)
             else:
                 self._channel.send(begun)
                 answer = _answer(parcel)
@@ -77,17 +77,17 @@ class _Worker:
         self._busy = False
         self._channel.send(answer)
 
-    def _run_bundle(self, parcel: Parcel) -> None:
+    def _run_batch(self, parcel: Parcel) -> None:
         # For tasks alone, and loaded with what they need; most programs that use a pool have none.
-        from .batch import run_bundle
+        from .batch import run_batch
 
         try:
-            bundle = parcel.load()
+            batch = parcel.load()
         except BaseException as error:
             text = f"calls could not be rebuilt in the worker process: {type(error).__qualname__}: {error}"
             self._send_last(_failure(UnpicklingError(text), traceback_text(error, 1)))
             return
-        left = len(bundle.items)
+        left = len(batch.items)
 
         def send(message: Message) -> None:
             nonlocal left
@@ -98,7 +98,7 @@ class _Worker:
             else:
                 self._send_last(message)
 
-        run_bundle(bundle, parcel.traces, partial(take_token, self._tokens), self._ask, send)
+        run_batch(batch, parcel.traces, partial(take_claim, self._claims), self._ask, send)
 
     def _ask(self, tokens: list[str]) -> Any:
         """Ask the driver for what is missing here."""

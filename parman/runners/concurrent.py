@@ -1,6 +1,30 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Calls on threads, processes, or any other executor of the kind of PEP 3148."""
+"""The runner of all calls on threads, processes and executors: from a closure to its outcome.
+
+    caller's thread                  event loop (one thread at a time)
+    ---------------                  ---------------------------------
+    run(closure)
+      Call, futures
+      registry.added ──post──> admit ──> waiting for dependencies ──> enqueue: values collected
+      returns the tree                                                   │  a failure or cancellation: finished
+                                                                         v
+    cancel() of a future                              ready queue: calls that use results first
+      sets the future's state                            │  a free worker, and a future not cancelled
+           └─────────post──> leaf_cancelled              ├─▶ WorkerLoops: a worker takes call after call (threads,
+                                                         │   our processes: `engine.pull`, `remote.exchange`)
+                                                         └─▶ Submission: each call is submitted (executors of others,
+                                                             jobs: `engine.submit`, `remote.submit`)
+                                                                         │
+    any thread: outcome ──post──> Call.conclude: futures settled, registry.finished, dependents woken
+
+Invariants
+
+* A call leaves each of these places by exactly one of: outcome, failure, cancellation. Each ends in `Call._end`, and
+  tells the registry. Nothing else removes a call.
+* No event waits for anything. User code in the event loop: `__reduce__` and the like while a value is frozen, and the
+  done-callbacks of the user's futures.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +38,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..engine.calls import Call
 from ..engine.execute import Outcome, perform
-from ..engine.pull import Drain, ReadyQueue, WorkerLoops
-from ..engine.registry import Journal
-from ..engine.runner import PLACES, Runner, Traits, Where, check_submit, is_process_pool, tells_of_death, traits_of
+from ..engine.pull import ReadyQueue, WorkerLoop, WorkerLoops
+from ..engine.registry import CallRegistry
+from ..engine.runner import (
+    PLACES,
+    ExecutorInfo,
+    Runner,
+    Where,
+    check_submit,
+    executor_info,
+    is_process_pool,
+    tells_of_death,
+)
 from ..engine.submit import BlockingThreads, Submission
 from ..errors import WorkerDied, WorkflowError
-from ..futures.loop import Dispatcher
+from ..futures.loop import EventLoop
 from ..futures.placeholders import stand_in
 from ..futures.wait_graph import wait_for
 from ..lifecycle import start_forks
@@ -29,9 +62,9 @@ from ..snapshots.take import in_process, is_plain, pickled
 
 if TYPE_CHECKING:
     from ..closures import Closure
-    from ..remote.exchange import Feeder
+    from ..remote.exchange import BatchExchange
     from ..remote.requirements import BlockStates
-    from ..remote.submit import Courier
+    from ..remote.submit import RemoteSubmitter
 
 __all__ = ["ConcurrentRunner"]
 
@@ -81,7 +114,7 @@ class ConcurrentRunner(Runner):
         check_submit(executor)
         if where not in (None, *PLACES):
             raise WorkflowError(f"where must be one of {', '.join(map(repr, PLACES))}, not {where!r}")
-        self._set_up(traits_of(executor, where, workers), executor=executor, schedule=schedule)
+        self._set_up(executor_info(executor, where, workers), executor=executor, schedule=schedule)
 
     @classmethod
     def threads(cls, workers: int | None = None) -> Self:
@@ -107,56 +140,56 @@ class ConcurrentRunner(Runner):
     def _with_own(cls, factory: Callable[[], Executor]) -> Self:
         runner = cls.__new__(cls)
         executor = factory()
-        runner._set_up(traits_of(executor), executor=executor, factory=factory)
+        runner._set_up(executor_info(executor), executor=executor, factory=factory)
         return runner
 
     def _set_up(
         self,
-        traits: Traits,
+        info: ExecutorInfo,
         *,
         executor: Executor | None = None,
         factory: Callable[[], Executor] | None = None,
         schedule: bool = True,
     ) -> None:
         """Note which executor there is, or how one of the runner's own is made, and what it is like."""
-        self.dispatcher = Dispatcher()
+        self.event_loop = EventLoop()
         self._schedule = schedule
-        self._queue = self.make_queue(traits.workers)
-        self._queues_aside: dict[tuple[Hashable, int | None], ReadyQueue] = {}
+        self._queue = self.make_queue(info.workers)
+        self._blocking_queues: dict[tuple[Hashable, int | None], ReadyQueue] = {}
         # Calls that were made, for `admit`, which is posted once for all that come until it begins: it takes the flag
         # back first, so that who finds it set can rely on being seen.
         self._arrivals: deque[Call] = deque()
         self._is_summoned = False
-        self._journal = Journal()
+        self._registry = CallRegistry()
         # Held while a call is given to the executor, so that nobody takes it away and closes it meanwhile.
         self._lock = threading.RLock()
         self._executor = executor
         self._factory = factory
         self.carrier = in_process
         self._states: BlockStates | None = None
-        self._courier: Courier | None = None
-        self._feeder: Feeder | None = None
-        if traits.where != "inside":
-            self._set_up_remote(traits, executor)
+        self._submitter: RemoteSubmitter | None = None
+        self._exchange: BatchExchange | None = None
+        if info.where != "inside":
+            self._set_up_remote(info, executor)
         # On machines of their own, workers run jobs as well: there, such a call takes a worker.
-        self._aside = BlockingThreads() if traits.where in ("inside", "machine") else None
+        self._blocking = BlockingThreads() if info.where in ("inside", "machine") else None
         self._submission = Submission(self)
         self._loops = WorkerLoops(self, self._queue) if self.has_loops else None
 
-    def _set_up_remote(self, traits: Traits, executor: Executor | None) -> None:
+    def _set_up_remote(self, info: ExecutorInfo, executor: Executor | None) -> None:
         # Much has to be imported for calls that leave the process: scripts on threads start sooner without.
         from ..pool.processes import ProcessPool
-        from ..remote.batching import Bundler
-        from ..remote.exchange import Feeder
+        from ..remote.batching import Batcher
+        from ..remote.exchange import BatchExchange
         from ..remote.requirements import BlockStates
-        from ..remote.submit import Courier
+        from ..remote.submit import RemoteSubmitter
 
         self.carrier = pickled
-        self._states = BlockStates(traits.where)
+        self._states = BlockStates(info.where)
         if type(executor) is ProcessPool and self._queue.bounded:
-            self._feeder = Feeder(Bundler(self._queue, self._states.requirements_of))
+            self._exchange = BatchExchange(Batcher(self._queue, self._states.requirements_of))
         else:
-            self._courier = Courier(self._states, traits.workers)
+            self._submitter = RemoteSubmitter(self._states, info.workers)
 
     # --- the executor ---
 
@@ -178,15 +211,15 @@ class ConcurrentRunner(Runner):
         self._close(self._take_own())
 
     def _close(self, executor: Executor | None) -> None:
-        if self._aside is not None:
-            self._aside.shutdown()
+        if self._blocking is not None:
+            self._blocking.shutdown()
         if executor is not None:
             executor.shutdown()
 
     def stop_running(self) -> None:
         """End what is running, as far as that is the runner's to end."""
-        if self._aside is not None:
-            self._aside.stop()
+        if self._blocking is not None:
+            self._blocking.stop()
         executor = self._take_own()
         if executor is not None:
             self._stop(executor)
@@ -199,8 +232,8 @@ class ConcurrentRunner(Runner):
             executor.abandon()
 
     def wait_for_end(self) -> None:
-        if self._aside is not None:
-            self._aside.wait(_PATIENCE)
+        if self._blocking is not None:
+            self._blocking.wait(_PATIENCE)
 
     def _take_own(self) -> Executor | None:
         if self._factory is None:
@@ -216,11 +249,11 @@ class ConcurrentRunner(Runner):
             start_forks(self._executor)
         return super().__call__(closure)
 
-    def run(self, closure: Closure, journal: Journal) -> Any:
-        self.dispatcher.start()
+    def run(self, closure: Closure, registry: CallRegistry) -> Any:
+        self.event_loop.start()
         if not self._schedule:
             wait_for(closure.dependencies)
-        call = Call(self, closure, journal)
+        call = Call(self, closure, registry)
         try:
             structure = closure.structure
             if structure.single:
@@ -229,17 +262,17 @@ class ConcurrentRunner(Runner):
                 tree = structure.build(call.make_leaf, stand_in)
             if closure.dependencies:
                 call.capture()
-            journal.added(call)
-            if journal.closed_to_calls:
+            registry.added(call)
+            if registry.closed_to_calls:
                 call.cancel()
             self._arrivals.append(call)
             if not self._is_summoned:
                 self._is_summoned = True
-                self.dispatcher.post(self.admit)
+                self.event_loop.post(self.admit)
         except BaseException:  # Ctrl-C at any point leaves no call, or a cancelled one
-            self.dispatcher.post(self.admit)  # it may have struck between the flag and the post
+            self.event_loop.post(self.admit)  # it may have struck between the flag and the post
             call.cancel()
-            self.dispatcher.post(call.drop)
+            self.event_loop.post(call.drop)
             raise
         return tree
 
@@ -251,30 +284,30 @@ class ConcurrentRunner(Runner):
         return available_cpus() if slots == math.inf else int(slots)
 
     @property
-    def own_journal(self) -> Journal:
-        return self._journal
+    def own_registry(self) -> CallRegistry:
+        return self._registry
 
-    def begin(self, journal: Journal) -> None:
+    def begin(self, registry: CallRegistry) -> None:
         if self._factory is None:
             start_forks(self._executor)
         if self._states is not None:
-            self._states.begin(journal)
+            self._states.begin(registry)
 
-    def end(self, journal: Journal) -> None:
-        if self._feeder is not None:
-            self._feeder.rest()
+    def end(self, registry: CallRegistry) -> None:
+        if self._exchange is not None:
+            self._exchange.rest()
 
-    def cancel_pending(self, journal: Journal) -> None:
-        for call in journal.pending():
+    def cancel_pending(self, registry: CallRegistry) -> None:
+        for call in registry.pending():
             call.cancel()
 
-    def interrupt(self, journal: Journal) -> None:
-        calls: list[Any] = journal.pending()
-        self.dispatcher.post(partial(self._interrupt, calls))
+    def interrupt(self, registry: CallRegistry) -> None:
+        calls: list[Any] = registry.pending()
+        self.event_loop.post(partial(self._interrupt, calls))
         self.stop_running()
 
     def rest(self) -> None:
-        self.dispatcher.stop()
+        self.event_loop.stop()
 
     def _interrupt(self, calls: list[Call]) -> None:
         self.stop_running()  # again, lest a call is left that was launched since
@@ -307,13 +340,13 @@ class ConcurrentRunner(Runner):
         if not definition.waits:
             return self._queue
         key = (definition.crowd, definition.at_once)
-        if key not in self._queues_aside:
-            self._queues_aside[key] = ReadyQueue(definition.at_once or self._slots_aside())
-        return self._queues_aside[key]
+        if key not in self._blocking_queues:
+            self._blocking_queues[key] = ReadyQueue(definition.at_once or self._blocking_slots())
+        return self._blocking_queues[key]
 
-    def _slots_aside(self) -> float:
+    def _blocking_slots(self) -> float:
         slots = self._queue.slots
-        return slots if slots != math.inf or self._aside is None else available_cpus()
+        return slots if slots != math.inf or self._blocking is None else available_cpus()
 
     def make_queue(self, slots: float) -> ReadyQueue:
         """Make the queue of calls for the executor's workers."""
@@ -324,9 +357,9 @@ class ConcurrentRunner(Runner):
     @property
     def has_loops(self) -> bool:
         """Whether the executor takes loops that run one call after another."""
-        if self._feeder is not None:
+        if self._exchange is not None:
             return True
-        if self._courier is not None:
+        if self._submitter is not None:
             return False
         # Not a subclass, which may want to see each call.
         return self._queue.bounded and (self._factory is not None or type(self._executor) in _PLAIN_THREADS)
@@ -336,15 +369,15 @@ class ConcurrentRunner(Runner):
         """Whether the executor would take another loop, as far as can be told."""
         return not getattr(self._executor, "_shutdown", False)  # of the standard library
 
-    def start_loop(self, drain: Drain) -> Future[Any]:
+    def start_loop(self, loop: WorkerLoop) -> Future[Any]:
         """Have a worker run a loop."""
         assert self._loops is not None
         with self._lock:
             executor = self.executor
-            if self._feeder is not None:
+            if self._exchange is not None:
                 assert is_process_pool(executor)
-                return executor.attend(partial(self._feeder.feed, self._loops, drain))
-            return executor.submit(self._loops.run_drain, drain)
+                return executor.run_on_worker(partial(self._exchange.run_loop, self._loops, loop))
+            return executor.submit(self._loops.run_loop, loop)
 
     def perform(self, call: Call) -> Outcome:
         """Run a call in this thread; never raises."""
@@ -359,11 +392,11 @@ class ConcurrentRunner(Runner):
 
     def submit(self, call: Call) -> Future[Any]:
         """Give a call to its executor."""
-        if call.closure.definition.waits and self._aside is not None:
-            return self._aside.submit(self.perform, call)
-        if self._courier is None:
+        if call.closure.definition.waits and self._blocking is not None:
+            return self._blocking.submit(self.perform, call)
+        if self._submitter is None:
             return self._submit(call, self._perform_boxed, [call])
-        return self._submit(call, self._courier.function, self._courier.pack(call))
+        return self._submit(call, self._submitter.function, self._submitter.pack(call))
 
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
         if self._factory is None:
@@ -373,21 +406,21 @@ class ConcurrentRunner(Runner):
 
     def outcome_of(self, call: Call, answer: Any) -> Outcome | Callable[[], Future[Any]]:
         """Read an answer; or return what submits the call again, with what its worker lacked."""
-        courier = self._courier
-        if courier is None or not isinstance(answer, bytes):  # it ran on a thread of this process
+        submitter = self._submitter
+        if submitter is None or not isinstance(answer, bytes):  # it ran on a thread of this process
             outcome: Outcome = answer
             return outcome
-        found = courier.read(answer)
+        found = submitter.read(answer)
         if isinstance(found, Outcome):
             return found
-        return lambda: self._submit(call, courier.function, courier.supply(call, found))
+        return lambda: self._submit(call, submitter.function, submitter.supply(call, found))
 
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         """Say what an exception of the executor, rather than of the task, means for the call."""
         if isinstance(exception, WorkerDied):
             return self.died(call, f"{exception}, while it was running {call}")
         if tells_of_death(exception):
-            what = "was in flight when its worker died" if in_flight else "can't run any more: the executor is broken"
+            what = "was in batch when its worker died" if in_flight else "can't run any more: the executor is broken"
             return self.died(call, f"{call}, {what}: {safe_text(exception)}", exception)
         failure = duplicate(exception)
         strip(failure)

@@ -1,20 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which lines of a script a dry run has reached, and which it has not: read from the source of the block.
-
-What a dry run has found in a block: the mistakes, the calls, how they depend on each other; and the report of it.
-
-How long the chains are is seen from the futures that are passed on. The values of mocks carry no mark, so those that
-can be told apart (lists, arrays, objects) are remembered by their identity; numbers and texts can't be followed.
-
-The dry run: everything is checked that can be checked before the first task runs, and no task runs.
+"""The dry run: everything is checked that can be checked before the first task runs, and no task runs.
 
 A call returns what its mock returns, or futures that stand in for values, typed as the annotations say. A mock whose
 values are not of the annotated types is taken for the shape alone, as on the other runners. A mistake is noted and
 the script goes on, so that one run finds them all; blocks within the block are part of it, whatever their runners.
 
-A script never goes on with made-up values: asking a stand-in for its value ends the run there, and so does leaving
+A script never goes on with made-up values: asking a placeholder for its value ends the run there, and so does leaving
 the block. A script ends by `SystemExit`; at a prompt, where that would end the session, by an exception of its own.
+
+The report has the mistakes, the calls, and how they depend on each other. How long the chains are is seen from the
+futures that are passed on. The values of mocks carry no mark, so those that can be told apart (lists, arrays, objects)
+are remembered by their identity; numbers and texts can't be followed. Which lines of the script the run has reached,
+and which not, is read from the source of the block.
 """
 
 from __future__ import annotations
@@ -40,11 +38,11 @@ from ..annotations.signature import Schema
 from ..annotations.spec import Structure
 from ..closures import Closure, Rules
 from ..context import Site, call_site, is_ours
-from ..engine.registry import Journal
-from ..engine.runner import Runner, traits_of
+from ..engine.registry import CallRegistry
+from ..engine.runner import Runner, executor_info
 from ..errors import DryRunErrors, FutureUseError, Interrupted, ParmanError, StructureError
-from ..futures.future import Promise, StrictPromise
-from ..futures.loop import Dispatcher
+from ..futures.future import CallFuture, StrictFuture
+from ..futures.loop import EventLoop
 from ..futures.placeholders import stand_in
 from ..snapshots.failures import safe_text
 from ..snapshots.stored import Frozen
@@ -356,24 +354,24 @@ class DryRunner(Runner):
 
     def __init__(self, proceed: bool = False) -> None:
         self.proceed = proceed
-        self.dispatcher = Dispatcher()
-        self._journal = Journal()
+        self.event_loop = EventLoop()
+        self._registry = CallRegistry()
         self._plan = Plan()
 
     @property
-    def own_journal(self) -> Journal:
-        return self._journal
+    def own_registry(self) -> CallRegistry:
+        return self._registry
 
     def carrier_for(self, wanted: Runner | Executor | str | None) -> Carrier:
         if isinstance(wanted, str):
             return in_process if wanted.partition(":")[0] in ("serial", "threads") else pickled
         if wanted is None or isinstance(wanted, Runner):
             return self.carrier if wanted is None else wanted.carrier
-        return in_process if traits_of(wanted).where == "inside" else pickled
+        return in_process if executor_info(wanted).where == "inside" else pickled
 
     # --- calls ---
 
-    def run(self, closure: Closure, journal: Journal) -> Any:
+    def run(self, closure: Closure, registry: CallRegistry) -> Any:
         level = max(_level_of(closure.dependencies), self._plan.level_of_values(closure.originals)) + 1
         call = _DryCall(self, closure.site, closure.name, self._plan, level)
         self._plan.add_call(call.name, level)
@@ -438,12 +436,12 @@ class DryRunner(Runner):
 
     # --- blocks ---
 
-    def begin(self, journal: Journal) -> None:
+    def begin(self, registry: CallRegistry) -> None:
         self._plan.depth += 1
         if self._plan.depth == 1:
             self._plan.extent = extent_of_caller()
 
-    def finish(self, journal: Journal, cause: BaseException | None) -> None:
+    def finish(self, registry: CallRegistry, cause: BaseException | None) -> None:
         plan = self._plan
         plan.depth -= 1
         if plan.depth:
@@ -573,7 +571,7 @@ class _DryCall:
     leaves = ()
 
     def __init__(self, runner: DryRunner, site: Site, name: str, plan: Plan, level: int) -> None:
-        self.dispatcher = runner.dispatcher
+        self.event_loop = runner.event_loop
         self.site = site
         self.name = name
         self.plan = plan
@@ -587,7 +585,7 @@ class _DryCall:
     def make_leaf(self, declared: object) -> _DryPromise:
         return _DryPromise(self, declared)
 
-    def may_cancel(self, promise: Promise) -> bool:
+    def may_cancel(self, promise: CallFuture) -> bool:
         return False
 
     def end(self) -> None:
@@ -599,7 +597,7 @@ class _DryCall:
     def retrieve(self) -> None:
         pass
 
-    def leaf_cancelled(self, promise: Promise) -> None:
+    def leaf_cancelled(self, promise: CallFuture) -> None:
         pass
 
     def freeze_value(self, value: Any) -> Frozen:
@@ -625,7 +623,7 @@ def _is_called_by_user() -> bool:
     return frame is not None
 
 
-class _DryPromise(StrictPromise):
+class _DryPromise(StrictFuture):
     """Stands in for a value in a dry run.
 
     It counts as done, so that nobody waits for it for ever; who asks for its value ends the run.
@@ -646,7 +644,7 @@ class _DryPromise(StrictPromise):
     def _take(self) -> Any:
         self._origin.stop()
 
-    def __getitem__(self, key: Any) -> Promise:
+    def __getitem__(self, key: Any) -> CallFuture:
         return _DryPromise(self._origin, item_type(self.declared, key))
 
     def _describe(self) -> str:

@@ -57,7 +57,7 @@ class Examined:
         How the calls of the block are made.
     site
         Where it is made.
-    promise
+    future
         Makes a stand-in for an argument of this annotation.
 
     Attributes

@@ -11,7 +11,7 @@ makes up for what Parsl leaves open.
   known.
 * Its errors tell of managers and workers; the user knows of calls.
 * It finds its own programs on PATH only, which is not set in a notebook or a cron job.
-* Its clean-up leaves futures open for ever, and asks an interchange that is dead. So what is in flight is failed here,
+* Its clean-up leaves futures open for ever, and asks an interchange that is dead. So what is in batch is failed here,
   and blocks are cancelled without the interchange.
 """
 
@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..engine.calls import Call
 from ..engine.pull import ReadyQueue
-from ..engine.registry import Journal
-from ..engine.runner import Traits, Where
+from ..engine.registry import CallRegistry
+from ..engine.runner import ExecutorInfo, Where
 from ..errors import Interrupted, MissingExtra, WorkerDied, WorkflowError
 from ..pool.threads import available_cpus
 from ..remote.batch import run_bytes
@@ -122,21 +122,23 @@ class ParslRunner(ConcurrentRunner):
         self._in_flight: dict[Call, tuple[str, ...]] = {}
         self._label_queues: dict[tuple[str, ...], ReadyQueue] = {}
         # Under the runner's lock. A kernel that the runner has started is cleaned up when nothing is left of both.
-        self._blocks: weakref.WeakSet[Journal] = weakref.WeakSet()
+        self._blocks: weakref.WeakSet[CallRegistry] = weakref.WeakSet()
         self._holders = 0
         self._ending: threading.Thread | None = None
         names = _names()
         found = _loaded_kernel() if kernel is None else kernel
         self._is_limited = found is not None and workers is not None
         if isinstance(found, names.DataFlowKernel):
-            self._set_up(_traits_of(found.config), executor=_Kernel(found))
+            self._set_up(_executor_info(found.config), executor=_Kernel(found))
         elif found is None:
             count = workers or available_cpus()
-            self._set_up(Traits("machine", count), factory=partial(_OwnKernel, partial(_local_config, count), own=True))
+            self._set_up(
+                ExecutorInfo("machine", count), factory=partial(_OwnKernel, partial(_local_config, count), own=True)
+            )
         elif isinstance(found, names.Config):
-            self._set_up(_traits_of(found), factory=partial(_OwnKernel, _Once(found)))
+            self._set_up(_executor_info(found), factory=partial(_OwnKernel, _Once(found)))
         elif callable(found):
-            self._set_up(Traits("cluster"), factory=partial(_OwnKernel, found))
+            self._set_up(ExecutorInfo("cluster"), factory=partial(_OwnKernel, found))
         else:
             raise WorkflowError(f"ParslRunner takes a configuration or a kernel of Parsl's, not {found!r}")
 
@@ -152,16 +154,16 @@ class ParslRunner(ConcurrentRunner):
             self._holders -= 1
         self._close_if_idle()
 
-    def begin(self, journal: Journal) -> None:
+    def begin(self, registry: CallRegistry) -> None:
         self._broken.clear()
         with self._lock:
-            self._blocks.add(journal)
-        super().begin(journal)
+            self._blocks.add(registry)
+        super().begin(registry)
 
-    def end(self, journal: Journal) -> None:
-        super().end(journal)
+    def end(self, registry: CallRegistry) -> None:
+        super().end(registry)
         with self._lock:
-            self._blocks.discard(journal)
+            self._blocks.discard(registry)
         self._close_if_idle()
 
     def _close_if_idle(self) -> None:
@@ -175,7 +177,7 @@ class ParslRunner(ConcurrentRunner):
 
     def queue_of(self, call: Call) -> ReadyQueue:
         definition = call.closure.definition
-        if definition.waits and (self._aside is not None or definition.at_once is not None):
+        if definition.waits and (self._blocking is not None or definition.at_once is not None):
             return super().queue_of(call)
         labels = _labels_of(call)
         if not labels:
@@ -223,7 +225,7 @@ class ParslRunner(ConcurrentRunner):
         if isinstance(exception, names.ExecutorError) and getattr(exception, "reason", None) == _STOPPED:
             return Interrupted(f"{call} was given up while it was running")
         if isinstance(exception, names.ManagerLost | names.WorkerLost | names.ExecutorError | WorkerDied):
-            when = "was in flight when Parsl lost it" if in_flight else "can't run"
+            when = "was in batch when Parsl lost it" if in_flight else "can't run"
             if isinstance(exception, WorkerDied):
                 return self.died(call, f"{call} {when}: {exception}")
             return self.died(call, f"{call} {when}: {safe_text(exception)}", exception)
@@ -232,11 +234,11 @@ class ParslRunner(ConcurrentRunner):
     # --- when nobody is left ---
 
     def look(self, kernel: _Kernel) -> bool:
-        """Fail the calls that nobody is going to run; in the thread of the watch. Tell whether calls are in flight."""
+        """Fail the calls that nobody is going to run; in the thread of the watch. Tell whether calls are in batch."""
         for labels in set(self._in_flight.values()):
             reasons = kernel.reasons_for_loss(labels)
             if reasons is not None:
-                self.dispatcher.post(partial(self._lose, kernel, labels, reasons))
+                self.event_loop.post(partial(self._lose, kernel, labels, reasons))
         return self.has_in_flight()
 
     def has_in_flight(self) -> bool:
@@ -245,7 +247,7 @@ class ParslRunner(ConcurrentRunner):
 
     def _lose(self, kernel: _Kernel, labels: tuple[str, ...], reasons: str) -> None:
         if kernel is not self._executor:
-            return  # it was taken away meanwhile: what is in flight now is another one's
+            return  # it was taken away meanwhile: what is in batch now is another one's
         self._broken[labels] = reasons
         lost = [call for call, others in list(self._in_flight.items()) if others == labels]
         for call in lost:
@@ -454,7 +456,7 @@ class _OwnKernel(_Kernel):
         return [executor for executor in self.dfk.executors.values() if isinstance(executor, kind)]
 
     def _give_up(self) -> None:
-        """Fail what is in flight, and cancel all blocks without the interchange."""
+        """Fail what is in batch, and cancel all blocks without the interchange."""
         self._is_given_up = True
         executors = self._main_executors()
         cancelled: set[str] = set()
@@ -478,7 +480,7 @@ def _is_hopeless(executor: Any) -> bool:
 
 
 def _fail_all(executor: Any) -> None:
-    """Fail what an executor has in flight, while others may bring results."""
+    """Fail what an executor has in batch, while others may bring results."""
     try:
         if not executor.bad_state_is_set:
             executor.set_bad_state_and_fail_all(Interrupted(_STOPPED))
@@ -569,7 +571,7 @@ def _find_programs(executor: Any) -> None:
         executor.launch_cmd = names.DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", pool, 1)
 
 
-def _traits_of(config: Config) -> Traits:
+def _executor_info(config: Config) -> ExecutorInfo:
     """Tell where the workers of a configuration are, and how many there can be."""
     names = _names()
     executors = list(config.executors)
@@ -579,7 +581,7 @@ def _traits_of(config: Config) -> Traits:
     elif all(isinstance(getattr(executor, "provider", None), names.LocalProvider) for executor in executors):
         launchers = {type(executor.provider.launcher).__name__ for executor in executors}
         where = "machine" if launchers <= {"SingleNodeLauncher", "SimpleLauncher"} else "cluster"
-    return Traits(where, sum(map(_workers_of, executors)))
+    return ExecutorInfo(where, sum(map(_workers_of, executors)))
 
 
 def _workers_of(executor: Any) -> float:

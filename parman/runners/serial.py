@@ -10,9 +10,9 @@ from typing import Any
 from ..closures import Closure
 from ..engine.calls import Call
 from ..engine.execute import Outcome, Remark, perform
-from ..engine.registry import CallState, Journal
+from ..engine.registry import CallRegistry, CallState
 from ..engine.runner import Runner
-from ..futures.loop import Dispatcher
+from ..futures.loop import EventLoop
 from ..futures.placeholders import stand_in
 from ..futures.wait_graph import wait_for
 from ..snapshots.changes import Watched
@@ -31,25 +31,25 @@ class SerialRunner(Runner):
     """
 
     def __init__(self) -> None:
-        self.dispatcher = Dispatcher()
-        self._journal = Journal()
+        self.event_loop = EventLoop()
+        self._registry = CallRegistry()
 
     @property
-    def own_journal(self) -> Journal:
-        return self._journal
+    def own_registry(self) -> CallRegistry:
+        return self._registry
 
-    def run(self, closure: Closure, journal: Journal) -> Any:
+    def run(self, closure: Closure, registry: CallRegistry) -> Any:
         wait_for(closure.dependencies)  # those of other runners and executors; ours are done
-        call = Call(self, closure, journal)
+        call = Call(self, closure, registry)
         tree = closure.structure.build(call.make_leaf, stand_in)
         if closure.dependencies:
-            self.dispatcher.start()
+            self.event_loop.start()
         try:
-            journal.added(call)
+            registry.added(call)
             call.watch(list(closure.dependencies))
             if call.state is CallState.RUNNING:
                 return self._run(call, tree)
-            if call.is_root and journal.fail_fast and call.failure is not None:  # of a future from elsewhere
+            if call.is_root and registry.fail_fast and call.failure is not None:  # of a future from elsewhere
                 call.retrieved = True
                 raise call.failure
             return tree
@@ -67,7 +67,7 @@ class SerialRunner(Runner):
         if failure is None:
             call.succeed_in_place()
             return outcome.result
-        if call.journal.fail_fast:
+        if call.registry.fail_fast:
             call.retrieved = True
             call.fail(failure, None)
             raise failure

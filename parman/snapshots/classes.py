@@ -1,17 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The types of a script that are no classes: `NewType`, `ParamSpec`, aliases and the like.
-
-Pickle writes them by their names, which mean nothing where the script is not `__main__`. They are compared by identity,
-so each is made once in a process; but aliases, which stand for something else.
-
-Structs of msgspec, whose layout and options are held in C: how a class of a script, and an instance, are made again.
-
-A class is made by msgspec again, from its fields and its options; its methods and the types of its fields, which may
-refer to the class itself, are set after. Instances are made without `__post_init__`, which has run where they come
-from.
-
-Classes of scripts and notebooks that travel: made again as they were, and one class object in each process.
+"""Classes and other types of scripts and notebooks that travel: made again as they were, one object in each process.
 
 A class that cannot be imported is described in the stream: cloudpickle makes an empty class and then sets what is in
 its namespace, and knows it again by a number. This module adds what is lost that way.
@@ -24,7 +13,12 @@ its namespace, and knows it again by a number. This module adds what is lost tha
   changes nothing there.
 - Members of enumerations have their attributes and aliases.
 - A class that a generic class makes for its parameters (`Box[float]` of pydantic) travels as just that.
-- Classes of libraries that hold the layout of their instances in C (msgspec) are made by the library again.
+- Structs of msgspec hold their layout and options in C. Such a class is made by msgspec again, from its fields and its
+  options; its methods and the types of its fields, which may refer to the class itself, are set after. Instances are
+  made without `__post_init__`, which has run where they come from.
+- Types that are no classes (`NewType`, `ParamSpec`, aliases and the like) are pickled by their names, which mean nothing
+  where the script is not `__main__`. They are compared by identity, so each is made once in a process; but aliases,
+  which stand for something else.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Code that travels: it keeps the name of its file, and the lines of that file are known where it arrives.
+"""Functions of scripts and notebooks that travel, and the lines of their files.
+
+cloudpickle pickles what cannot be imported elsewhere; here is what it gets wrong or leaves out. Every pickler of the
+library is derived from `ScriptPickler`.
 
 A traceback, a warning, a log record and `inspect` take the name of the file from the code object, and the lines from
 `linecache`. In a worker the lines on the disk may be others (the user has edited the script meanwhile), or there is no
 such file (a notebook cell). So a task brings along the lines that the driver knows, once to each worker; the lines of
 what is no file go along with any code.
-
-Pickling what cannot be imported elsewhere: the functions and classes of scripts and notebooks.
-
-cloudpickle does it; here is what it gets wrong or leaves out. Every pickler of the library is derived from this one.
 """
 
 from __future__ import annotations

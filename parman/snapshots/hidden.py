@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Hidden futures: futures in places where they can't be replaced by their values.
+"""Hidden futures: futures in places where they can't be replaced by their values, and what the user is told of them.
 
 A future among the leaves of an argument's tree becomes a value before the task runs. One in a dict's key, a set, an
 array of objects, a partial, a closure variable or an attribute of some object would reach the task as it is. Whether
@@ -11,8 +11,6 @@ The search goes breadth first, so that the shortest path is reported, and runs n
 read from the dictionary and the slots that an object has, never by `getattr`, items by the methods of the base class
 in C. What leads out of the user's data into the machinery (classes, modules, frames, threads, executors, loggers,
 Parman's own objects) is not entered.
-
-Where in the arguments of a call something is that can't be there, and what the user is told of it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Which pages of a private map were written, as the system knows it.
-
-A page of a file that is mapped privately is the file's own until it is written; then it is a copy that belongs to no
-file. Linux tells for each page in `/proc/self/pagemap` whether it is there and whether it is a file's. Where that
-can't be read nothing is known, and the bytes have to be compared.
-
-Anonymous memory files, and when one may be filled anew.
+"""Anonymous memory files: when one may be filled anew, and which pages of a private map were written.
 
 Shared memory with names (`multiprocessing.shared_memory`) was considered: names outlive a killed process and need a
 tracker, and its size is limited by the mount of `/dev/shm`. Anonymous files go with their last descriptor.
@@ -24,6 +18,10 @@ is certain that nobody looks into it any more:
 One big file whose freed parts are given back (`MADV_REMOVE`) was considered, since it takes one descriptor for all: a
 part can be given back only if all three are certain of it, and else stays for as long as the file. A file of its own
 goes with the last who looks into it, whoever that is.
+
+A page of a file that is mapped privately is the file's own until it is written; then it is a copy that belongs to no
+file. Linux tells for each page in `/proc/self/pagemap` whether it is there and whether it is a file's. Where that
+can't be read nothing is known, and the bytes have to be compared.
 """
 
 from __future__ import annotations

@@ -1,30 +1,26 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How numpy arrays are written into snapshots: with all that belongs to them, and big ones beside the stream.
+"""How arrays, memory maps, proxies and correlated variables are written into snapshots, with all that belongs to them.
 
-The pickle of numpy knows memory, type and shape. It forgets the attributes of a subclass, whether a mask is hard or
-shared, and mostly that an array can't be written.
+*numpy arrays.* The pickle of numpy knows memory, type and shape. It forgets the attributes of a subclass, whether a
+mask is hard or shared, and mostly that an array can't be written. Big ones lie beside the stream.
 
-Memory maps travel as references to their file: what is opened is the same part of it, in the same mode.
+*Memory maps* travel as references to their file: what is opened is the same part of it, in the same mode. pickle and
+deepcopy would read the file into memory. What numpy notes of a map (its offset and mode) belongs to the map and not to
+a slice of it; the place of a slice in the file follows from its address. A copy-on-write map (mode "c") may differ from
+its file. It is a reference only as long as it does not.
 
-pickle and deepcopy would read the file into memory. What numpy notes of a map (its offset and mode) belongs to the
-map and not to a slice of it; the place of a slice in the file follows from its address.
+*Objects that answer for others*: those of classes with a `__getattr__` or `__getattribute__` of their own. pickle asks
+the *object* for what it may have to say (`__getnewargs__`, `__setstate__`), also the empty one that it has just made. A
+class that hands all attributes on to the object that it holds, `return getattr(self._inner, name)`, looks for `_inner`
+in the empty one, does not find it, and so asks itself without end; one that answers everything
+(`__getattr__ = dict.get`) answers for pickle. So such an object is written as pickle would write an ordinary one, from
+what its *class* says, and filled behind the back of its methods.
 
-A copy-on-write map (mode "c") may differ from its file. It is a reference only as long as it does not.
-
-Copies of objects that answer for others: those of classes with a `__getattr__` or `__getattribute__` of their own.
-
-pickle asks the *object* for what it may have to say (`__getnewargs__`, `__setstate__`), also the empty one that it has
-just made. A class that hands all attributes on to the object that it holds, `return getattr(self._inner, name)`,
-looks for `_inner` in the empty one, does not find it, and so asks itself without end; one that answers everything
-(`__getattr__ = dict.get`) answers for pickle. So such an object is written as pickle would write an ordinary one,
-from what its *class* says, and filled behind the back of its methods.
-
-Variables of the library `uncertainties` keep their identity on the way to other processes and back.
-
-Two results are correlated if they depend on the same variable, and the same is the same object. A pickle makes an
-independent one of it. So a variable travels with a token, by which each process knows the one that it has. The
-library's objects can't be referred to weakly; of very many variables only the last ones are known.
+*Variables of the library `uncertainties`.* Two results are correlated if they depend on the same variable, and the same
+is the same object. A pickle makes an independent one of it. So a variable travels with a token, by which each process
+knows the one that it has. The library's objects can't be referred to weakly; of very many variables only the last ones
+are known.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def test_a_task_looks_like_its_function() -> None:
 
 @pytest.mark.parametrize("module", [pickle, cloudpickle], ids=["pickle", "cloudpickle"])
 def test_an_importable_task_is_pickled_by_reference(module: Any) -> None:
-    """What can be imported is itself after a round trip, bound methods belong to the same object again."""
+    """What can be imported is itself after a round exchange, bound methods belong to the same object again."""
     assert pickle.loads(module.dumps(add)) is add
     assert pickle.loads(module.dumps(Counter.steps))(2) == 4
     assert pickle.loads(module.dumps(Counter(5).up))(1) == 6
@@ -163,7 +163,7 @@ def test_an_importable_task_is_pickled_by_reference(module: Any) -> None:
 
 @pytest.mark.parametrize("module", [pickle, cloudpickle], ids=["pickle", "cloudpickle"])
 def test_another_task_is_pickled_by_value(module: Any) -> None:
-    """Nested and recursive tasks, lambdas and tasks that refer to others survive a round trip as tasks."""
+    """Nested and recursive tasks, lambdas and tasks that refer to others survive a round exchange as tasks."""
     two = 2
 
     @task

@@ -158,7 +158,7 @@ class Teller:
 
 NAMES = [
     *("self", "task", "function", "args", "kwargs", "fn", "x", "more", "name", "value", "closure", "runner", "call"),
-    *("definition", "arguments", "site", "rules", "obj", "cls", "instance", "owner", "tree", "journal", "structure"),
+    *("definition", "arguments", "site", "rules", "obj", "cls", "instance", "owner", "tree", "registry", "structure"),
     *("where", "late", "check", "stop", "in_place", "signature", "dependencies", "timeout", "key", "kind"),
 ]
 
