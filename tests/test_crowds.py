@@ -16,7 +16,7 @@ from helpers import TIMEOUT, hasty_switches, in_thread
 from standins import Peers
 
 from parman import ConcurrentRunner, resolve, task, workflow
-from parman.engine import pull as loops
+from parman.engine import pull
 from parman.engine.calls import Call
 from parman.engine.handles import BatchHandle
 from parman.engine.pull import WorkerLoop, WorkerLoops
@@ -142,7 +142,7 @@ def test_an_idle_worker_looks_at_a_few_others() -> None:
         for batch in batches:
             loops.carries(WorkerLoop(None), batch)  # type: ignore[arg-type]
         assert loops._take_from_others() is None
-        assert sum(batch.asked for batch in batches) == loops._LOOKS
+        assert sum(batch.asked for batch in batches) == pull._LOOKS
         for _ in range(20):
             loops._take_from_others()
         assert {batch.asked for batch in batches} <= {1, 2}
@@ -195,7 +195,7 @@ def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch
 
 def test_a_call_is_settled_before_its_drain_goes_on() -> None:
     """A loop sleeps until its call is settled, and not when that came first; each sleep is ended once."""
-    courtesy, loop = loops._ResultsFirst(), WorkerLoop(None)  # type: ignore[arg-type]
+    courtesy, loop = pull._ResultsFirst(), WorkerLoop(None)  # type: ignore[arg-type]
     courtesy._lookers.clear()
     with hasty_switches():
         for number in range(1, 500):

@@ -4,9 +4,9 @@
 
 There is one format, whoever carries it. Our own processes get several calls in one message, which are begun one after
 another; an executor of others gets one call, as bytes. A message names what its calls need by tokens: the tasks, the
-state of the block (directory, environment, ...), shares. A worker that does not know a token answers `MissingAssets` before
-it runs anything, and gets what it lacks. So each of these travels once to each worker, whichever pool it belongs to,
-and nobody has to keep books of which worker knows what.
+state of the block (directory, environment, ...), shares. A worker that does not know a token answers `MissingAssets`
+before it runs anything, and gets what it lacks. So each of these travels once to each worker, whichever pool it belongs
+to, and nobody has to keep books of which worker knows what.
 
 What comes back is made of bytes and texts of our own making, so that a pool never meets an exception or a result that
 can't be pickled: such a thing costs its own call and no other.

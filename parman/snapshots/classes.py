@@ -16,9 +16,9 @@ its namespace, and knows it again by a number. This module adds what is lost tha
 - Structs of msgspec hold their layout and options in C. Such a class is made by msgspec again, from its fields and its
   options; its methods and the types of its fields, which may refer to the class itself, are set after. Instances are
   made without `__post_init__`, which has run where they come from.
-- Types that are no classes (`NewType`, `ParamSpec`, aliases and the like) are pickled by their names, which mean nothing
-  where the script is not `__main__`. They are compared by identity, so each is made once in a process; but aliases,
-  which stand for something else.
+- Types that are no classes (`NewType`, `ParamSpec`, aliases and the like) are pickled by their names, which mean
+  nothing where the script is not `__main__`. They are compared by identity, so each is made once in a process; but
+  aliases, which stand for something else.
 """
 
 from __future__ import annotations
