@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .annotations.evaluate import learn_fields
-from .annotations.spec import Structure
+from .annotations.spec import ResultSpec
 from .errors import StructureError
 from .snapshots.code import Source, file_sources, learn_sources
 from .snapshots.take import freeze, pickled
@@ -41,7 +41,7 @@ class TaskSpec:
         The evaluated annotations of the fields of the classes in its annotations, for which text says them.
     """
 
-    def __init__(self, task: Any, structure: Structure | None, sources: list[Source], fields: _Fields) -> None:
+    def __init__(self, task: Any, structure: ResultSpec | None, sources: list[Source], fields: _Fields) -> None:
         self.task = task
         self.structure = structure
         self.sources = sources
@@ -54,11 +54,11 @@ class TaskSpec:
     def about(cls, task: Any) -> TaskSpec:
         """Make the spec, in the driver."""
         definition: Definition = task.__parman_task__
-        structure = definition.schema.fixed_structure()
-        fields = definition.schema.text_fields()
+        structure = definition.schema.fixed_spec()
+        fields = definition.schema.stringized_fields()
         return cls(
             task,
-            None if structure is None else _first_that_travels(structure, structure.bare()),
+            None if structure is None else _first_that_travels(structure, structure.without_types()),
             file_sources(definition.function),
             _first_that_travels(fields) or {one: known for one, known in fields.items() if _first_that_travels(known)},
         )
@@ -72,7 +72,7 @@ class TaskSpec:
         definition: Definition = self.task.__parman_task__
         return definition
 
-    def structure_of(self, expected: Structure | str) -> Structure:
+    def structure_of(self, expected: ResultSpec | str) -> ResultSpec:
         """Return the structure of the result of a call.
 
         Parameters
@@ -88,11 +88,11 @@ class TaskSpec:
         if not isinstance(expected, str):
             return expected
         if self.structure is None:
-            self.structure = self.definition.schema.structure({})
+            self.structure = self.definition.schema.result_spec({})
         if self._agreed != expected:
             if self.structure.digest != expected:
                 raise StructureError(
-                    f"{self.definition.name}() has a return annotation that means {self.structure.form.shape()} in "
+                    f"{self.definition.name}() has a return annotation that means {self.structure.tree.shape()} in "
                     "the worker, but something else in your script: a name in it, or in the fields of its classes, is "
                     "another thing there. Annotate Annotated[..., Whole] to get one future, or import the name "
                     "where the class is defined"

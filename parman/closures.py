@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .annotations.signature import Schema
-from .annotations.spec import Structure
+from .annotations.spec import ResultSpec
 from .assets import TaskSpec
 from .context import InsideTask, Site, call_site, in_force
 from .errors import ArgumentError, HiddenFutureError, WorkflowError
@@ -384,7 +384,7 @@ class Closure:
         "task",
     )
 
-    structure: Structure
+    structure: ResultSpec
     dependencies: tuple[Future[Any], ...]
     late: tuple[str, ...]
     originals: Mapping[str, Any]
@@ -415,7 +415,7 @@ class Closure:
         if self._take_flat(arguments):
             return
         self._check(arguments)
-        self.structure = schema.structure(arguments)
+        self.structure = schema.result_spec(arguments)
         self.originals = dict(arguments) if self.rules.keep_originals else _NOTHING
         self._freeze(arguments)
 

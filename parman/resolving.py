@@ -29,8 +29,8 @@ from .lifecycle import take
 from .snapshots.failures import shorten
 from .snapshots.share import any_shared, opened
 from .snapshots.stored import with_fields
-from .trees.nodes import StandIn, short_repr
-from .trees.walk import futures_in_row
+from .trees.nodes import Placeholder, short_repr
+from .trees.walk import futures_if_flat
 
 __all__ = ["Entries", "Following", "as_future", "as_resolved", "cancel", "entries_of", "resolve"]
 
@@ -305,7 +305,7 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def value_of(leaf: Any) -> Any:
-        if isinstance(leaf, StandIn):
+        if isinstance(leaf, Placeholder):
             return _whole(leaf, value_of)
         if not isinstance(leaf, Future):
             return opened(leaf)
@@ -323,7 +323,7 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         if isinstance(tree, Future):
             resolved: T = value_of(tree)
         else:
-            resolved = _map_row(value_of, tree) if futures_in_row(tree) else map_gathered(value_of, tree)
+            resolved = _map_row(value_of, tree) if futures_if_flat(tree) else map_gathered(value_of, tree)
     except _Late:
         raise too_late(futures, timeout) from None
     except Exception as error:
@@ -489,7 +489,7 @@ def as_future(tree: Any) -> Future[Any]:
     futures = gathered.futures
     if gathered.views:
         tree = map_gathered(lambda leaf: leaf, tree)  # the dict of a view may change until then
-    if isinstance(tree, StandIn) and len(futures) == 1:
+    if isinstance(tree, Placeholder) and len(futures) == 1:
         return futures[0]
     future = _TreeFuture(tree, futures)
     future._start(futures)

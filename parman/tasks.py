@@ -140,7 +140,7 @@ class Definition:
         """Return the annotations that are text, evaluated, for a process in which the names in them may be unknown."""
         if self._travelling is None:
             self._travelling = {}  # a class in an annotation may refer to this very task
-            found = self.schema.text_annotations()
+            found = self.schema.stringized_annotations()
             self._travelling = {name: annotation for name, annotation in found.items() if _travels(annotation)}
         return self._travelling
 

@@ -27,9 +27,9 @@ from helpers import ROOT
 from parman import ConcurrentRunner, ResultError, StructureError, resolve, task, workflow
 from parman.annotations.checkers import fits_class
 from parman.annotations.compat import can_fit
-from parman.annotations.evaluate import text_fields
+from parman.annotations.evaluate import stringized_fields
 from parman.annotations.signature import Schema
-from parman.annotations.spec import Leaf, Structure, TupleForm
+from parman.annotations.spec import LeafSpec, ResultSpec, TupleSpec
 from parman.assets import TaskSpec
 from parman.snapshots.code import ScriptPickler, Source, dumps, file_sources, learn_sources
 from parman.snapshots.take import freeze, pickled
@@ -260,7 +260,7 @@ def test_an_earlier_definition_with_other_fields_is_named() -> None:
 
     make.__annotations__ = {"return": later}
     with pytest.raises(StructureError, match="an earlier definition of that class: run the cells that make it again"):
-        Schema(make).structure({}).split(earlier(1.0))
+        Schema(make).result_spec({}).flatten(earlier(1.0))
 
 
 # --- structures ---
@@ -272,7 +272,7 @@ def digest_of(annotation: Any) -> str:
     def function(): ...  # type: ignore[no-untyped-def]
 
     function.__annotations__ = {"return": annotation}
-    structure = Schema(function).fixed_structure()
+    structure = Schema(function).fixed_spec()
     assert structure is not None
     return structure.digest
 
@@ -303,7 +303,7 @@ def test_a_digest_is_the_same_in_each_process() -> None:
         "from parman.annotations.signature import Schema\n"
         "def f(): ...\n"
         "f.__annotations__ = {'return': tuple[int, tuple[str, float]]}\n"
-        "print(Schema(f).fixed_structure().digest, end='')"
+        "print(Schema(f).fixed_spec().digest, end='')"
     )
     found = {
         subprocess.check_output([sys.executable, "-c", text], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed})
@@ -320,7 +320,7 @@ def pair() -> tuple[int, int]:
 def test_a_worker_refuses_another_structure() -> None:
     """A worker that understands an annotation in another way than the driver says so, with the task's name."""
     spec = pickle.loads(dumps(TaskSpec.about(pair)))
-    assert spec.structure_of(digest_of(tuple[int, int])).size == 2
+    assert spec.structure_of(digest_of(tuple[int, int])).num_leaves == 2
     with pytest.raises(StructureError, match=r"pair\(\) has a return annotation that means tuple\(.*in the worker"):
         spec.structure_of(digest_of(tuple[int, tuple[int, int]]))
 
@@ -350,7 +350,7 @@ def test_a_structure_that_cannot_travel_goes_without_its_types() -> None:
     function.__annotations__ = {"return": tuple[int, list[Annotated[str, threading.Lock()]]]}
     spec = TaskSpec.about(task(function))
     assert spec.structure is not None
-    assert spec.structure == Structure(TupleForm((Leaf(), Leaf())), "function")
+    assert spec.structure == ResultSpec(TupleSpec((LeafSpec(), LeafSpec())), "function")
 
 
 def test_the_fields_of_classes_with_text_are_told() -> None:
@@ -361,7 +361,7 @@ def test_the_fields_of_classes_with_text_are_told() -> None:
         below: Any
 
     Node.__annotations__["below"] = "list[int]"
-    assert text_fields([dict[str, tuple[Node, ...]]]) == {Node: {"value": int, "below": list[int]}}
+    assert stringized_fields([dict[str, tuple[Node, ...]]]) == {Node: {"value": int, "below": list[int]}}
 
 
 # --- code ---

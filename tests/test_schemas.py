@@ -23,7 +23,7 @@ from parman.annotations.signature import Schema
 from parman.errors import ArgumentError
 from parman.snapshots.share import Share
 from parman.snapshots.take import freeze, in_process
-from parman.trees.nodes import Index, Key, StandIn
+from parman.trees.nodes import Index, Key, Placeholder
 
 if TYPE_CHECKING:
     from nowhere import Missing
@@ -185,7 +185,7 @@ def test_builtins_without_a_signature_take_anything() -> None:
     args, kwargs = schema.call_arguments(bound)
     assert getattr(*args, **kwargs) == 1
     assert schema.problems(bound) == []
-    assert schema.structure(bound).single
+    assert schema.result_spec(bound).is_leaf
 
 
 def test_missing_names_spoil_nothing() -> None:
@@ -308,7 +308,7 @@ def test_stand_ins_need_only_the_class() -> None:
     class Config:
         pass
 
-    class Stand(StandIn, Config):
+    class Stand(Placeholder, Config):
         pass
 
     def function(x: Config, y: list[Config]) -> None: ...
@@ -431,7 +431,7 @@ def test_structures_can_be_pickled() -> None:
 
     def function(n: int) -> tuple[int, Annotated[list[Path], Length("n")]]: ...
 
-    structure = Schema(function).structure({"n": 3})
+    structure = Schema(function).result_spec({"n": 3})
     assert pickle.loads(pickle.dumps(structure)) == structure
 
 

@@ -21,11 +21,11 @@ import pytest
 
 from parman.annotations.markers import Keys, Length, Whole
 from parman.annotations.signature import Schema
-from parman.annotations.spec import Structure
+from parman.annotations.spec import ResultSpec
 from parman.errors import FutureUseError, StructureError
 from parman.snapshots.share import Share
 from parman.snapshots.take import freeze, in_process
-from parman.trees.nodes import StandIn
+from parman.trees.nodes import Placeholder
 
 Untyped = namedtuple("Untyped", "a b")
 T = TypeVar("T")
@@ -125,10 +125,10 @@ def function_of(annotation: Any) -> Callable[..., Any]:
     return function
 
 
-def leaves_of(structure: Structure) -> Any:
+def leaves_of(structure: ResultSpec) -> Any:
     """Build the tree with numbered leaves; a stand-in is its class, its fields and the whole."""
     count = itertools.count()
-    return structure.build(lambda _: next(count), lambda cls, fields, whole: (cls.__name__, fields, whole))
+    return structure.unflatten(lambda _: next(count), lambda cls, fields, whole: (cls.__name__, fields, whole))
 
 
 STRUCTURES: list[tuple[str, Any]] = [
@@ -190,25 +190,25 @@ SINGLES = [
 @pytest.mark.parametrize(("annotation", "expected"), STRUCTURES, ids=str)
 def test_structure(annotation: str, expected: Any) -> None:
     """A return annotation promises this tree; its leaves are counted in the order in which they are made."""
-    structure = Schema(function_of(annotation)).structure({})
+    structure = Schema(function_of(annotation)).result_spec({})
     assert leaves_of(structure) == expected
-    assert not structure.single
-    assert len(list(structure.places())) == structure.size
+    assert not structure.is_leaf
+    assert len(list(structure.leaf_types())) == structure.num_leaves
 
 
 @pytest.mark.parametrize("annotation", SINGLES)
 def test_single(annotation: str) -> None:
     """What can't be known, or might be something else, is one future."""
-    structure = Schema(function_of(annotation)).structure({})
-    assert structure.single
-    assert structure.size == 1
-    assert structure.split("anything") == ["anything"]
+    structure = Schema(function_of(annotation)).result_spec({})
+    assert structure.is_leaf
+    assert structure.num_leaves == 1
+    assert structure.flatten("anything") == ["anything"]
 
 
 def test_no_annotation_is_one_future() -> None:
     """A function without a return annotation returns one future of anything."""
-    structure = Schema(lambda: 0).structure({})
-    assert structure.build(lambda declared: declared, NotImplemented) is Any
+    structure = Schema(lambda: 0).result_spec({})
+    assert structure.unflatten(lambda declared: declared, NotImplemented) is Any
 
 
 GOOD: list[tuple[str, Any, list[Any]]] = [
@@ -244,14 +244,14 @@ BAD: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("annotation", "result", "leaves"), GOOD)
 def test_split(annotation: str, result: Any, leaves: list[Any]) -> None:
     """A result is taken apart in the order in which the leaves were made."""
-    assert Schema(function_of(annotation)).structure({}).split(result) == leaves
+    assert Schema(function_of(annotation)).result_spec({}).flatten(result) == leaves
 
 
 @pytest.mark.parametrize(("annotation", "result", "text"), BAD)
 def test_split_of_another_structure(annotation: str, result: Any, text: str) -> None:
     """A result of another structure is an error that says where, what was promised and what came, and holds it."""
     with pytest.raises(StructureError) as caught:
-        Schema(function_of(annotation)).structure({}).split(result)
+        Schema(function_of(annotation)).result_spec({}).flatten(result)
     assert text in str(caught.value)
     assert str(caught.value).startswith("function() promised")
     assert caught.value.result is result
@@ -259,16 +259,16 @@ def test_split_of_another_structure(annotation: str, result: Any, text: str) -> 
 
 def test_mismatches() -> None:
     """Leaves of another type than declared are listed with their places."""
-    structure = Schema(function_of("tuple[int, list[str], Plain]")).structure({})
-    values = structure.split((1, ["a", 2], Plain("x", (1, "a"))))  # type: ignore[arg-type]
+    structure = Schema(function_of("tuple[int, list[str], Plain]")).result_spec({})
+    values = structure.flatten((1, ["a", 2], Plain("x", (1, "a"))))  # type: ignore[arg-type]
     assert structure.mismatches(values) == ["[1][1] is 2 (int), declared str", "[2].a is 'x' (str), declared int"]
-    assert Schema(function_of("int")).structure({}).mismatches(["a"]) == ["it is 'a' (str), declared int"]
-    many = Schema(function_of("Annotated[list[float], Length(100000)]")).structure({})
+    assert Schema(function_of("int")).result_spec({}).mismatches(["a"]) == ["it is 'a' (str), declared int"]
+    many = Schema(function_of("Annotated[list[float], Length(100000)]")).result_spec({})
     assert many.mismatches([1.0] * 100_000) == []
     assert many.mismatches([1.0] * 99_999 + ["a"]) == ["[99999] is 'a' (str), declared float"]
 
 
-class Stand(StandIn):
+class Stand(Placeholder):
     pass
 
 
@@ -284,7 +284,7 @@ class Stand(StandIn):
 )
 def test_markers_of_unknown_arguments(annotation: str, value: Any) -> None:
     """While the parameter that a marker asks for is a future, the result is one future."""
-    assert Schema(function_of(annotation)).structure({"n": value}).single
+    assert Schema(function_of(annotation)).result_spec({"n": value}).is_leaf
 
 
 def test_a_function_of_a_marker_that_stumbles_over_a_future_gives_one_future() -> None:
@@ -293,11 +293,11 @@ def test_a_function_of_a_marker_that_stumbles_over_a_future_gives_one_future() -
     length = Schema(function_of("Annotated[list[int], Length(lambda n: len(n))]"))
     total = Schema(function_of("Annotated[list[int], Length(lambda n: sum(n))]"))
     keys = Schema(function_of("Annotated[dict[str, int], Keys('n')]"))
-    assert length.structure({"n": [future]}).size == 1
-    assert not length.structure({"n": [future]}).single
-    assert total.structure({"n": [future]}).single
-    assert total.structure({"n": [2, 1]}).size == 3
-    assert keys.structure({"n": [future]}).single
+    assert length.result_spec({"n": [future]}).num_leaves == 1
+    assert not length.result_spec({"n": [future]}).is_leaf
+    assert total.result_spec({"n": [future]}).is_leaf
+    assert total.result_spec({"n": [2, 1]}).num_leaves == 3
+    assert keys.result_spec({"n": [future]}).is_leaf
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_function_of_a_marker_that_stumbles_over_a_future_gives_one_future() -
 )
 def test_length_of_a_parameter(value: Any, size: int) -> None:
     """A parameter is the number itself, or has that length."""
-    assert Schema(function_of("Annotated[list[int], Length('n')]")).structure({"n": value}).size == size
+    assert Schema(function_of("Annotated[list[int], Length('n')]")).result_spec({"n": value}).num_leaves == size
 
 
 @pytest.mark.parametrize(
@@ -330,15 +330,15 @@ def test_length_of_a_parameter(value: Any, size: int) -> None:
 def test_markers_that_make_no_sense(annotation: str, n: Any, text: str) -> None:
     """A marker that can't be right is an error that names it, the function and the cure."""
     with pytest.raises(StructureError) as caught:
-        Schema(function_of(annotation)).structure({"n": n})
+        Schema(function_of(annotation)).result_spec({"n": n})
     assert text in str(caught.value)
 
 
 def test_a_length_of_an_omitted_argument_is_that_of_its_default() -> None:
     """Markers see the defaults of parameters that the call does not give, and what is in a share."""
     schema = Schema(function_of("Annotated[list[int], Length('n')]"))
-    assert schema.structure(schema.bind((), {})).size == 3
-    assert schema.structure({"n": Share(freeze([1, 2], in_process))}).size == 2
+    assert schema.result_spec(schema.bind((), {})).num_leaves == 3
+    assert schema.result_spec({"n": Share(freeze([1, 2], in_process))}).num_leaves == 2
 
 
 def mocked(mock: Callable[..., Any], annotation: Any = Any) -> Schema:
@@ -362,40 +362,40 @@ def mocked(mock: Callable[..., Any], annotation: Any = Any) -> Schema:
 )
 def test_mock(example: Any, expected: Any) -> None:
     """Without knowing types, the structure of a result is that of what the mock returns."""
-    assert leaves_of(mocked(lambda n: example).structure({"n": 1})) == expected
+    assert leaves_of(mocked(lambda n: example).result_spec({"n": 1})) == expected
     assert mocked(lambda n: example).mock_result({"n": 1}) is example
 
 
 @pytest.mark.parametrize("example", [1, None, "abc", np.zeros(3), {1, 2}], ids=str)
 def test_mock_without_anything_to_take_apart(example: Any) -> None:
     """A scalar, or what is no tree, is one future."""
-    assert mocked(lambda n: example).structure({"n": 1}).single
+    assert mocked(lambda n: example).result_spec({"n": 1}).is_leaf
 
 
 @pytest.mark.parametrize("example", [[], {}, (), ((),), {"a": [], "b": ()}], ids=str)
 def test_mock_of_nothing_but_empty_containers(example: Any) -> None:
     """Containers without leaves are what the user gets; one leaf, which stands for the whole, is the call's own."""
-    structure = mocked(lambda n: example).structure({"n": 1})
+    structure = mocked(lambda n: example).result_spec({"n": 1})
     made: list[Any] = []
-    assert structure.build(made.append, lambda *_: None) == example
-    assert structure.size == len(made) == 1
-    assert structure.split(example) == [example]
+    assert structure.unflatten(made.append, lambda *_: None) == example
+    assert structure.num_leaves == len(made) == 1
+    assert structure.flatten(example) == [example]
     with pytest.raises(StructureError, match="promised"):
-        structure.split([1])
+        structure.flatten([1])
 
 
 def test_mock_depends_on_values() -> None:
     """The mock gets the arguments as the task does, and its result decides for each call."""
     schema = mocked(lambda n, *rest, flag=False: [0] * (n + len(rest) + flag))
-    assert schema.structure(schema.bind((2, 1, 1), {"flag": True})).size == 5
-    assert schema.structure(schema.bind((2,), {})).size == 2
+    assert schema.result_spec(schema.bind((2, 1, 1), {"flag": True})).num_leaves == 5
+    assert schema.result_spec(schema.bind((2,), {})).num_leaves == 2
 
 
 def test_mock_leaves_are_declared_by_the_annotation() -> None:
     """The types of leaves come from the return annotation, never from the example."""
-    structure = mocked(lambda n: {"a": [0, 1]}, dict[str, list[Path]]).structure({"n": 1})
-    assert [declared for _, declared in structure.places()] == [Path, Path]
-    assert [declared for _, declared in mocked(lambda n: [0]).structure({"n": 1}).places()] == [Any]
+    structure = mocked(lambda n: {"a": [0, 1]}, dict[str, list[Path]]).result_spec({"n": 1})
+    assert [declared for _, declared in structure.leaf_types()] == [Path, Path]
+    assert [declared for _, declared in mocked(lambda n: [0]).result_spec({"n": 1}).leaf_types()] == [Any]
 
 
 def test_mock_that_stumbles_over_a_future() -> None:
@@ -404,9 +404,9 @@ def test_mock_that_stumbles_over_a_future() -> None:
     def refuse(n: Any) -> Any:
         raise FutureUseError("no value")
 
-    assert mocked(refuse).structure({"n": 1}).single
-    assert mocked(lambda n: [0] * n).structure({"n": Future()}).single
-    assert mocked(lambda n: [0] * len(n)).structure({"n": [Future(), Future()]}).size == 2
+    assert mocked(refuse).result_spec({"n": 1}).is_leaf
+    assert mocked(lambda n: [0] * n).result_spec({"n": Future()}).is_leaf
+    assert mocked(lambda n: [0] * len(n)).result_spec({"n": [Future(), Future()]}).num_leaves == 2
     with pytest.raises(FutureUseError):
         mocked(lambda n: [0] * n).mock_result({"n": Future()})
 
@@ -414,7 +414,7 @@ def test_mock_that_stumbles_over_a_future() -> None:
 def test_mock_that_fails() -> None:
     """Another exception of the mock is an error that names the task and keeps the cause."""
     with pytest.raises(StructureError, match=r"the mock of .*function\(\) failed: ZeroDivisionError") as caught:
-        mocked(lambda n: 1 // n).structure({"n": 0})
+        mocked(lambda n: 1 // n).result_spec({"n": 0})
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     with pytest.raises(StructureError, match="has no mock"):
         Schema(lambda: 0).mock_result({})
@@ -429,26 +429,26 @@ def test_mock_that_is_in_itself() -> None:
         deep = [deep]
     for example in (endless, deep):
         with pytest.raises(StructureError, match="holds itself"):
-            mocked(lambda n, example=example: example).structure({"n": 1})
+            mocked(lambda n, example=example: example).result_spec({"n": 1})
 
 
 def test_large_structures_are_small() -> None:
     """A hundred thousand items of one form are described by that form and a number."""
-    structure = Schema(function_of("Annotated[list[tuple[int, str]], Length(100000)]")).structure({})
-    assert structure.size == 200_000
-    assert structure.form.length == 100_000  # type: ignore[attr-defined]
-    example = mocked(lambda n: [(0, 1)] * n).structure({"n": 100_000})
-    assert example.form.length == 100_000  # type: ignore[attr-defined]
-    built = structure.build(lambda _: 1, NotImplemented)
-    assert len(structure.split(built)) == 200_000
+    structure = Schema(function_of("Annotated[list[tuple[int, str]], Length(100000)]")).result_spec({})
+    assert structure.num_leaves == 200_000
+    assert structure.tree.length == 100_000  # type: ignore[attr-defined]
+    example = mocked(lambda n: [(0, 1)] * n).result_spec({"n": 100_000})
+    assert example.tree.length == 100_000  # type: ignore[attr-defined]
+    built = structure.unflatten(lambda _: 1, NotImplemented)
+    assert len(structure.flatten(built)) == 200_000
 
 
 def test_fixed_structures_are_found_once() -> None:
     """Where no argument matters, all calls share one structure."""
     fixed = Schema(function_of("tuple[int, str]"))
-    assert fixed.structure({}) is fixed.structure({"n": 1})
+    assert fixed.result_spec({}) is fixed.result_spec({"n": 1})
     varying = Schema(function_of("Annotated[list[int], Length('n')]"))
-    assert [varying.structure({"n": n}).size for n in (1, 2)] == [1, 2]
+    assert [varying.result_spec({"n": n}).num_leaves for n in (1, 2)] == [1, 2]
 
 
 def test_what_travels_is_what_the_call_returns() -> None:
@@ -458,4 +458,4 @@ def test_what_travels_is_what_the_call_returns() -> None:
         return ()
 
     told, called = Schema(nothing), Schema(nothing)
-    assert told.fixed_structure() == called.structure({}) == told.structure({})
+    assert told.fixed_spec() == called.result_spec({}) == told.result_spec({})

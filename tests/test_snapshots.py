@@ -35,7 +35,7 @@ from parman.snapshots.share import Share, install_share, shared_value
 from parman.snapshots.stored import Frozen, FrozenAtoms
 from parman.snapshots.take import freeze, in_process, pickled, pickled_with
 from parman.snapshots.take import memory as pages
-from parman.trees.nodes import StandIn
+from parman.trees.nodes import Placeholder
 
 
 @pytest.fixture(params=[in_process, pickled], ids=["in process", "pickled"])
@@ -698,7 +698,7 @@ def test_hidden_out_of_nowhere(carrier):
 # --- stand-ins ---
 
 
-class Whole(StandIn):
+class Whole(Placeholder):
     def __init__(self, future, changes):
         self.future, self.changes = future, changes
 

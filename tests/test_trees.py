@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parman.trees.nodes import Attr, Index, Key, StandIn, children, format_path, is_leaf, short_repr
+from parman.trees.nodes import Attr, Index, Key, Placeholder, children, format_path, is_leaf, short_repr
 from parman.trees.walk import futures_in, map_futures, map_leaves, walk
 
 Pair = namedtuple("Pair", "first second")
@@ -171,7 +171,7 @@ def test_everything_else_is_a_leaf(leaf: Any) -> None:
 def test_stand_ins_are_leaves() -> None:
     """An instance of a class with the mix-in is a leaf even if the class is a dataclass."""
 
-    class Stand(StandIn, Plain):
+    class Stand(Placeholder, Plain):
         pass
 
     assert is_leaf(Stand(1))
@@ -181,7 +181,7 @@ def test_stand_ins_name_their_futures() -> None:
     """The futures that a stand-in waits for are found, with the path through it."""
     future: Future[int] = Future()
 
-    class Stand(StandIn, Plain):
+    class Stand(Placeholder, Plain):
         def __parman_futures__(self) -> Any:
             return [((Attr("a"),), future)]
 

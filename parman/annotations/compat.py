@@ -1,12 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Fits: whether a result that is declared as one type can be passed where another is wanted.
+"""Compatibility: whether a result that is declared as one type can be passed where another is wanted.
 
-Only a provable mistake is one: the two types have no value in common, as far as a reader of the script would say.
-Two concrete classes have none unless one is a subclass of the other or is accepted for it (see `checks`; the number
-types count in both directions, since a function declared `float` may return an `int`). Containers are compared item
-by item, covariantly. Abstract classes and protocols are refused only for builtin classes that are no implementation:
-a user's class might have a subclass that is one.
+Only what can be proved is a mistake: the two types have no value in common (they don't overlap, as mypy says). Two
+concrete classes have none unless one is derived from the other or is accepted for it (`checkers.fits_class`). The
+number types count in both directions, since a function declared `float` may return an `int`. Containers are compared
+item by item, covariantly. Abstract classes and protocols are refused only for builtin classes that don't implement
+them: a class of the user might have a subclass that does.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from __future__ import annotations
 import abc
 import collections.abc
 import inspect
-import sys
 import typing
 from typing import Any, Literal, get_args, get_origin
 
+from ..trees.nodes import is_array
 from .checkers import checker_for, fits_class, protocol_members
 from .evaluate import (
-    alternatives,
     container_arguments,
     field_annotations,
-    is_anything,
+    is_any,
     is_named_tuple,
-    is_unpacked,
-    plain,
+    is_protocol,
+    tuple_items,
+    union_members,
+    unwrap,
 )
 
 __all__ = ["can_fit"]
@@ -47,24 +48,25 @@ def can_fit(declared: Any, wanted: Any) -> bool:
     """
     try:
         return _can_fit(declared, wanted, 0)
-    except Exception:
+    except Exception:  # from metaclasses and other code of the user
         return True
 
 
 def _can_fit(declared: Any, wanted: Any, depth: int) -> bool:
     if depth > _DEEPEST or declared is wanted:
         return True
-    ours, theirs = alternatives(declared), alternatives(wanted)
+    ours, theirs = union_members(declared), union_members(wanted)
     return any(_one_can_fit(one, other, depth + 1) for one in ours for other in theirs)
 
 
 def _one_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
-    if is_anything(declared) or is_anything(wanted):
+    """Compare two types that are no unions."""
+    if is_any(declared) or is_any(wanted):
         return True
     if get_origin(declared) is Literal:
-        return any(checker_for(wanted).find(value) is None for value in get_args(declared))
+        return any(checker_for(wanted).find_mismatch(value) is None for value in get_args(declared))
     if get_origin(wanted) is Literal:
-        return any(checker_for(declared).find(value) is None for value in get_args(wanted))
+        return any(checker_for(declared).find_mismatch(value) is None for value in get_args(wanted))
     ours, theirs = get_origin(declared) or declared, get_origin(wanted) or wanted
     if not isinstance(ours, type) or not isinstance(theirs, type):
         return True
@@ -73,34 +75,22 @@ def _one_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
 
 def _classes_can_fit(declared: type, wanted: type) -> bool:
     ours, theirs = _run_time_class(declared), _run_time_class(wanted)
-    if _is_protocol(ours) or _is_protocol(theirs):
-        return _protocol_can_fit(ours, theirs)
-    if _related(ours, theirs):
-        return True
-    if _decides_itself(ours) or _decides_itself(theirs):
+    if is_protocol(ours) or is_protocol(theirs):
+        protocol, cls = (theirs, ours) if is_protocol(theirs) else (ours, theirs)
+        return not _is_closed(cls) or all(hasattr(cls, name) for name in protocol_members(protocol))
+    if _are_related(ours, theirs) or _decides_itself(ours) or _decides_itself(theirs):
         return True
     if _is_abstract(ours) or _is_abstract(theirs):
         return not (_is_closed(ours) or _is_closed(theirs))
     return False
 
 
-def _related(declared: type, wanted: type) -> bool:
-    ours, theirs = _run_time_class(declared), _run_time_class(wanted)
-    return fits_class(ours, theirs) or fits_class(theirs, ours)
-
-
 def _run_time_class(cls: type) -> type:
     return dict if typing.is_typeddict(cls) else cls
 
 
-def _is_protocol(cls: type) -> bool:
-    return bool(getattr(cls, "_is_protocol", False))
-
-
-def _protocol_can_fit(declared: type, wanted: type) -> bool:
-    """Compare with a protocol: only a builtin class lacks a member for good."""
-    protocol, cls = (wanted, declared) if _is_protocol(wanted) else (declared, wanted)
-    return not _is_closed(cls) or all(hasattr(cls, name) for name in protocol_members(protocol))
+def _are_related(ours: type, theirs: type) -> bool:
+    return fits_class(ours, theirs) or fits_class(theirs, ours)
 
 
 def _decides_itself(cls: type) -> bool:
@@ -121,13 +111,13 @@ def _is_closed(cls: type) -> bool:
 
 def _contents_can_fit(declared: Any, wanted: Any, ours: Any, theirs: Any, depth: int) -> bool:
     """Compare what is in two containers whose classes can fit."""
-    if not _related(ours, theirs):
+    if not _are_related(_run_time_class(ours), _run_time_class(theirs)):
         return True
     if issubclass(ours, tuple) or issubclass(theirs, tuple):
         return _tuples_can_fit(declared, wanted, depth)
     if issubclass(ours, type) and issubclass(theirs, type):
-        return _arguments_can_fit(get_args(declared), get_args(wanted), depth)
-    if _is_array(ours) and _is_array(theirs):
+        return _all_can_fit(get_args(declared), get_args(wanted), depth)
+    if is_array(ours) and is_array(theirs):
         return _arrays_can_fit(declared, wanted, depth)
     if typing.is_typeddict(ours) or typing.is_typeddict(theirs):
         return _typed_dicts_can_fit(declared, wanted, depth)
@@ -135,17 +125,20 @@ def _contents_can_fit(declared: Any, wanted: Any, ours: Any, theirs: Any, depth:
         return True
     if not (issubclass(ours, _CONTAINERS) and issubclass(theirs, _CONTAINERS)):
         return True
-    return _items_can_fit(declared, wanted, depth)
+    our_items, their_items = _items(declared), _items(wanted)
+    common = min(len(our_items), len(their_items))
+    return _all_can_fit(our_items[:common], their_items[:common], depth)
 
 
-def _arguments_can_fit(ours: tuple[Any, ...], theirs: tuple[Any, ...], depth: int) -> bool:
+def _all_can_fit(ours: tuple[Any, ...], theirs: tuple[Any, ...], depth: int) -> bool:
+    """Compare types side by side; True if they don't correspond."""
     if len(ours) != len(theirs):
         return True
     return all(_can_fit(one, other, depth) for one, other in zip(ours, theirs, strict=True))
 
 
 def _items(annotation: Any) -> tuple[Any, ...]:
-    """Return what iteration gives, and for mappings the values after it."""
+    """Return the type of what iteration gives, and for mappings that of the values after it; nothing if not known."""
     cls = get_origin(annotation) or annotation
     if issubclass(cls, str):
         return (str,)
@@ -155,12 +148,18 @@ def _items(annotation: Any) -> tuple[Any, ...]:
     return found if len(found) == (2 if issubclass(cls, collections.abc.Mapping) else 1) else ()
 
 
-def _items_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
-    ours, theirs = _items(declared), _items(wanted)
-    if not ours or not theirs:
+def _tuples_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
+    ours, theirs = _places(declared), _places(wanted)
+    if ours is None or theirs is None:
         return True
-    common = min(len(ours), len(theirs))
-    return _arguments_can_fit(ours[:common], theirs[:common], depth)
+    (our_items, we_repeat), (their_items, they_repeat) = ours, theirs
+    if not we_repeat and not they_repeat and len(our_items) != len(their_items):
+        return False
+    if we_repeat:
+        our_items = our_items * (1 if they_repeat else len(their_items))
+    if they_repeat:
+        their_items = their_items * len(our_items)
+    return _all_can_fit(tuple(our_items), tuple(their_items), depth)
 
 
 def _places(annotation: Any) -> tuple[list[Any], bool] | None:
@@ -171,31 +170,7 @@ def _places(annotation: Any) -> tuple[list[Any], bool] | None:
         return (list(items[:1]), True) if items else None
     if is_named_tuple(cls):
         return list((field_annotations(annotation) or {}).values()), False
-    arguments = get_args(annotation)
-    if (
-        (not arguments and "[" not in str(annotation))
-        or cls is not tuple
-        or any(is_unpacked(argument) for argument in arguments)
-    ):
-        return None
-    return ([arguments[0]], True) if arguments[1:] == (...,) else (list(arguments), False)
-
-
-def _tuples_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
-    ours, theirs = _places(declared), _places(wanted)
-    if ours is None or theirs is None:
-        return True
-    (our_items, we_repeat), (their_items, they_repeat) = ours, theirs
-    if not we_repeat and not they_repeat and len(our_items) != len(their_items):
-        return False
-    length = max(len(our_items), len(their_items))
-    if not we_repeat:
-        length = len(our_items)
-    elif not they_repeat:
-        length = len(their_items)
-    our_items = our_items * length if we_repeat else our_items
-    their_items = their_items * length if they_repeat else their_items
-    return _arguments_can_fit(tuple(our_items), tuple(their_items), depth)
+    return tuple_items(annotation) if cls is tuple else None
 
 
 def _typed_dicts_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
@@ -207,14 +182,7 @@ def _typed_dicts_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
     return not items or _can_fit(str, items[0], depth)
 
 
-def _is_array(cls: type) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and issubclass(cls, numpy.ndarray)
-
-
 def _arrays_can_fit(declared: Any, wanted: Any, depth: int) -> bool:
     """Compare the scalars of two `NDArray[...]`."""
-    ours, theirs = ([plain(argument) for argument in get_args(array)[1:]] for array in (declared, wanted))
-    return all(
-        _arguments_can_fit(get_args(one), get_args(other), depth) for one, other in zip(ours, theirs, strict=False)
-    )
+    ours, theirs = ([unwrap(argument) for argument in get_args(array)[1:]] for array in (declared, wanted))
+    return all(_all_can_fit(get_args(one), get_args(other), depth) for one, other in zip(ours, theirs, strict=False))

@@ -1,10 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Annotations: made into types one by one, taken apart, and written in messages.
+"""Annotations: evaluated one by one, taken apart, and written in messages.
 
-A name that can't be found (it stands under `TYPE_CHECKING`, say) becomes `Any` where it stands and spoils nothing
-around it. What is asked of an annotation is asked after `plain()`, which takes off everything that says nothing about
-values: `Annotated`, `NewType`, `Final`, aliases; a type variable becomes its bound.
+A name that can't be found (because its import stands under `TYPE_CHECKING`, say) becomes `Any` where it stands, and
+spoils nothing around it.
+
+Whoever looks at an annotation unwraps it first: `unwrap` takes off what says nothing about values (`Annotated`,
+`NewType`, `Final`, aliases), and turns a type variable into its bound.
 """
 
 from __future__ import annotations
@@ -20,54 +22,40 @@ from dataclasses import InitVar
 from typing import Annotated, Any, ClassVar, ForwardRef, Literal, TypeVar, Union, get_args, get_origin
 from weakref import WeakKeyDictionary
 
-from ..trees.nodes import Attr, Index, Key, Path, Step, record_fields
+from ..trees.nodes import Attr, Index, Key, Path, Step, class_name, record_fields
 
 __all__ = [
     "ALIAS",
-    "Names",
-    "alternatives",
+    "Namespace",
     "annotation_at",
     "container_arguments",
     "describe",
     "evaluate",
     "field_annotations",
-    "is_anything",
+    "has_one_item_type",
+    "is_any",
     "is_named_tuple",
+    "is_protocol",
     "is_unpacked",
     "item_type",
     "learn_fields",
-    "plain",
-    "text_fields",
+    "stringized_fields",
+    "tuple_items",
+    "union_members",
     "union_of",
+    "unwrap",
 ]
 
-_WRAPPERS = (typing.Final, ClassVar, typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", typing.Final))
 ALIAS: Any = getattr(typing, "TypeAliasType", None)
 """The class of what a `type` statement makes; None before Python 3.12."""
-_MOST_UNWRAPPING = 50
+_WRAPPERS = (typing.Final, ClassVar, typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", typing.Final))
+_STANDARD = frozenset({"builtins", "collections", "collections.abc", "typing"})
+_MOST_LAYERS = 50
+_MOST_TYPES = 1000
 
 
-class _UnknownMeta(type):
-    """Lets a name that can't be found be used in any way an annotation can use a name."""
-
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return cls
-
-    def __getitem__(cls, item: object) -> Any:
-        return cls
-
-    def __call__(cls, *args: object, **kwargs: object) -> Any:
-        return cls
-
-
-class _Unknown(metaclass=_UnknownMeta):
-    pass
-
-
-class Names(dict[str, Any]):
-    """The names that an annotation can use; those that nobody knows are `_Unknown`.
+class Namespace(dict[str, Any]):
+    """The names that an annotation can use; a name that is nowhere is `_Unknown`.
 
     Parameters
     ----------
@@ -87,7 +75,26 @@ class Names(dict[str, Any]):
         return next((scope for scope in reversed(self.scopes[:-1]) if isinstance(scope, dict)), {})
 
 
-def evaluate(annotation: Any, names: Names, inside: tuple[str, ...] = ()) -> Any:
+class _UnknownMeta(type):
+    """Lets a class be used in each way in which an annotation can use a name."""
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls
+
+    def __getitem__(cls, item: object) -> Any:
+        return cls
+
+    def __call__(cls, *args: object, **kwargs: object) -> Any:
+        return cls
+
+
+class _Unknown(metaclass=_UnknownMeta):
+    """What a name that can't be found means."""
+
+
+def evaluate(annotation: Any, names: Namespace, inside: tuple[str, ...] = ()) -> Any:
     """Return the type that an annotation means, `Any` if that can't be found out.
 
     Parameters
@@ -101,27 +108,26 @@ def evaluate(annotation: Any, names: Names, inside: tuple[str, ...] = ()) -> Any
     """
     try:
         return _evaluate(annotation, names, inside)
-    except Exception:
+    except Exception:  # strings may be any code, and classes of libraries may do anything
         return Any
 
 
-def _evaluate(annotation: Any, names: Names, inside: tuple[str, ...]) -> Any:
+def _evaluate(annotation: Any, names: Namespace, inside: tuple[str, ...]) -> Any:
     if isinstance(annotation, ForwardRef):
         annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
         if annotation in inside:
             return Any
-        inside = (*inside, annotation)
-        annotation = eval(annotation.strip(), names.globals(), names)
-        return _evaluate(annotation, names, inside)
+        meaning = eval(annotation.strip(), names.globals(), names)
+        return _evaluate(meaning, names, (*inside, annotation))
     if annotation is None:
         return type(None)
     if annotation is _Unknown:
         return Any
-    return _evaluate_inside(annotation, names, inside)
+    return _evaluate_arguments(annotation, names, inside)
 
 
-def _evaluate_inside(annotation: Any, names: Names, inside: tuple[str, ...]) -> Any:
+def _evaluate_arguments(annotation: Any, names: Namespace, inside: tuple[str, ...]) -> Any:
     """Evaluate the strings among the arguments of a generic type."""
     origin = get_origin(annotation)
     if origin is None or origin is Literal or origin is Callable:
@@ -133,15 +139,9 @@ def _evaluate_inside(annotation: Any, names: Names, inside: tuple[str, ...]) -> 
     new = tuple(arg if arg is ... or isinstance(arg, list) else evaluate(arg, names, inside) for arg in old)
     if all(a is b or a is type(None) for a, b in zip(new, old, strict=True)):
         return annotation
-    return _with_arguments(annotation, origin, new)
-
-
-def _with_arguments(annotation: Any, origin: Any, new: tuple[Any, ...]) -> Any:
     if origin in (Union, types.UnionType):
         return union_of(new)
-    if hasattr(annotation, "copy_with"):
-        return annotation.copy_with(new)
-    return types.GenericAlias(origin, new)
+    return annotation.copy_with(new) if hasattr(annotation, "copy_with") else types.GenericAlias(origin, new)
 
 
 def union_of(members: Iterable[Any]) -> Any:
@@ -155,68 +155,62 @@ def union_of(members: Iterable[Any]) -> Any:
         return Any
 
 
-def is_anything(annotation: Any) -> bool:
+def is_any(annotation: Any) -> bool:
     """Tell whether every value fits, as far as anyone can say."""
     return annotation is Any or annotation is object or annotation is inspect.Parameter.empty
 
 
-def plain(annotation: Any) -> Any:
+def unwrap(annotation: Any) -> Any:
     """Return the annotation without what says nothing about values; `Any` for what is not understood at all."""
-    for _ in range(_MOST_UNWRAPPING):
-        inner = _unwrapped(annotation)
+    for _ in range(_MOST_LAYERS):
+        inner = _without_outer_layer(annotation)
         if inner is annotation:
             return annotation
         annotation = inner
     return Any
 
 
-def _unwrapped(annotation: Any) -> Any:
-    """Take one layer off."""
+def _without_outer_layer(annotation: Any) -> Any:
     origin = get_origin(annotation)
     if annotation is None:
         return type(None)
-    if origin is Annotated or isinstance(annotation, InitVar):
-        return annotation.__origin__ if origin is Annotated else annotation.type
+    if origin is Annotated:
+        return annotation.__origin__
+    if isinstance(annotation, InitVar):
+        return annotation.type
     if origin in _WRAPPERS:
         return get_args(annotation)[0]
     if isinstance(annotation, typing.NewType):
         return annotation.__supertype__
     if isinstance(annotation, TypeVar):
-        return _of_variable(annotation)
+        names = Namespace(vars(sys.modules.get(annotation.__module__ or "", builtins)))
+        if annotation.__constraints__:
+            return union_of(evaluate(constraint, names) for constraint in annotation.__constraints__)
+        return Any if annotation.__bound__ is None else evaluate(annotation.__bound__, names)
     if ALIAS is not None and ALIAS in (type(annotation), type(origin)):
-        return _of_alias(annotation, origin)
+        return _meaning_of_alias(annotation, origin)
     if annotation is typing.LiteralString:
         return str
-    if annotation is _Unknown or isinstance(
-        annotation, str | ForwardRef | typing.ParamSpecArgs | typing.ParamSpecKwargs
-    ):
-        return Any
-    return annotation
+    unknown = isinstance(annotation, str | ForwardRef | typing.ParamSpecArgs | typing.ParamSpecKwargs)
+    return Any if unknown or annotation is _Unknown else annotation
 
 
-def _of_variable(variable: TypeVar) -> Any:
-    names = Names(vars(sys.modules.get(variable.__module__ or "", builtins)))
-    if variable.__constraints__:
-        return union_of(evaluate(constraint, names) for constraint in variable.__constraints__)
-    return Any if variable.__bound__ is None else evaluate(variable.__bound__, names)
-
-
-def _of_alias(annotation: Any, origin: Any) -> Any:
+def _meaning_of_alias(annotation: Any, origin: Any) -> Any:
     """Return what an alias made by a `type` statement (PEP 695) stands for."""
     alias = annotation if origin is None else origin
     try:
         value = alias.__value__
-    except Exception:
+    except Exception:  # it is evaluated only now, and may name what is nowhere
         return Any
     return value if origin is None else value[get_args(annotation)]
 
 
-def alternatives(annotation: Any) -> list[Any]:
+def union_members(annotation: Any) -> list[Any]:
     """Return the members of a union, at any depth of aliases and unions; anything else is its own only member."""
     found: list[Any] = []
     todo = [annotation]
-    while todo and len(found) < 1000:
-        member = plain(todo.pop(0))
+    while todo and len(found) < _MOST_TYPES:
+        member = unwrap(todo.pop(0))
         if get_origin(member) in (Union, types.UnionType):
             todo = [*get_args(member), *todo]
         else:
@@ -229,170 +223,9 @@ def is_named_tuple(cls: object) -> bool:
     return isinstance(cls, type) and issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple)
 
 
-def _own_annotations(cls: type) -> Iterator[tuple[str, Any, Names]]:
-    for base in reversed(cls.__mro__):
-        module = sys.modules.get(base.__module__)
-        parameters = {p.__name__: p for p in getattr(base, "__type_params__", ())}
-        nested = {name: value for name, value in vars(base).items() if isinstance(value, type)}
-        names = Names(parameters, nested, {} if module is None else vars(module))
-        for name, annotation in vars(base).get("__annotations__", {}).items():
-            yield name, annotation, names
-
-
-def field_annotations(annotation: Any) -> dict[str, Any] | None:
-    """Return the annotation of each field of a TypedDict, named tuple, dataclass or attrs class.
-
-    Fields without an annotation are `Any`. For generic classes with arguments (`Box[int]`) the arguments are put in.
-    None for everything that has no fields.
-    """
-    cls = get_origin(annotation) or annotation
-    names = _field_names(cls)
-    if names is None:
-        return None
-    known = _learned.get(cls) or {name: evaluate(raw, scope) for name, raw, scope in _own_annotations(cls)}
-    arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(annotation), strict=False))
-    return {name: _put_in(known.get(name, Any), arguments) for name in names}
-
-
-_learned: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
-"""The annotations of the fields of classes that another process has evaluated."""
-
-
-def learn_fields(found: Mapping[type, dict[str, Any]]) -> None:
-    """Take over what `text_fields` returned in another process."""
-    _learned.update(found)
-
-
-def text_fields(annotations: Iterable[Any]) -> dict[type, dict[str, Any]]:
-    """Return the evaluated annotations of the fields of all classes in some annotations for which text says them.
-
-    Another process, in which the names in the text mean nothing, could not evaluate them.
-    """
-    found: dict[type, dict[str, Any]] = {}
-    seen: set[Any] = set()  # types may hold themselves
-    todo = list(annotations)
-    while todo and len(seen) < _MOST_TYPES:
-        for member in alternatives(todo.pop()):
-            cls = get_origin(member) or member
-            if not _is_new(member, seen):
-                continue
-            todo += get_args(member)
-            if not isinstance(cls, type) or cls in found or _field_names(cls) is None:
-                continue
-            raw = list(_own_annotations(cls))
-            known = _learned.get(cls) or {name: evaluate(text, scope) for name, text, scope in raw}
-            todo += known.values()
-            if any(known.get(name) is not text for name, text, _ in raw):
-                found[cls] = known
-    return found
-
-
-_MOST_TYPES = 1000
-
-
-def _is_new(member: Any, seen: set[Any]) -> bool:
-    try:
-        known = member in seen
-    except TypeError:  # it has no hash, so it is no type
-        return False
-    seen.add(member)
-    return not known
-
-
-def _field_names(cls: Any) -> list[str] | None:
-    if not isinstance(cls, type):
-        return None
-    if typing.is_typeddict(cls):
-        return list(cls.__annotations__)
-    return list(cls._fields) if is_named_tuple(cls) else record_fields(cls)  # type: ignore[attr-defined]
-
-
-def _put_in(annotation: Any, arguments: dict[Any, Any]) -> Any:
-    """Replace the type variables in an annotation."""
-    if isinstance(annotation, TypeVar):
-        return arguments.get(annotation, annotation)
-    parameters = getattr(annotation, "__parameters__", ())
-    if not arguments or not parameters or isinstance(annotation, type):
-        return annotation
-    try:
-        return annotation[tuple(arguments.get(parameter, parameter) for parameter in parameters)]
-    except TypeError:
-        return Any
-
-
-def item_type(annotation: Any, key: Any) -> Any:
-    """Return the annotation of an item or field: `list[int]` and 3 give `int`. `Any` where it is not known.
-
-    Parameters
-    ----------
-    annotation
-        The annotation of the container.
-    key
-        A step of a path, or what would stand between the brackets (an index, a key, a slice).
-    """
-    if annotation is Any:
-        return Any
-    step = key if isinstance(key, Index | Key | Attr) else None
-    raw = getattr(step, "position", getattr(step, "key", getattr(step, "name", None))) if step is not None else key
-    found = [_item(member, step, raw) for member in alternatives(annotation)]
-    fitting = [item for item in found if item is not None]
-    return union_of(fitting) if fitting else Any
-
-
-def has_one_item_type(annotation: Any) -> bool:
-    """Tell whether all items have the same annotation, as in `list[int]` and `tuple[int, ...]`."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if not isinstance(origin, type):
-        return False
-    return arguments[1:] == (...,) if issubclass(origin, tuple) else len(arguments) == 1
-
-
-def annotation_at(annotation: Any, path: Path) -> Any:
-    """Return the annotation of what is at the end of a path."""
-    for step in path:
-        annotation = item_type(annotation, step)
-    return annotation
-
-
-def _item(member: Any, step: Step | None, raw: Any) -> Any:
-    """Return the annotation of an item, None where this type has no item there."""
-    origin = get_origin(member) or member
-    if is_anything(member) or not isinstance(origin, type):
-        return Any
-    own_fields = field_annotations(member)
-    if own_fields is not None and not isinstance(step, Index):
-        return _field(own_fields, origin, raw)
-    if isinstance(raw, slice):
-        return _slice(member, origin)
-    if issubclass(origin, tuple) and not isinstance(step, Key | Attr):
-        return _tuple_item(member, raw, own_fields)
-    return _container_item(member, origin, step)
-
-
-def _field(own_fields: dict[str, Any], cls: type, raw: Any) -> Any:
-    if isinstance(raw, int) and issubclass(cls, tuple):
-        return _nth(list(own_fields.values()), raw)
-    return own_fields.get(raw, Any) if isinstance(raw, str) else Any
-
-
-def _slice(member: Any, origin: type) -> Any:
-    return Any if issubclass(origin, tuple) and get_args(member)[1:] != (...,) else member
-
-
-def _nth(items: list[Any], position: Any) -> Any:
-    try:
-        return items[position]
-    except (IndexError, TypeError):
-        return None
-
-
-def _tuple_item(member: Any, raw: Any, own_fields: dict[str, Any] | None) -> Any:
-    items = list(get_args(member)) if own_fields is None else list(own_fields.values())
-    if not items:
-        return None if "[" in str(member) else Any
-    if items[1:] == [...]:
-        return items[0]
-    return Any if any(is_unpacked(item) for item in items) else _nth(items, raw)
+def is_protocol(cls: type) -> bool:
+    """Tell whether this is a protocol; a class that implements one is none."""
+    return bool(getattr(cls, "_is_protocol", False))
 
 
 def is_unpacked(annotation: Any) -> bool:
@@ -400,17 +233,17 @@ def is_unpacked(annotation: Any) -> bool:
     return get_origin(annotation) is typing.Unpack or bool(getattr(annotation, "__unpacked__", False))
 
 
-def _container_item(member: Any, origin: type, step: Step | None) -> Any:
-    arguments = container_arguments(member)
-    if issubclass(origin, Mapping):
-        return None if isinstance(step, Index | Attr) else (arguments[1] if len(arguments) == 2 else Any)
-    if issubclass(origin, str | bytes):
-        return str if issubclass(origin, str) else int
-    if not issubclass(origin, Collection | Iterable):
-        return None if origin.__module__ == "builtins" else Any
-    if isinstance(step, Key | Attr):
+def tuple_items(annotation: Any) -> tuple[list[Any], bool] | None:
+    """Return the item types of a `tuple[...]`, and whether the only one stands for any number of items.
+
+    None if they are not known: of `tuple` itself, and of `tuple[int, *Ts]`.
+    """
+    arguments = get_args(annotation)
+    if not arguments and "[" not in str(annotation):  # which tells `tuple` from `tuple[()]`
         return None
-    return arguments[0] if len(arguments) == 1 else Any
+    if any(is_unpacked(argument) for argument in arguments):
+        return None
+    return ([arguments[0]], True) if arguments[1:] == (...,) else (list(arguments), False)
 
 
 def container_arguments(annotation: Any) -> tuple[Any, ...]:
@@ -430,7 +263,166 @@ def container_arguments(annotation: Any) -> tuple[Any, ...]:
     return ()
 
 
-_STANDARD = frozenset({"builtins", "collections", "collections.abc", "typing"})
+def field_annotations(annotation: Any) -> dict[str, Any] | None:
+    """Return the annotation of each field of a TypedDict, named tuple, dataclass or attrs class.
+
+    Fields without an annotation are `Any`. For generic classes with arguments (`Box[int]`) the arguments are put in.
+    None for everything that has no fields.
+    """
+    cls = get_origin(annotation) or annotation
+    names = _field_names(cls)
+    if names is None:
+        return None
+    known = _evaluated_fields(cls)
+    arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(annotation), strict=False))
+    return {name: _put_in(known.get(name, Any), arguments) for name in names}
+
+
+def _field_names(cls: Any) -> list[str] | None:
+    if not isinstance(cls, type):
+        return None
+    if typing.is_typeddict(cls):
+        return list(cls.__annotations__)
+    return list(cls._fields) if is_named_tuple(cls) else record_fields(cls)  # type: ignore[attr-defined]
+
+
+_learned: WeakKeyDictionary[type, dict[str, Any]] = WeakKeyDictionary()
+"""The annotations of the fields of classes that another process has evaluated."""
+
+
+def _evaluated_fields(cls: type) -> dict[str, Any]:
+    return _learned.get(cls) or {name: evaluate(raw, names) for name, raw, names in _own_annotations(cls)}
+
+
+def _own_annotations(cls: type) -> Iterator[tuple[str, Any, Namespace]]:
+    """Yield the annotations in the body of a class and of its bases, with the names that these can use."""
+    for base in reversed(cls.__mro__):
+        module = sys.modules.get(base.__module__)
+        parameters = {p.__name__: p for p in getattr(base, "__type_params__", ())}
+        nested = {name: value for name, value in vars(base).items() if isinstance(value, type)}
+        names = Namespace(parameters, nested, {} if module is None else vars(module))
+        for name, annotation in vars(base).get("__annotations__", {}).items():
+            yield name, annotation, names
+
+
+def _put_in(annotation: Any, arguments: dict[Any, Any]) -> Any:
+    """Replace the type variables in an annotation."""
+    if isinstance(annotation, TypeVar):
+        return arguments.get(annotation, annotation)
+    parameters = getattr(annotation, "__parameters__", ())
+    if not arguments or not parameters or isinstance(annotation, type):
+        return annotation
+    try:
+        return annotation[tuple(arguments.get(parameter, parameter) for parameter in parameters)]
+    except TypeError:
+        return Any
+
+
+def learn_fields(found: Mapping[type, dict[str, Any]]) -> None:
+    """Take over what `stringized_fields` returned in another process."""
+    _learned.update(found)
+
+
+def stringized_fields(annotations: Iterable[Any]) -> dict[type, dict[str, Any]]:
+    """Return, evaluated, the fields of all classes in some annotations whose own annotations are strings.
+
+    Another process could not evaluate them if the names in the strings mean nothing there.
+    """
+    found: dict[type, dict[str, Any]] = {}
+    seen: set[Any] = set()  # types may hold themselves
+    todo = list(annotations)
+    while todo and len(seen) < _MOST_TYPES:
+        for member in union_members(todo.pop()):
+            try:
+                if member in seen:
+                    continue
+                seen.add(member)
+            except TypeError:  # it has no hash, so it is no type
+                continue
+            todo += get_args(member)
+            cls = get_origin(member) or member
+            if not isinstance(cls, type) or cls in found or _field_names(cls) is None:
+                continue
+            known = _evaluated_fields(cls)
+            todo += known.values()
+            if any(known.get(name) is not raw for name, raw, _ in _own_annotations(cls)):
+                found[cls] = known
+    return found
+
+
+def item_type(annotation: Any, key: Any) -> Any:
+    """Return the annotation of an item or field: `list[int]` and 3 give `int`. `Any` where it is not known.
+
+    Parameters
+    ----------
+    annotation
+        The annotation of the container.
+    key
+        A step of a path, or what would stand between the brackets (an index, a key, a slice).
+    """
+    if annotation is Any:
+        return Any
+    step = key if isinstance(key, Index | Key | Attr) else None
+    raw = getattr(step, "position", getattr(step, "key", getattr(step, "name", None))) if step is not None else key
+    found = [_item(member, step, raw) for member in union_members(annotation)]
+    fitting = [item for item in found if item is not None]
+    return union_of(fitting) if fitting else Any
+
+
+def _item(member: Any, step: Step | None, raw: Any) -> Any:
+    """Return the annotation of an item, None where this type has no item there."""
+    origin = get_origin(member) or member
+    if is_any(member) or not isinstance(origin, type):
+        return Any
+    own_fields = field_annotations(member)
+    if own_fields is not None and not isinstance(step, Index):
+        if isinstance(raw, int) and issubclass(origin, tuple):
+            return _nth(list(own_fields.values()), raw)
+        return own_fields.get(raw, Any) if isinstance(raw, str) else Any
+    if isinstance(raw, slice):
+        return Any if issubclass(origin, tuple) and get_args(member)[1:] != (...,) else member
+    if issubclass(origin, tuple) and not isinstance(step, Key | Attr):
+        found = tuple_items(member) if own_fields is None else (list(own_fields.values()), False)
+        if found is None:
+            return Any
+        items, repeated = found
+        return items[0] if repeated else _nth(items, raw)
+    return _container_item(member, origin, step)
+
+
+def _nth(items: list[Any], position: Any) -> Any:
+    try:
+        return items[position]
+    except (IndexError, TypeError):
+        return None
+
+
+def _container_item(member: Any, origin: type, step: Step | None) -> Any:
+    arguments = container_arguments(member)
+    if issubclass(origin, Mapping):
+        return None if isinstance(step, Index | Attr) else (arguments[1] if len(arguments) == 2 else Any)
+    if issubclass(origin, str | bytes):
+        return str if issubclass(origin, str) else int
+    if not issubclass(origin, Collection | Iterable):
+        return None if origin.__module__ == "builtins" else Any
+    if isinstance(step, Key | Attr):
+        return None
+    return arguments[0] if len(arguments) == 1 else Any
+
+
+def annotation_at(annotation: Any, path: Path) -> Any:
+    """Return the annotation of what is at the end of a path."""
+    for step in path:
+        annotation = item_type(annotation, step)
+    return annotation
+
+
+def has_one_item_type(annotation: Any) -> bool:
+    """Tell whether all items have the same annotation, as in `list[int]` and `tuple[int, ...]`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if not isinstance(origin, type):
+        return False
+    return arguments[1:] == (...,) if issubclass(origin, tuple) else len(arguments) == 1
 
 
 def describe(annotation: Any) -> str:
@@ -440,7 +432,7 @@ def describe(annotation: Any) -> str:
     if get_origin(annotation) is Annotated:
         return describe(annotation.__origin__)
     if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__qualname__.rpartition("<locals>.")[2]
+        return class_name(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
         return " | ".join(describe(member) for member in get_args(annotation))
     arguments = get_args(annotation)

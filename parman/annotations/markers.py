@@ -3,7 +3,7 @@
 """Markers: what a user writes into `Annotated[...]` to say how many items a result will have.
 
 A marker is evaluated with the arguments of a call. It says nothing (None) while an argument that it needs is still a
-future; then the result is one future.
+future; then the whole result is one future.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sized
 from concurrent.futures import Future
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..context import Site, is_ours
 from ..errors import FutureUseError, StructureError
-from ..trees.nodes import StandIn, short_repr
+from ..trees.nodes import Placeholder, short_repr
 from ..trees.walk import futures_in
 
-__all__ = ["Keys", "Length", "Whole", "call_with", "is_pending"]
+__all__ = ["Keys", "Length", "MarkerArgs", "Whole", "call_user_function", "is_pending"]
 
 
-def is_pending(value: object) -> bool:
-    """Tell whether a value is not there yet."""
-    return isinstance(value, Future | StandIn)
+class MarkerArgs(NamedTuple):
+    """What a marker may ask of a call: the function's name, its parameters, and the arguments."""
+
+    name: str
+    parameters: tuple[str, ...]
+    arguments: Mapping[str, Any]
 
 
 class _Marker:
@@ -45,30 +48,41 @@ class _Marker:
     def __hash__(self) -> int:
         return hash((type(self), id(self.source) if callable(self.source) else repr(self.source)))
 
-    def value(self, name: str, parameters: Iterable[str], arguments: Mapping[str, Any]) -> Any:
-        """Return what the marker says for these arguments, None while an argument that it needs is a future."""
+    def value(self, call: MarkerArgs) -> Any:
+        """Return what the marker says for a call, None while an argument that it needs is a future."""
         found = self.source
         if isinstance(found, str):
-            _require(self, name, [found], parameters)
-            found = arguments.get(found)
+            self._require([found], call)
+            found = call.arguments.get(found)
         elif callable(found):
-            wanted = _parameters_of(found, self, name)
-            _require(self, name, wanted, parameters)
-            return self.computed(name, {key: arguments.get(key) for key in wanted})
+            wanted = self._parameters_of_source(call)
+            self._require(wanted, call)
+            arguments = {key: call.arguments.get(key) for key in wanted}
+            if any(map(is_pending, arguments.values())):
+                return None
+            try:
+                return call_user_function(found, (), arguments, f"{call.name}(): {self}")
+            except FutureUseError:  # of a future deeper in an argument
+                return None
         return None if is_pending(found) else found
 
-    def computed(self, name: str, arguments: dict[str, Any]) -> Any:
-        """Return what the function says, None if it needs the value of a future."""
-        if any(map(is_pending, arguments.values())):
-            return None
+    def _parameters_of_source(self, call: MarkerArgs) -> list[str]:
         try:
-            return call_with(self.source, (), arguments, f"{name}(): {self}")
-        except FutureUseError:
-            return None
+            parameters = _signature(self.source).parameters.values()
+        except (TypeError, ValueError):
+            text = f"{call.name}(): {self} has no signature; give a function written in Python"
+            raise StructureError(text) from None
+        return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
-    def error(self, name: str, value: object, cure: str) -> StructureError:
+    def _require(self, wanted: Iterable[str], call: MarkerArgs) -> None:
+        for name in wanted:
+            if name not in call.parameters:
+                there = ", ".join(call.parameters) or "none"
+                raise StructureError(f"{call.name}() has no parameter {name!r}, which {self} asks for; it has: {there}")
+
+    def error(self, call: MarkerArgs, value: object, cure: str) -> StructureError:
         """Return the error for a marker that makes no sense with these arguments."""
-        return StructureError(f"{name}(): {self} is {short_repr(value)} ({type(value).__name__}) here; {cure}")
+        return StructureError(f"{call.name}(): {self} is {short_repr(value)} ({type(value).__name__}) here; {cure}")
 
 
 class Length(_Marker):
@@ -86,15 +100,15 @@ class Length(_Marker):
     def __init__(self, source: int | str | Callable[..., int]) -> None:
         super().__init__(source)
 
-    def length(self, name: str, parameters: Iterable[str], arguments: Mapping[str, Any]) -> int | None:
-        """Return the length for these arguments, None where it is not known yet.
+    def length(self, call: MarkerArgs) -> int | None:
+        """Return the length for a call, None where it is not known yet.
 
         Raises
         ------
         StructureError
             If it is no length.
         """
-        found = self.value(name, parameters, arguments)
+        found = self.value(call)
         if found is None:
             return None
         cure = "it has to be a number, 0 or larger, or something that has a length"
@@ -103,9 +117,9 @@ class Length(_Marker):
         try:
             length = operator.index(found)
         except TypeError:
-            raise self.error(name, found, cure) from None
+            raise self.error(call, found, cure) from None
         if length < 0 or isinstance(found, bool):
-            raise self.error(name, found, cure)
+            raise self.error(call, found, cure)
         return length
 
 
@@ -124,15 +138,15 @@ class Keys(_Marker):
     def __init__(self, source: Iterable[Hashable] | str | Callable[..., Iterable[Hashable]]) -> None:
         super().__init__(tuple(source) if isinstance(source, list) else source)
 
-    def keys(self, name: str, parameters: Iterable[str], arguments: Mapping[str, Any]) -> tuple[Hashable, ...] | None:
-        """Return the keys for these arguments, None where they are not known yet.
+    def keys(self, call: MarkerArgs) -> tuple[Hashable, ...] | None:
+        """Return the keys for a call, None where they are not known yet.
 
         Raises
         ------
         StructureError
             If they are no keys.
         """
-        found = self.value(name, parameters, arguments)
+        found = self.value(call)
         if found is None or futures_in(found):
             return None
         cure = "it has to be a list of different keys"
@@ -142,7 +156,7 @@ class Keys(_Marker):
         except TypeError:
             distinct = False
         if not distinct or isinstance(found, str | bytes) or iter(found) is found:
-            raise self.error(name, found, cure)
+            raise self.error(call, found, cure)
         return keys
 
 
@@ -152,12 +166,9 @@ class Whole:
     __slots__ = ()
 
 
-def _require(marker: _Marker, name: str, wanted: Iterable[str], parameters: Iterable[str]) -> None:
-    known = list(parameters)
-    for parameter in wanted:
-        if parameter not in known:
-            there = ", ".join(known) or "none"
-            raise StructureError(f"{name}() has no parameter {parameter!r}, which {marker} asks for; it has: {there}")
+def is_pending(value: object) -> bool:
+    """Tell whether a value is not there yet."""
+    return isinstance(value, Future | Placeholder)
 
 
 @lru_cache(maxsize=256)
@@ -165,15 +176,9 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def _parameters_of(function: Callable[..., Any], marker: _Marker, name: str) -> list[str]:
-    try:
-        parameters = _signature(function).parameters.values()
-    except (TypeError, ValueError):
-        raise StructureError(f"{name}(): {marker} has no signature; give a function written in Python") from None
-    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-
-
-def call_with(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str) -> Any:
+def call_user_function(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], what: str
+) -> Any:
     """Call a function of the user that looks at the arguments of a task.
 
     Raises

@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Binding: which argument of a call belongs to which parameter, found as Python finds it, in about a microsecond.
+"""What is known of one function: its parameters, what they accept, what a call will return.
 
-Schemas: what is known of one function: its parameters, what they accept, what a call will return.
-
-Annotations are evaluated one by one, each when it is first needed: a name may be defined after the function,
-and one that never is spoils no other annotation.
+`Binder` finds which argument of a call belongs to which parameter, as Python does, in about a microsecond. `Schema` has
+the annotations: it evaluates each when it is first needed, since a name may be defined after the function. One that
+never is spoils no other annotation.
 """
 
 from __future__ import annotations
@@ -21,39 +20,33 @@ from typing import Any, get_args, get_origin, is_typeddict
 from ..errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
 from ..snapshots.share import opened
 from ..trees.nodes import ATOMS, Index, Path, format_path
-from ..trees.walk import futures_in, futures_in_row
-from .checkers import Checker, Mismatch, Visit, checker_for
+from ..trees.walk import futures_if_flat, futures_in
+from .checkers import Checker, Memo, Mismatch, checker_for
 from .compat import can_fit
 from .evaluate import (
-    Names,
-    alternatives,
+    Namespace,
     annotation_at,
     describe,
     evaluate,
     field_annotations,
     has_one_item_type,
     is_unpacked,
-    text_fields,
+    stringized_fields,
+    union_members,
 )
-from .markers import call_with
-from .spec import Call, Form, Leaf, Structure, fixed_form, form_of_annotation, form_of_example
+from .markers import MarkerArgs, call_user_function
+from .spec import LeafSpec, ResultSpec, TreeSpec, fixed_spec_of, spec_of_annotation, spec_of_example
 
-__all__ = ["Binder", "Schema", "call_arguments"]
+__all__ = ["Binder", "Schema"]
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+_VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+_ANY_ARGUMENTS = inspect.Signature([Parameter("args", _VARIADIC[0]), Parameter("kwargs", _VARIADIC[1])])
 _MUTABLE = (list, dict, set, bytearray, deque)
-
-
-def _is_mutable(default: object) -> bool:
-    """Tell whether a task could change this default, so that every call has to see a copy of it."""
-    if isinstance(default, tuple):
-        return any(map(_is_mutable, default))
-    return isinstance(default, _MUTABLE) or hasattr(type(default), "__array_interface__")
-
-
-def _s(number: int) -> str:
-    return "" if number == 1 else "s"
+_NOTHING = object()
+_MOST_DECLARED = 1000
+"""Declared types of futures that a schema remembers."""
 
 
 class Binder:
@@ -70,6 +63,7 @@ class Binder:
     def __init__(self, name: str, signature: inspect.Signature) -> None:
         parameters = list(signature.parameters.values())
         self.name = name
+        self.signature = signature
         self.order = tuple(p.name for p in parameters)
         self.positional = tuple(p.name for p in parameters if p.kind in _POSITIONAL)
         self.by_name = frozenset(p.name for p in parameters if p.kind in _BY_NAME)
@@ -81,63 +75,68 @@ class Binder:
         self.simple = self.order == self.positional
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments by name, in the order of the parameters.
+        """Return the arguments of a call by the names of the parameters, in their order.
+
+        `*args` is a tuple and `**kwargs` a dict; they are there only if they hold something. Of the defaults only
+        those are filled in that a task could change (lists, dicts, sets, arrays): others mean the same everywhere.
 
         Raises
         ------
         TypeError
-            If the call does not match the signature.
+            As Python would for this call.
         """
         bound = dict(zip(self.positional, args))  # noqa: B905 (which would take a third longer)
         if self.simple and not kwargs and len(args) == len(self.positional):
             return bound
-        extra = self._bind_names(bound, kwargs) if kwargs else {}
+        if kwargs:
+            repeated, unknown = self._bind_names(bound, kwargs)
+            if repeated:
+                raise self._repeated_error(repeated[0])
+            if unknown:
+                raise self._unknown_error(unknown)
         if len(args) > len(self.positional):
-            bound.update(self._surplus(args, bound))
-        if extra:
-            bound[str(self.star_star)] = extra
+            self._bind_surplus(bound, args)
         if any(name not in bound for name in self.required):
-            raise self._missing(bound)
-        for name, default in self.mutable.items():
-            bound.setdefault(name, default)
-        return {name: bound[name] for name in self.order if name in bound}
+            raise self._missing_error([name for name in self.required if name not in bound])
+        return self._completed(bound)
 
     def bind_most(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[TypeError]]:
-        """Return the arguments that have a place, and an error for each thing that keeps the call from matching."""
+        """Return the arguments that have a place, as `bind` does, and an error for each mistake in the others."""
         bound = dict(zip(self.positional, args, strict=False))
-        errors = []
-        unknown = []
-        extra = {}
-        for name, value in kwargs.items():
-            if name in self.by_name and name in bound:
-                errors.append(self._twice(name))
-            elif name in self.by_name:
-                bound[name] = value
-            elif self.star_star is None:
-                unknown.append(name)
-            else:
-                extra[name] = value
+        repeated, unknown = self._bind_names(bound, kwargs)
+        errors = [self._repeated_error(name) for name in repeated]
         if len(args) > len(self.positional):
             try:
-                bound.update(self._surplus(args, bound))
+                self._bind_surplus(bound, args)
             except TypeError as error:
                 errors.append(error)
-        errors += [self._unexpected([name]) for name in unknown]
-        if extra:
-            bound[str(self.star_star)] = extra
+        errors += [self._unknown_error([name]) for name in unknown]
         missing = [name for name in self.required if name not in bound]
         positional = [name for name in missing if name in self.positional]
-        for names in (positional, [name for name in missing if name not in positional]):
-            if names:
-                errors.append(self._missing(dict.fromkeys(name for name in self.order if name not in names)))
-        for name, default in self.mutable.items():
-            bound.setdefault(name, default)
-        return {name: bound[name] for name in self.order if name in bound}, errors
+        keyword_only = [name for name in missing if name not in self.positional]
+        errors += [self._missing_error(names) for names in (positional, keyword_only) if names]
+        return self._completed(bound), errors
 
-    def _surplus(self, args: tuple[Any, ...], bound: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `*args` gets."""
+    def _bind_names(self, bound: dict[str, Any], kwargs: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+        """Put keyword arguments in their places; return the names given twice, and those that have no place."""
+        repeated, extra = [], {}
+        for name, value in kwargs.items():
+            if name not in self.by_name:
+                extra[name] = value
+            elif name in bound:
+                repeated.append(name)
+            else:
+                bound[name] = value
+        if extra and self.star_star is not None:
+            bound[self.star_star] = extra
+            return repeated, []
+        return repeated, list(extra)
+
+    def _bind_surplus(self, bound: dict[str, Any], args: tuple[Any, ...]) -> None:
+        """Give `*args` what the parameters before it don't take."""
         if self.star is not None:
-            return {self.star: args[len(self.positional) :]}
+            bound[self.star] = args[len(self.positional) :]
+            return
         most, given = len(self.positional), str(len(args))
         least = sum(name in self.required for name in self.positional)
         takes = str(most) if least == most else f"from {least} to {most}"
@@ -147,66 +146,61 @@ class Binder:
         were = "was" if given == "1" else "were"
         raise TypeError(f"{self.name}() takes {takes} positional argument{_s(most)} but {given} {were} given")
 
-    def _bind_names(self, bound: dict[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Put keyword arguments in their places, and return those that have none."""
-        extra: dict[str, Any] = {}
-        for name, value in kwargs.items():
-            if name not in self.by_name:
-                extra[name] = value
-            elif name in bound:
-                raise self._twice(name)
-            else:
-                bound[name] = value
-        if extra and self.star_star is None:
-            raise self._unexpected(list(extra))
-        return extra
+    def _completed(self, bound: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments with defaults that a task could change, in the order of the parameters."""
+        for name, default in self.mutable.items():
+            bound.setdefault(name, default)
+        return {name: bound[name] for name in self.order if name in bound}
 
-    def _twice(self, name: str) -> TypeError:
+    def _repeated_error(self, name: str) -> TypeError:
         return TypeError(f"{self.name}() got multiple values for argument {name!r}")
 
-    def _unexpected(self, names: list[str]) -> TypeError:
+    def _unknown_error(self, names: list[str]) -> TypeError:
         by_position = [name for name in names if name in self.positional]
         if by_position:
             text = "got some positional-only arguments passed as keyword arguments"
             return TypeError(f"{self.name}() {text}: {', '.join(map(repr, by_position))}")
         return TypeError(f"{self.name}() got an unexpected keyword argument {names[0]!r}")
 
-    def _missing(self, bound: Mapping[str, Any]) -> TypeError:
-        missing = [name for name in self.required if name not in bound]
+    def _missing_error(self, missing: list[str]) -> TypeError:
+        """Make Python's error for missing arguments, which names the positional ones first, the others alone."""
         positional = [name for name in missing if name in self.positional]
         kind, names = ("positional", positional) if positional else ("keyword-only", missing)
-        quoted = [repr(name) for name in names]
-        listed = (
-            quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])}{',' * (len(quoted) > 2)} and {quoted[-1]}"
-        )
+        *most, last = [repr(name) for name in names]
+        listed = f"{', '.join(most)}{',' * (len(most) > 1)} and {last}" if most else last
         return TypeError(f"{self.name}() missing {len(names)} required {kind} argument{_s(len(names))}: {listed}")
 
+    def call_arguments(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the positional and the keyword arguments that bind to these arguments."""
+        names = self.positional
+        if self.simple and len(arguments) == len(names):
+            return ((arguments[names[0]],) if len(names) == 1 else tuple([arguments[name] for name in names])), {}
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        gap = False
+        for name, parameter in self.signature.parameters.items():
+            if name not in arguments:
+                gap |= parameter.kind in _POSITIONAL
+            elif parameter.kind is Parameter.VAR_POSITIONAL:
+                args.extend(arguments[name])
+            elif parameter.kind is Parameter.VAR_KEYWORD:
+                kwargs.update(arguments[name])
+            elif parameter.kind is Parameter.KEYWORD_ONLY or gap:
+                kwargs[name] = arguments[name]
+            else:
+                args.append(arguments[name])
+        return tuple(args), kwargs
 
-def call_arguments(
-    signature: inspect.Signature, arguments: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the positional and the keyword arguments that bind to these arguments."""
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    gap = False
-    for name, parameter in signature.parameters.items():
-        if name not in arguments:
-            gap |= parameter.kind in _POSITIONAL
-        elif parameter.kind is Parameter.VAR_POSITIONAL:
-            args.extend(arguments[name])
-        elif parameter.kind is Parameter.VAR_KEYWORD:
-            kwargs.update(arguments[name])
-        elif parameter.kind is Parameter.KEYWORD_ONLY or gap:
-            kwargs[name] = arguments[name]
-        else:
-            args.append(arguments[name])
-    return tuple(args), kwargs
+
+def _is_mutable(default: object) -> bool:
+    """Tell whether a task could change this default, so that every call has to see a copy of it."""
+    if isinstance(default, tuple):
+        return any(map(_is_mutable, default))
+    return isinstance(default, _MUTABLE) or hasattr(type(default), "__array_interface__")
 
 
-_MANY = 1000
-_NOTHING = object()
-_VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-_ANYTHING = inspect.Signature([Parameter("args", Parameter.VAR_POSITIONAL), Parameter("kwargs", Parameter.VAR_KEYWORD)])
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
 
 
 class Schema:
@@ -227,8 +221,10 @@ class Schema:
         The name for messages.
     signature
         As of `inspect.signature`; of builtins that have none, `(*args, **kwargs)`.
+    bind, bind_most, call_arguments
+        As of `Binder`.
     fixed
-        The structure of the results of all calls, as soon as one call has shown that there is such a thing.
+        The structure of the results of all calls, as soon as it is known that all have the same.
     """
 
     def __init__(
@@ -241,39 +237,18 @@ class Schema:
         self._parameters = dict(self.signature.parameters)
         self._defaults = {p.name: p.default for p in self._parameters.values() if p.default is not p.empty}
         self._binder = Binder(self.name, self.signature)
+        self.bind = self._binder.bind
+        self.bind_most = self._binder.bind_most
+        self.call_arguments = self._binder.call_arguments
         self._names = _names_of(function)
         self._annotations: dict[str, Any] = {}
         self._checkers: dict[str, Checker] = {}
         self._fitting: dict[tuple[str, int], Any] = {}
-        self.fixed: Structure | None = None
-
-    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments of a call by the names of the parameters, in their order.
-
-        `*args` is a tuple and `**kwargs` a dict; they are there only if they hold something. Of the defaults only
-        those are filled in that a task could change (lists, dicts, sets, arrays): others mean the same everywhere.
-
-        Raises
-        ------
-        TypeError
-            As Python would for this call.
-        """
-        return self._binder.bind(args, kwargs)
-
-    def bind_most(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[TypeError]]:
-        """Return the arguments that have a place, as `bind` does, and an error for each mistake in the others."""
-        return self._binder.bind_most(args, kwargs)
+        self.fixed: ResultSpec | None = None
 
     def missing(self, arguments: Mapping[str, Any]) -> list[str]:
         """Return the names of the parameters without a default that got no argument."""
         return [name for name in self._binder.required if name not in arguments]
-
-    def call_arguments(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the positional and the keyword arguments that bind to these arguments."""
-        names = self._binder.positional
-        if self._binder.simple and len(arguments) == len(names):
-            return ((arguments[names[0]],) if len(names) == 1 else tuple([arguments[name] for name in names])), {}
-        return call_arguments(self.signature, arguments)
 
     def annotation(self, name: str) -> Any:
         """Return the annotation of a parameter, or of the result (`"return"`): `Any` where there is none.
@@ -290,23 +265,25 @@ class Schema:
         if raw is Parameter.empty:
             return Any
         evaluated = evaluate(raw, self._names)
-        if parameter is None or parameter.kind not in _VARIADIC:
+        if parameter is None or parameter.kind not in _VARIADIC or evaluated is Any:
             return evaluated
         if is_unpacked(evaluated):
             inner = get_args(evaluated)
             return inner[0] if inner and is_typeddict(inner[0]) else Any
-        return _variadic(parameter, evaluated)
+        if parameter.kind is Parameter.VAR_POSITIONAL:
+            return tuple[evaluated, ...]  # type: ignore[valid-type]
+        return dict[str, evaluated]  # type: ignore[valid-type]
 
-    def text_annotations(self) -> dict[str, Any]:
-        """Return, evaluated, the annotations that are text: another process could not look up the names in them."""
+    def stringized_annotations(self) -> dict[str, Any]:
+        """Return, evaluated, the annotations that are strings: the names in them mean nothing in another process."""
         raw = {name: parameter.annotation for name, parameter in self._parameters.items()}
         raw["return"] = self.signature.return_annotation
         return {name: self.annotation(name) for name, annotation in raw.items() if isinstance(annotation, str)}
 
-    def text_fields(self) -> dict[type, dict[str, Any]]:
-        """Return likewise the annotations of the fields of the classes in the annotations, by class."""
+    def stringized_fields(self) -> dict[type, dict[str, Any]]:
+        """Return likewise the fields of the classes in the annotations, by class."""
         try:
-            return text_fields(self.annotation(name) for name in [*self._parameters, "return"])
+            return stringized_fields(self.annotation(name) for name in [*self._parameters, "return"])
         except Exception:  # from classes of libraries, which may be anything
             return {}
 
@@ -334,6 +311,50 @@ class Schema:
                     found.extend(self._problems_of(name, value))
         return found
 
+    def _problems_of(self, name: str, value: Any) -> Iterable[ParmanError]:
+        annotation = self.annotation(name)
+        memo = Memo()
+        mismatch = self.checker_of(name).find_mismatch(value, memo)
+        if annotation is Any:
+            self._note_fitting(name, value)
+            return
+        if mismatch is not None:
+            yield self.mismatch_error(name, mismatch)
+        if type(value) in ATOMS:
+            return
+        flat = futures_if_flat(value) if has_one_item_type(annotation) else None
+        if flat is not None:  # each declared type is looked at once
+            wanted = annotation_at(annotation, (Index(0),))
+            types = {id(one): one for one in [getattr(future, "declared", Any) for _, future in flat]}
+            if all(one is Any or can_fit(one, wanted) for one in types.values()):
+                return
+        for path, future in [((), value)] if isinstance(value, Future) else futures_in(value, memo):
+            declared, wanted = getattr(future, "declared", Any), annotation_at(annotation, path)
+            if declared is not Any and not can_fit(declared, wanted):
+                origin = getattr(future, "origin", None)
+                source = f" (from {origin})" if origin else ""
+                said = f"is a future of {describe(declared)}{source}, but its annotation says {describe(wanted)}"
+                yield FutureTypeError(f"{self.name}(): argument {format_path(name, path)} {said}")
+            elif future is value:
+                self._note_fitting(name, future)
+
+    def _note_fitting(self, name: str, value: Any) -> None:
+        if isinstance(value, Future) and len(self._fitting) < _MOST_DECLARED:
+            declared = getattr(value, "declared", Any)
+            self._fitting[name, id(declared)] = declared  # which is held, so that its identity stays its own
+
+    def mismatch_error(self, name: str, mismatch: Mismatch) -> ArgumentError:
+        """Make the error for an argument that does not fit its annotation."""
+        wanted = describe(mismatch.annotation)
+        return ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
+
+    def checker_of(self, name: str) -> Checker:
+        """Return what checks the values of a parameter, or of the result (`"return"`)."""
+        checker = self._checkers.get(name)
+        if checker is None:
+            checker = self._checkers[name] = checker_for(self.annotation(name))
+        return checker
+
     def surely_fits(self, name: str, cls: type) -> bool:
         """Tell whether every instance of exactly this class is known to fit a parameter, as `problems` has found."""
         checker = self._checkers.get(name)
@@ -349,56 +370,6 @@ class Schema:
     def is_known_to_fit(self, name: str, declared: Any) -> bool:
         """Tell whether a future of this annotation is known to fit a parameter as a whole, as `problems` has found."""
         return self._fitting.get((name, id(declared)), _NOTHING) is declared
-
-    def checker_of(self, name: str) -> Checker:
-        """Return what checks the values of a parameter, or of the result (`"return"`)."""
-        checker = self._checkers.get(name)
-        if checker is None:
-            checker = self._checkers[name] = checker_for(self.annotation(name))
-        return checker
-
-    def _problems_of(self, name: str, value: Any) -> Iterable[ParmanError]:
-        annotation = self.annotation(name)
-        visit = Visit()
-        mismatch = self.checker_of(name).find(value, visit)
-        if annotation is Any:
-            self._note_fitting(name, value)
-            return
-        if mismatch is not None:
-            yield self.mismatch_error(name, mismatch)
-        if type(value) in ATOMS:
-            return
-        row = futures_in_row(value) if has_one_item_type(annotation) else None
-        if row is not None and self._row_fits(row, annotation):
-            return
-        for path, future in [((), value)] if isinstance(value, Future) else futures_in(value, visit):
-            declared, wanted = getattr(future, "declared", Any), annotation_at(annotation, path)
-            if declared is not Any and not can_fit(declared, wanted):
-                yield self._future_error(format_path(name, path), future, declared, wanted)
-            elif future is value:
-                self._note_fitting(name, future)
-
-    def mismatch_error(self, name: str, mismatch: Mismatch) -> ArgumentError:
-        """Make the error for an argument that does not fit its annotation."""
-        wanted = describe(mismatch.annotation)
-        return ArgumentError(f"{self.name}(): argument {mismatch.text(name)}, but its annotation says {wanted}")
-
-    def _row_fits(self, row: list[tuple[int, Future[Any]]], annotation: Any) -> bool:
-        """Tell whether all futures of a list fit; each type that they declare is looked at once."""
-        wanted = annotation_at(annotation, (Index(0),))
-        declared = {id(one): one for one in [getattr(future, "declared", Any) for _, future in row]}
-        return all(one is Any or can_fit(one, wanted) for one in declared.values())
-
-    def _note_fitting(self, name: str, value: Any) -> None:
-        if isinstance(value, Future) and len(self._fitting) < _MANY:
-            declared = getattr(value, "declared", Any)
-            self._fitting[name, id(declared)] = declared  # which is held, so that its identity stays its own
-
-    def _future_error(self, place: str, future: Future[Any], declared: Any, wanted: Any) -> FutureTypeError:
-        origin = getattr(future, "origin", None)
-        source = f" (from {origin})" if origin else ""
-        said = f"is a future of {describe(declared)}{source}, but its annotation says {describe(wanted)}"
-        return FutureTypeError(f"{self.name}(): argument {place} {said}")
 
     @functools.cached_property
     def admitting(self) -> bool:
@@ -436,19 +407,19 @@ class Schema:
         if self.mock is None:
             raise StructureError(f"{self.name}() has no mock; give it one: @task(mock=function)")
         values = {name: opened(value) for name, value in arguments.items()}
-        return call_with(self.mock, *self.call_arguments(values), f"the mock of {self.name}()")
+        return call_user_function(self.mock, *self.call_arguments(values), f"the mock of {self.name}()")
 
-    def fixed_structure(self) -> Structure | None:
+    def fixed_spec(self) -> ResultSpec | None:
         """Return the structure of the results of all calls, None if each call has its own."""
         if self.fixed is None and self.mock is None:
             try:
-                form = fixed_form(self.annotation("return"))
-            except StructureError:  # which is the caller's, who gets it from `structure`
-                form = None
-            self.fixed = None if form is None else Structure(form, self.name)
+                tree = fixed_spec_of(self.annotation("return"))
+            except StructureError:  # which is the caller's, who gets it from `result_spec`
+                tree = None
+            self.fixed = None if tree is None else ResultSpec(tree, self.name)
         return self.fixed
 
-    def structure(self, arguments: Mapping[str, Any]) -> Structure:
+    def result_spec(self, arguments: Mapping[str, Any]) -> ResultSpec:
         """Return the structure of the result of a call, from the mock or else from the return annotation.
 
         Raises
@@ -459,20 +430,21 @@ class Schema:
         if self.fixed is not None:
             return self.fixed
         if self.mock is not None:
-            return Structure(self._mocked_form(arguments), self.name)
-        call = Call(self.name, tuple(self._parameters), self._defaults | {k: opened(v) for k, v in arguments.items()})
-        form, fixed = form_of_annotation(self.annotation("return"), call)
-        structure = Structure(form, self.name)
+            return ResultSpec(self._spec_of_mock(arguments), self.name)
+        values = self._defaults | {name: opened(value) for name, value in arguments.items()}
+        call = MarkerArgs(self.name, tuple(self._parameters), values)
+        tree, fixed = spec_of_annotation(self.annotation("return"), call)
+        spec = ResultSpec(tree, self.name)
         if fixed:
-            self.fixed = structure
-        return structure
+            self.fixed = spec
+        return spec
 
-    def _mocked_form(self, arguments: Mapping[str, Any]) -> Form:
+    def _spec_of_mock(self, arguments: Mapping[str, Any]) -> TreeSpec:
         annotation = self.annotation("return")
         try:
-            return form_of_example(self.mock_result(arguments), annotation)
+            return spec_of_example(self.mock_result(arguments), annotation)
         except FutureUseError:
-            return Leaf(annotation)
+            return LeafSpec(annotation)
 
 
 def _name_of(function: Any) -> str:
@@ -487,7 +459,7 @@ def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
-        return _ANYTHING
+        return _ANY_ARGUMENTS
 
 
 def _written_function(function: Any) -> Any:
@@ -506,7 +478,7 @@ def _written_function(function: Any) -> Any:
     return function
 
 
-def _names_of(function: Any) -> Names:
+def _names_of(function: Any) -> Namespace:
     """Return the names that the function's annotations can use: its type parameters, closure variables, globals."""
     written = _written_function(function)
     parameters = {parameter.__name__: parameter for parameter in getattr(written, "__type_params__", ())}
@@ -517,17 +489,11 @@ def _names_of(function: Any) -> Names:
             closure[name] = cell.cell_contents
         except ValueError:
             pass
-    return Names(parameters, closure, getattr(written, "__globals__", {}))
-
-
-def _variadic(parameter: Parameter, annotation: Any) -> Any:
-    if annotation is Any:
-        return Any
-    return tuple[annotation, ...] if parameter.kind is Parameter.VAR_POSITIONAL else dict[str, annotation]
+    return Namespace(parameters, closure, getattr(written, "__globals__", {}))
 
 
 def _exception_classes(annotation: Any) -> list[type[BaseException]]:
-    classes = (get_origin(member) or member for member in alternatives(annotation))
+    classes = (get_origin(member) or member for member in union_members(annotation))
     return [cls for cls in classes if isinstance(cls, type) and issubclass(cls, BaseException)]
 
 
@@ -538,7 +504,7 @@ def _mentions_exception(annotation: Any, inside: tuple[Any, ...]) -> bool:
     inside = (*inside, annotation)
     if _exception_classes(annotation):
         return True
-    for member in alternatives(annotation):
+    for member in union_members(annotation):
         parts = (*get_args(member), *(field_annotations(member) or {}).values())
         if any(_mentions_exception(part, inside) for part in parts if part is not Any and part is not ...):
             return True

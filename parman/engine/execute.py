@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from ..annotations.spec import Structure
+from ..annotations.spec import ResultSpec
 from ..context import InsideTask, in_force
 from ..errors import ArgumentError, JobError, StructureError
 from ..lifecycle import Stop
@@ -62,7 +62,7 @@ def describe_call(name: str, arguments: Mapping[str, Any]) -> str:
 def perform(
     definition: Definition,
     take_arguments: Callable[[], dict[str, Any]],
-    structure: Structure,
+    structure: ResultSpec,
     where: object,
     *,
     late: Sequence[str] = (),
@@ -108,7 +108,7 @@ def perform(
         args, kwargs = definition.schema.call_arguments(arguments)
         result = definition.function(*args, **kwargs)
         del args, kwargs
-        values = structure.split(result)
+        values = structure.flatten(result)
         if check != "off" and (texts := structure.mismatches(values)):
             remarks += _mismatches(definition, texts)
     except BaseException as exception:  # SystemExit and KeyboardInterrupt too: they end the task, not the worker

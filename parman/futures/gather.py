@@ -21,8 +21,8 @@ from typing import Any, TypeAlias
 
 from ..errors import ArgumentError, HiddenFutureError
 from ..snapshots.hidden import beside_children, format_trail, is_searchable, search_roots
-from ..trees.nodes import ATOMS, Kind, StandIn, Step, is_array, is_iterator, kind_of
-from ..trees.walk import futures_in_row, map_leaves
+from ..trees.nodes import ATOMS, NodeKind, Placeholder, Step, is_array, is_iterator, kind_of
+from ..trees.walk import futures_if_flat, map_leaves
 
 __all__ = ["Gathered", "gather", "map_gathered"]
 
@@ -74,7 +74,7 @@ def gather(tree: object, user: str) -> Gathered:
     if isinstance(tree, Future):
         gathered.futures = [tree]
         return gathered
-    row = futures_in_row(tree)
+    row = futures_if_flat(tree)
     if row is not None:
         gathered.futures = [future for _, future in row]
     else:
@@ -103,13 +103,13 @@ class _Search:
                 todo += self.look_into(link, node, kind)
             elif isinstance(node, Future):
                 self.found.futures.append(node)
-            elif issubclass(cls, StandIn):
+            elif issubclass(cls, Placeholder):
                 self.found.futures += [future for _, future in node.__parman_futures__()]  # type: ignore[attr-defined]
             else:
                 todo += self.look_at(link, node)
         self.check_others()
 
-    def look_into(self, link: _Link, node: object, kind: Kind) -> list[tuple[_Link, object]]:
+    def look_into(self, link: _Link, node: object, kind: NodeKind) -> list[tuple[_Link, object]]:
         """Return what is in a node of a tree, from right to left, unless it was seen before."""
         if self.is_known(node):
             return []
@@ -117,7 +117,7 @@ class _Search:
             self.others += [((link, step), value) for step, value in beside_children(node)]
         if ATOMS.issuperset(map(type, kind.values(node))):
             return []
-        return [((link, step), child) for step, child in reversed(kind.pairs(node))]
+        return [((link, step), child) for step, child in reversed(kind.children(node))]
 
     def look_at(self, link: _Link, leaf: object) -> list[tuple[_Link, object]]:
         """Return what is in a collection, from right to left; note any other leaf that may hold a future."""
@@ -205,7 +205,7 @@ class _Set(_Collection):
                 set.update(new, values)
         except TypeError as error:
             raise ArgumentError(f"the values can't be in a {cls.__name__}, where their futures are: {error}") from error
-        return Kind(cls, set).keep_attributes(node, new)
+        return NodeKind(cls, set).keep_attributes(node, new)
 
 
 class _View(_Collection):

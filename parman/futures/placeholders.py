@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from typing import Any, NoReturn
 
 from ..errors import FutureUseError
-from ..trees.nodes import Attr, Path, StandIn, is_leaf
+from ..trees.nodes import Attr, Path, Placeholder, is_leaf
 from ..trees.walk import futures_in, walk
 from .future import CallFuture
 
@@ -102,7 +102,7 @@ def _refuse(instance: Any, cls: type, name: str) -> NoReturn:
     )
 
 
-class _Behaviour(StandIn):
+class _Behaviour(Placeholder):
     """What all stand-ins do, whatever class they stand for."""
 
     __slots__ = ()

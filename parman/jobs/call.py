@@ -138,7 +138,7 @@ class Execution:
         self._home = plan.place(check_locator(locator))
         self._record = Record(self._home.path)
         self._arguments = Arguments(kwargs, self._home)
-        self._form = schema.structure({"locator": locator, **kwargs}).form
+        self._form = schema.result_spec({"locator": locator, **kwargs}).tree
 
     def result(self) -> Any:
         """Return the result of the job; its script is run if it has none.

@@ -25,8 +25,8 @@ import cattrs
 from cattrs.preconf.json import make_converter
 
 from ..annotations.checkers import checker_for
-from ..annotations.evaluate import alternatives, describe
-from ..annotations.spec import DictForm, Form, Leaf, ListForm, RecordForm, RepeatForm, TupleForm
+from ..annotations.evaluate import describe, union_members
+from ..annotations.spec import DictSpec, LeafSpec, ListSpec, RecordSpec, RepeatSpec, TreeSpec, TupleSpec
 from ..errors import ArgumentError, JobError
 from ..trees.nodes import Attr, Index, Key, format_path, kind_of, short_repr
 from ..trees.nodes import Path as TreePath
@@ -217,7 +217,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number there; write null, or a text")
 
 
-def load_result(path: Path, form: Form, top: Path) -> Any:
+def load_result(path: Path, form: TreeSpec, top: Path) -> Any:
     """Read a result, which is to have this form; it may be a link to a file in the results root.
 
     Returns
@@ -273,21 +273,21 @@ def _said(value: object) -> str:
     return name if value is None else f"{name}{length}: {short_repr(value)}"
 
 
-def _fitted(form: Form, value: Any, path: TreePath) -> Any:
+def _fitted(form: TreeSpec, value: Any, path: TreePath) -> Any:
     match form:
-        case Leaf(declared=declared):
+        case LeafSpec(declared=declared):
             return _leaf(declared, value, path)
-        case RepeatForm(length=length, item=item, cls=cls):
+        case RepeatSpec(length=length, item=item, cls=cls):
             items = _items(value, length, path)
             return cls(_fitted(item, part, (*path, Index(i))) for i, part in enumerate(items))
-        case ListForm(items=items):
+        case ListSpec(items=items):
             return _sequence(items, value, path)
-        case TupleForm(items=items, cls=cls):
+        case TupleSpec(items=items, cls=cls):
             found = _named_items(value, cls, path) if cls is not None else value
             return tuple.__new__(cls or tuple, _sequence(items, found, path))
-        case DictForm(items=items, keys=keys):
+        case DictSpec(items=items, keys=keys):
             return dict(zip(keys, _fields(items, [_key(key) for key in keys], value, path), strict=True))
-        case RecordForm(items=items, names=names, cls=cls):
+        case RecordSpec(items=items, names=names, cls=cls):
             return _made(cls, dict(zip(names, _fields(items, list(names), value, path), strict=True)), value, path)
     raise AssertionError(form)
 
@@ -298,7 +298,7 @@ def _items(value: Any, length: int, path: TreePath) -> list[Any]:
     return value
 
 
-def _sequence(items: tuple[Form, ...], value: Any, path: TreePath) -> list[Any]:
+def _sequence(items: tuple[TreeSpec, ...], value: Any, path: TreePath) -> list[Any]:
     parts = _items(value, len(items), path)
     return [_fitted(item, part, (*path, Index(i))) for i, (item, part) in enumerate(zip(items, parts, strict=True))]
 
@@ -312,7 +312,7 @@ def _named_items(value: Any, cls: Any, path: TreePath) -> Any:
     return [value[name] for name in cls._fields]
 
 
-def _fields(items: tuple[Form, ...], keys: list[str], value: Any, path: TreePath) -> list[Any]:
+def _fields(items: tuple[TreeSpec, ...], keys: list[str], value: Any, path: TreePath) -> list[Any]:
     if not isinstance(value, dict) or set(value) != set(keys):
         raise Misfit(path, f"an object with the keys {', '.join(keys)}", value)
     return [_fitted(item, value[key], (*path, Key(key))) for key, item in zip(keys, items, strict=True)]
@@ -335,14 +335,15 @@ def _made(cls: type, fields: dict[str, Any], value: Any, path: TreePath) -> Any:
 def _leaf(declared: Any, value: Any, path: TreePath) -> Any:
     if declared is Any:
         return value
-    choices = list(alternatives(declared) or [declared])
+    choices = list(union_members(declared) or [declared])
     for alternative in choices:
         try:
             return _converter().structure(value, alternative)
         except Exception:  # of whatever kind: cattrs hands on what classes raise
             continue
     unknown = [choice for choice in choices if choice not in (*_STRICT, PurePath, Path)]
-    if any(checker_for(choice).find(value) is None for choice in unknown):  # a type that the converter does not know
+    # the converter does not know these types
+    if any(checker_for(choice).find_mismatch(value) is None for choice in unknown):
         return value
     raise Misfit(path, describe(declared), value)
 

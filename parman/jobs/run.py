@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..annotations.spec import Form
+from ..annotations.spec import TreeSpec
 from ..errors import Interrupted, JobError, JobFailed
 from ..lifecycle import Stop
 from ..snapshots.failures import annotate
@@ -129,7 +129,7 @@ class Run:
         Asks to end the script.
     """
 
-    def __init__(self, plan: JobPlan, home: Place, arguments: Arguments, form: Form, stop: Stop) -> None:
+    def __init__(self, plan: JobPlan, home: Place, arguments: Arguments, form: TreeSpec, stop: Stop) -> None:
         self._plan = plan
         self._home = home
         self._arguments = arguments

@@ -15,19 +15,19 @@ from ..annotations.evaluate import describe
 from ..annotations.markers import is_pending
 from ..annotations.signature import Schema
 from ..annotations.spec import (
-    DictForm,
-    EmptyForm,
-    Form,
-    Leaf,
-    ListForm,
-    RecordForm,
-    RepeatForm,
-    TupleForm,
-    form_of_example,
+    DictSpec,
+    EmptySpec,
+    LeafSpec,
+    ListSpec,
+    RecordSpec,
+    RepeatSpec,
+    TreeSpec,
+    TupleSpec,
+    spec_of_example,
 )
 from ..errors import ArgumentError, FutureTypeError, FutureUseError, JobError, ParmanError, TemplateError
 from ..snapshots.failures import safe_text
-from ..trees.nodes import Index, Key, StandIn, children, format_path
+from ..trees.nodes import Index, Key, Placeholder, children, format_path
 from ..trees.nodes import Path as TreePath
 from ..trees.walk import map_leaves
 from .jsonio import NotJson, jsonable
@@ -57,16 +57,16 @@ class JobSchema(Schema):
         super().__init__(function, plan.mock, plan.template.name)
         self._plan = plan
 
-    def _mocked_form(self, arguments: Mapping[str, Any]) -> Form:
+    def _spec_of_mock(self, arguments: Mapping[str, Any]) -> TreeSpec:
         """Return the form of what the mock returns; the leaves have the types of the mock's."""
         annotation = self.annotation("return")
         try:
             example = self.mock_result(arguments)
         except FutureUseError:
-            return Leaf(annotation)
-        form = form_of_example(example, annotation)
-        if isinstance(form, EmptyForm):  # a job without results says so by `{}`; its script may write more
-            return Leaf(type(example))
+            return LeafSpec(annotation)
+        form = spec_of_example(example, annotation)
+        if isinstance(form, EmptySpec):  # a job without results says so by `{}`; its script may write more
+            return LeafSpec(type(example))
         return _typed(form, example)
 
     def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
@@ -144,7 +144,7 @@ class JobSchema(Schema):
             for key, part in wanted.items():
                 yield from self._mismatches(name, part, value[key], (*path, Key(key)))
         else:
-            found = checker_for(wanted).find(value)
+            found = checker_for(wanted).find_mismatch(value)
             if found is not None:
                 found = found._replace(path=(*path, *found.path))
                 yield self._unlike(found, name, describe(found.annotation))
@@ -173,34 +173,34 @@ def _without_futures(value: Any) -> Any:
 def _plain(leaf: Any) -> Any:
     if isinstance(leaf, Path):
         return str(leaf)
-    return None if isinstance(leaf, Future | StandIn) else leaf
+    return None if isinstance(leaf, Future | Placeholder) else leaf
 
 
 # --- the types of a mock's leaves ---
 
 
-def _typed(form: Form, example: Any) -> Form:
+def _typed(form: TreeSpec, example: Any) -> TreeSpec:
     """Return a form whose leaves have the types of an example's, where no annotation says more."""
     match form:
-        case Leaf(declared=declared):
-            return Leaf(_type_of(example)) if declared is Any else form
-        case RepeatForm(item=item, cls=cls):
+        case LeafSpec(declared=declared):
+            return LeafSpec(_type_of(example)) if declared is Any else form
+        case RepeatSpec(item=item, cls=cls):
             items = tuple(_typed(item, part) for part in example)
             if all(part == items[0] for part in items):
-                return RepeatForm(len(items), items[0] if items else item, cls)
-            return TupleForm(items) if cls is tuple else ListForm(items)
-        case ListForm(items=items):
-            return ListForm(_typed_all(items, example))
-        case TupleForm(items=items, cls=cls):
-            return TupleForm(_typed_all(items, example), cls)
-        case DictForm(items=items, keys=keys):
-            return DictForm(_typed_all(items, example.values()), keys)
-        case RecordForm(items=items, cls=cls, names=names, declared=declared):
-            return RecordForm(_typed_all(items, [getattr(example, name) for name in names]), cls, names, declared)
+                return RepeatSpec(len(items), items[0] if items else item, cls)
+            return TupleSpec(items) if cls is tuple else ListSpec(items)
+        case ListSpec(items=items):
+            return ListSpec(_typed_all(items, example))
+        case TupleSpec(items=items, cls=cls):
+            return TupleSpec(_typed_all(items, example), cls)
+        case DictSpec(items=items, keys=keys):
+            return DictSpec(_typed_all(items, example.values()), keys)
+        case RecordSpec(items=items, cls=cls, names=names, declared=declared):
+            return RecordSpec(_typed_all(items, [getattr(example, name) for name in names]), cls, names, declared)
     raise AssertionError(form)
 
 
-def _typed_all(items: tuple[Form, ...], examples: Iterable[Any]) -> tuple[Form, ...]:
+def _typed_all(items: tuple[TreeSpec, ...], examples: Iterable[Any]) -> tuple[TreeSpec, ...]:
     return tuple(_typed(item, example) for item, example in zip(items, examples, strict=True))
 
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
-from ..annotations.spec import Structure
+from ..annotations.spec import ResultSpec
 from ..assets import TaskSpec
 from ..engine.execute import Outcome, Remark, perform
 from ..errors import ResultError
@@ -143,7 +143,7 @@ class Item(NamedTuple):
     site: int
     arguments: Frozen | dict[str, Any]
     values: list[Any]
-    structure: Structure | str
+    structure: ResultSpec | str
     late: tuple[str, ...]
     check: str
 

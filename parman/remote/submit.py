@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from ..annotations.spec import Structure
+from ..annotations.spec import ResultSpec
 from ..closures import Asset
 from ..engine.calls import Call
 from ..engine.execute import Outcome
@@ -149,4 +149,4 @@ def _pack_value(value: Any) -> Any:
 
 def _dumped(batch: Batch) -> bytes:
     (item,) = batch.items
-    return dumps(batch) if isinstance(item.structure, Structure) else pickle.dumps(batch, protocol=5)
+    return dumps(batch) if isinstance(item.structure, ResultSpec) else pickle.dumps(batch, protocol=5)

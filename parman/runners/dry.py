@@ -35,7 +35,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from ..annotations.evaluate import item_type
 from ..annotations.signature import Schema
-from ..annotations.spec import Structure
+from ..annotations.spec import ResultSpec
 from ..closures import Closure, Rules
 from ..context import Site, call_site, is_ours
 from ..engine.registry import CallRegistry
@@ -384,16 +384,16 @@ class DryRunner(Runner):
             plan.add_mistake(site, error)
 
     def _result(
-        self, call: _DryCall, definition: Definition, arguments: Mapping[str, Any], structure: Structure
+        self, call: _DryCall, definition: Definition, arguments: Mapping[str, Any], structure: ResultSpec
     ) -> Any:
         """Return what the mock returns, or its shape where it makes no values; without a mock, stand-ins."""
         schema = definition.schema
         if definition.options.mock is None:
-            return structure.build(call.make_leaf, stand_in)
+            return structure.unflatten(call.make_leaf, stand_in)
         try:
             result = schema.mock_result(arguments)
             self._check_mock(call, definition, arguments, result)
-            fits = not structure.mismatches(structure.split(result))
+            fits = not structure.mismatches(structure.flatten(result))
             call.cure = call.correction or f"let the mock of `{call.name}` return values of the annotated types"
         except FutureUseError:
             fits = False
@@ -403,7 +403,7 @@ class DryRunner(Runner):
             self._plan.add_mistake(call.site, error)
             fits = False
         if not fits:
-            return structure.build(call.make_leaf, stand_in)
+            return structure.unflatten(call.make_leaf, stand_in)
         self._plan.remember(result, call.level)
         return result
 
@@ -429,7 +429,7 @@ class DryRunner(Runner):
         self._rehearse(definition, examined.known, site)
         if any(isinstance(mistake, StructureError) for mistake in examined.of_call):
             return _shape(definition.schema, examined.arguments, call)
-        return self._result(call, definition, examined.known, definition.schema.structure(examined.known))
+        return self._result(call, definition, examined.known, definition.schema.result_spec(examined.known))
 
     def object_to(self, error: ParmanError) -> None:
         self._plan.add_mistake(call_site(), error)
@@ -531,7 +531,7 @@ def _shape(schema: Schema, arguments: dict[str, Any], call: _DryCall) -> Any:
     """Return stand-ins for the result of a call with mistakes, in the structure that it probably has."""
     for known, of in ((schema, arguments), (Schema(schema.function), arguments), (Schema(schema.function), {})):
         try:
-            return known.structure(of).build(call.make_leaf, stand_in)
+            return known.result_spec(of).unflatten(call.make_leaf, stand_in)
         except Exception:
             continue
     return call.make_leaf(schema.annotation("return"))

@@ -137,7 +137,7 @@ class Examined:
 
     def _structure_mistakes(self) -> Iterator[Exception]:
         try:
-            self.schema.structure(self.known)
+            self.schema.result_spec(self.known)
         except StructureError as error:
             yield error
 
@@ -192,8 +192,8 @@ def _without_what_is_in(problems: list[ParmanError]) -> list[ParmanError]:
 
 
 def all_mismatches(checker: Checker, value: Any, depth: int = 0) -> Iterator[Mismatch]:
-    """Yield all that does not fit, where `Checker.find` stops at the first."""
-    first = checker.find(value)
+    """Yield all that does not fit, where `Checker.find_mismatch` stops at the first."""
+    first = checker.find_mismatch(value)
     if first is None:
         return
     below = _below(checker, value) if first.path and depth < _DEEPEST else None
@@ -202,7 +202,7 @@ def all_mismatches(checker: Checker, value: Any, depth: int = 0) -> Iterator[Mis
         return
     for step, item_checker, item in below:
         for found in all_mismatches(item_checker, item, depth + 1):
-            yield found.inside(step)
+            yield found.prefixed(step)
 
 
 def _below(checker: Checker, value: Any) -> Iterator[tuple[Step, Checker, Any]] | None:
@@ -234,8 +234,8 @@ def mock_mistake(schema: Schema, arguments: Mapping[str, Any], example: Any, pro
     """
     promised = describe(schema.annotation("return"))
     try:
-        Schema(schema.function, name=schema.name).structure(arguments).split(example)
-        if schema.checker_of("return").find(map_leaves(lambda leaf: promise(), example)) is None:
+        Schema(schema.function, name=schema.name).result_spec(arguments).flatten(example)
+        if schema.checker_of("return").find_mismatch(map_leaves(lambda leaf: promise(), example)) is None:
             return None
     except StructureError as error:
         if error.result is None:

@@ -41,7 +41,7 @@ class SerialRunner(Runner):
     def run(self, closure: Closure, registry: CallRegistry) -> Any:
         wait_for(closure.dependencies)  # those of other runners and executors; ours are done
         call = Call(self, closure, registry)
-        tree = closure.structure.build(call.make_leaf, stand_in)
+        tree = closure.structure.unflatten(call.make_leaf, stand_in)
         if closure.dependencies:
             self.event_loop.start()
         try:

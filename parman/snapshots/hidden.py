@@ -46,7 +46,7 @@ from ..trees.nodes import (
     Attr,
     Index,
     Key,
-    StandIn,
+    Placeholder,
     Step,
     is_generator,
     is_iterator,
@@ -136,7 +136,7 @@ def search_leaves(tree: object, budget: int = BUDGET) -> Trail | None:
             seen.add(id(node))
             roots.extend(((*trail, step), value) for step, value in beside_children(node))
             if not ATOMS.issuperset(map(type, kind.values(node))):
-                todo.extend(((*trail, step), child) for step, child in reversed(kind.pairs(node)))
+                todo.extend(((*trail, step), child) for step, child in reversed(kind.children(node)))
     return _Search(budget).run(roots) if roots else None
 
 
@@ -223,7 +223,7 @@ def _trail(entry: _Entry) -> Trail:
 
 
 def _is_future(obj: object) -> bool:
-    return issubclass(type(obj), (Future, StandIn))
+    return issubclass(type(obj), (Future, Placeholder))
 
 
 def _careful(found: _Found) -> Iterator[tuple[Step | str, Any]]:
@@ -236,7 +236,7 @@ def _careful(found: _Found) -> Iterator[tuple[Step | str, Any]]:
 
 def _find_readers(cls: type) -> list[_Reader]:
     """Return the functions that read what an instance of this class holds; none for a closed class."""
-    if issubclass(cls, (Future, StandIn)):
+    if issubclass(cls, (Future, Placeholder)):
         return [_nothing]
     if cls in ATOMS or issubclass(cls, _CLOSED):
         return []
@@ -539,7 +539,7 @@ def _proper(tree: object, stand_ins: bool) -> Iterator[Future[Any]]:
     for _, future in futures_in(tree):
         yield future
     for _, leaf in walk(tree) if stand_ins else ():
-        if issubclass(type(leaf), StandIn):
+        if issubclass(type(leaf), Placeholder):
             whole, changes = leaf._parman_pass()  # type: ignore[attr-defined]
             yield whole
             yield from _proper(changes, stand_ins)

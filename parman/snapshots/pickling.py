@@ -29,7 +29,7 @@ from weakref import CallableProxyType, ProxyType, ref
 
 from ..trees.nodes import (
     ATOMS,
-    StandIn,
+    Placeholder,
     is_array,
     is_calculator,
     is_generator,
@@ -370,7 +370,7 @@ _IMMUTABLE = (ATOMS - {slice}) | {object, PosixPath, WindowsPath, PurePosixPath,
 def _common_handler(cls: type) -> _Handler | None:
     if issubclass(cls, Future):
         return _leave_slot
-    if issubclass(cls, StandIn):
+    if issubclass(cls, Placeholder):
         return _pass_whole
     if is_prepared_struct(cls):
         return _make_without_preparing

@@ -35,7 +35,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from ..trees.nodes import class_attribute, maker_of, member_descriptors, stored_attributes
+from ..trees.nodes import c_base, class_attribute, member_descriptors, stored_attributes
 from .attributes import attributes_of, set_attributes
 from .cache import BIG
 
@@ -175,7 +175,7 @@ def is_proxy(cls: type) -> bool:
     answers = class_attribute(cls, "__getattr__") is not None
     if not answers and not isinstance(class_attribute(cls, "__getattribute__"), FunctionType):
         return False
-    base = maker_of(cls)
+    base = c_base(cls)
     if base not in _BASES or cls in copyreg.dispatch_table:
         return False
     return not any(name in vars(c) for c in cls.__mro__ if c not in (base, object) for name in _OWN_WAYS)
@@ -192,7 +192,7 @@ def reduce_proxy(obj: Any, without: frozenset[str]) -> tuple[Any, ...]:
         Attributes that are left out.
     """
     cls: Any = type(obj)
-    base: Any = maker_of(cls)
+    base: Any = c_base(cls)
     arguments = base.__getnewargs__(obj) if hasattr(base, "__getnewargs__") else ()
     items: Any = dict(dict.items(obj)) if base is dict else list(list.__iter__(obj)) if base is list else None
     return _new, (cls, *arguments), (_state(obj, without), items), None, None, _fill

@@ -68,7 +68,7 @@ def with_fields(whole: Any, changes: Mapping[str, object]) -> Any:
         return whole
     kind = kind_of(type(whole))
     # An empty instance of a class that answers for others would be asked by `copy.copy`.
-    instance = copy.copy(whole) if kind is None or hasattr(type(whole), "__copy__") else kind.blank(whole)
+    instance = copy.copy(whole) if kind is None or hasattr(type(whole), "__copy__") else kind.empty_copy(whole)
     for name, value in changes.items():
         object.__setattr__(instance, name, value)
     return instance

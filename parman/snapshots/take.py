@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 from weakref import getweakrefcount
 
 from ..trees.nodes import ATOMS, children, is_leaf, is_plain_array, is_quantity
-from ..trees.walk import futures_in_row
+from ..trees.walk import futures_if_flat
 from .attributes import attributes_of, has_attributes, lost_names
 from .cache import BIG, HUGE, Ledger
 from .hidden import Place, Trail, inside
@@ -226,7 +226,7 @@ def _is_flat(value: dict[Any, object], carrier: Carrier, with_rows: bool = False
 
 def _is_row(items: Any, carrier: Carrier) -> bool:
     """Tell whether there are futures in a list or tuple, and nothing else but atoms."""
-    if not futures_in_row(items) or slice in map(type, items):  # a slice may hold anything
+    if not futures_if_flat(items) or slice in map(type, items):  # a slice may hold anything
         return False
     return carrier.within or not any(map(_is_big, items))
 
@@ -245,7 +245,7 @@ def _rows_with_futures(value: dict[str, Any]) -> FrozenRows:
     rows: list[Row] = []
     plain = dict.fromkeys(value)
     for name, item in value.items():
-        row = futures_in_row(item)
+        row = futures_if_flat(item)
         if row is not None:
             template = list(item)
             for position, _ in row:
