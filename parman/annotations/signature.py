@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from inspect import Parameter
 from typing import Any, get_args, get_origin, is_typeddict
@@ -96,8 +96,9 @@ class Binder:
                 raise self._unknown_error(unknown)
         if len(args) > len(self.positional):
             self._bind_surplus(bound, args)
-        if any(name not in bound for name in self.required):
-            raise self._missing_error([name for name in self.required if name not in bound])
+        missing = [name for name in self.required if name not in bound]
+        if missing:
+            raise self._missing_error(missing)
         return self._completed(bound)
 
     def bind_most(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[TypeError]]:
@@ -117,9 +118,10 @@ class Binder:
         errors += [self._missing_error(names) for names in (positional, keyword_only) if names]
         return self._completed(bound), errors
 
-    def _bind_names(self, bound: dict[str, Any], kwargs: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    def _bind_names(self, bound: dict[str, Any], kwargs: Mapping[str, Any]) -> tuple[list[str], Collection[str]]:
         """Put keyword arguments in their places; return the names given twice, and those that have no place."""
-        repeated, extra = [], {}
+        repeated: list[str] = []
+        extra: dict[str, Any] = {}
         for name, value in kwargs.items():
             if name not in self.by_name:
                 extra[name] = value
@@ -129,8 +131,8 @@ class Binder:
                 bound[name] = value
         if extra and self.star_star is not None:
             bound[self.star_star] = extra
-            return repeated, []
-        return repeated, list(extra)
+            return repeated, ()
+        return repeated, extra
 
     def _bind_surplus(self, bound: dict[str, Any], args: tuple[Any, ...]) -> None:
         """Give `*args` what the parameters before it don't take."""
@@ -155,12 +157,12 @@ class Binder:
     def _repeated_error(self, name: str) -> TypeError:
         return TypeError(f"{self.name}() got multiple values for argument {name!r}")
 
-    def _unknown_error(self, names: list[str]) -> TypeError:
+    def _unknown_error(self, names: Collection[str]) -> TypeError:
         by_position = [name for name in names if name in self.positional]
         if by_position:
             text = "got some positional-only arguments passed as keyword arguments"
             return TypeError(f"{self.name}() {text}: {', '.join(map(repr, by_position))}")
-        return TypeError(f"{self.name}() got an unexpected keyword argument {names[0]!r}")
+        return TypeError(f"{self.name}() got an unexpected keyword argument {next(iter(names))!r}")
 
     def _missing_error(self, missing: list[str]) -> TypeError:
         """Make Python's error for missing arguments, which names the positional ones first, the others alone."""
