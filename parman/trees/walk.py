@@ -30,8 +30,9 @@ from .nodes import (
 
 __all__ = ["ItemTypes", "all_futures", "futures_if_flat", "futures_in", "map_futures", "map_leaves", "walk"]
 
-
 _PLAIN = frozenset({list, tuple})
+_MANY = 100
+"""From so many items on, a container is large: its items are looked at together."""
 
 
 def walk(tree: object) -> Iterator[tuple[Path, object]]:
@@ -53,7 +54,7 @@ def futures_in(tree: object, types: ItemTypes | None = None) -> list[tuple[Path,
     tree
         Anything.
     types
-        What another reader of this tree found out already.
+        What another walk over this tree found out already.
     """
     if type(tree) in ATOMS:
         return []
@@ -104,7 +105,7 @@ class ItemTypes:
         found = self.known.get(id(container))
         if found is None:
             found = set(map(type, values))
-            if len(values) > 100:
+            if len(values) > _MANY:
                 self.known[id(container)] = found
         return found
 
@@ -120,14 +121,14 @@ def _leaves(tree: object, types: ItemTypes | None) -> Iterator[tuple[_Link | Non
     if types is None or not _only_atoms(tree, kind, types):
         stack.append((None, kind, iter(kind.items(tree))))
     while stack:
-        above, outer, rest = stack[-1]
+        parent, outer, rest = stack[-1]
         for key, child in rest:
             kind = kind_of(type(child))
             if kind is None:
-                yield _Link(above, outer, key), child
+                yield _Link(parent, outer, key), child
             elif id(child) not in seen and (types is None or not _only_atoms(child, kind, types)):
                 seen[id(child)] = child
-                stack.append((_Link(above, outer, key), kind, iter(kind.items(child))))
+                stack.append((_Link(parent, outer, key), kind, iter(kind.items(child))))
                 break
         else:
             stack.pop()
@@ -139,7 +140,7 @@ def _only_atoms(node: object, kind: NodeKind, types: ItemTypes) -> bool:
     inside = types.of(node, values)
     if ATOMS.issuperset(inside):
         return True
-    if len(values) < 100 or not _PLAIN.issuperset(inside):
+    if len(values) < _MANY or not _PLAIN.issuperset(inside):
         return False
     return ATOMS.issuperset(map(type, chain.from_iterable(cast("Collection[list[object]]", values))))
 
@@ -147,10 +148,10 @@ def _only_atoms(node: object, kind: NodeKind, types: ItemTypes) -> bool:
 class _Link:
     """A path, read from its end: it is written out only for the few leaves whose path somebody wants."""
 
-    __slots__ = ("above", "key", "kind")
+    __slots__ = ("key", "kind", "parent")
 
-    def __init__(self, above: _Link | None, kind: NodeKind, key: object) -> None:
-        self.above = above
+    def __init__(self, parent: _Link | None, kind: NodeKind, key: object) -> None:
+        self.parent = parent
         self.kind = kind
         self.key = key
 
@@ -159,7 +160,7 @@ def _path_of(link: _Link | None) -> Path:
     steps = []
     while link is not None:
         steps.append(link.kind.step(link.key))
-        link = link.above
+        link = link.parent
     return tuple(reversed(steps))
 
 
@@ -194,22 +195,22 @@ def map_futures(function: Callable[[Future[Any]], object], tree: Any) -> Any:
 class _Entry:
     """A container during a mapping: what is in it, where it occurs, and what becomes of it."""
 
-    __slots__ = ("above", "below", "changed", "inside", "kind", "new", "node")
+    __slots__ = ("changed", "children", "inside", "kind", "new", "node", "parents")
 
     def __init__(self, node: object, kind: NodeKind, inside: list[object]) -> None:
         self.node = node
         self.kind = kind
         self.inside = inside
-        self.above: list[_Entry] = []
-        self.below: list[tuple[int, _Entry]] = []
+        self.parents: list[_Entry] = []
+        self.children: list[tuple[int, _Entry]] = []
         self.changed = False
         self.new: Any = None
 
     def new_values(self) -> list[object]:
         """Return what is to be in the new node, with the rebuilt containers in their places."""
-        for position, below in self.below:
-            if below.changed:
-                self.inside[position] = below.new
+        for position, child in self.children:
+            if child.changed:
+                self.inside[position] = child.new
         return self.inside
 
 
@@ -220,11 +221,11 @@ def _map(function: Callable[[Any], object], tree: Any, skipped: frozenset[type])
         return function(tree)
     entries = _map_leaves_of(tree, kind, function, skipped)
     changed = [entry for entry in entries if entry.changed]
-    while changed:  # mark all containers above
-        above = [entry for entry in changed.pop().above if not entry.changed]
-        for entry in above:
+    while changed:  # mark all containers around them
+        parents = [entry for entry in changed.pop().parents if not entry.changed]
+        for entry in parents:
             entry.changed = True
-        changed += above
+        changed += parents
     _rebuild([entry for entry in entries if entry.changed])
     return entries[0].new if entries[0].changed else tree
 
@@ -246,18 +247,18 @@ def _map_leaves_of(
     while stack:
         entry, positions = stack[-1]
         for position in positions:
-            child = entry.inside[position]
-            child_kind = kind_of(type(child))
-            if child_kind is None:
-                entry.inside[position] = new = function(child)
-                entry.changed |= new is not child
+            value = entry.inside[position]
+            value_kind = kind_of(type(value))
+            if value_kind is None:
+                entry.inside[position] = new = function(value)
+                entry.changed |= new is not value
                 continue
-            known = entries.get(id(child))
-            below = known or enter(child, child_kind)
-            below.above.append(entry)
-            entry.below.append((position, below))
+            known = entries.get(id(value))
+            child = known or enter(value, value_kind)
+            child.parents.append(entry)
+            entry.children.append((position, child))
             if known is None:
-                stack.append((below, iter(range(len(below.inside)))))
+                stack.append((child, iter(range(len(child.inside)))))
                 break
         else:
             stack.pop()
@@ -282,7 +283,7 @@ def _rebuild_tuple(entry: _Entry) -> None:
     begun: set[int] = set()
     while stack:
         entry = stack[-1]
-        missing = [below for _, below in entry.below if below.changed and below.new is None]
+        missing = [child for _, child in entry.children if child.changed and child.new is None]
         if missing and id(entry) in begun:
             raise TypeError(f"a {type(entry.node).__name__} that holds itself directly can't be rebuilt")
         begun.add(id(entry))
