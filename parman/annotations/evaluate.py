@@ -42,7 +42,6 @@ __all__ = [
     "stringized_fields",
     "tuple_items",
     "union_members",
-    "union_of",
     "unwrap",
 ]
 
@@ -140,11 +139,11 @@ def _evaluate_arguments(annotation: Any, names: Namespace, inside: tuple[str, ..
     if all(a is b or a is type(None) for a, b in zip(new, old, strict=True)):
         return annotation
     if origin in (Union, types.UnionType):
-        return union_of(new)
+        return _union_of(new)
     return annotation.copy_with(new) if hasattr(annotation, "copy_with") else types.GenericAlias(origin, new)
 
 
-def union_of(members: Iterable[Any]) -> Any:
+def _union_of(members: Iterable[Any]) -> Any:
     """Return the union of some types; `Any` where one of them is, or where there are none."""
     unique = list({id(member): member for member in members}.values())
     if not unique or any(member is Any for member in unique):
@@ -185,7 +184,7 @@ def _without_outer_layer(annotation: Any) -> Any:
     if isinstance(annotation, TypeVar):
         names = Namespace(vars(sys.modules.get(annotation.__module__ or "", builtins)))
         if annotation.__constraints__:
-            return union_of(evaluate(constraint, names) for constraint in annotation.__constraints__)
+            return _union_of(evaluate(constraint, names) for constraint in annotation.__constraints__)
         return Any if annotation.__bound__ is None else evaluate(annotation.__bound__, names)
     if ALIAS is not None and ALIAS in (type(annotation), type(origin)):
         return _meaning_of_alias(annotation, origin)
@@ -366,7 +365,7 @@ def item_type(annotation: Any, key: Any) -> Any:
     raw = getattr(step, "position", getattr(step, "key", getattr(step, "name", None))) if step is not None else key
     found = [_item(member, step, raw) for member in union_members(annotation)]
     fitting = [item for item in found if item is not None]
-    return union_of(fitting) if fitting else Any
+    return _union_of(fitting) if fitting else Any
 
 
 def _item(member: Any, step: Step | None, raw: Any) -> Any:
