@@ -256,10 +256,10 @@ class ConcurrentRunner(Runner):
         call = Call(self, closure, registry)
         try:
             structure = closure.structure
-            if structure.single:
-                tree = call.make_leaf(structure.form.declared)  # type: ignore[attr-defined]
+            if structure.is_leaf:
+                tree = call.make_leaf(structure.tree.declared)  # type: ignore[attr-defined]
             else:
-                tree = structure.build(call.make_leaf, stand_in)
+                tree = structure.unflatten(call.make_leaf, stand_in)
             if closure.dependencies:
                 call.capture()
             registry.added(call)
