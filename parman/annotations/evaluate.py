@@ -381,7 +381,7 @@ def _item(member: Any, step: Step | None, raw: Any) -> Any:
     if isinstance(raw, slice):
         return Any if issubclass(origin, tuple) and get_args(member)[1:] != (...,) else member
     if issubclass(origin, tuple) and not isinstance(step, Key | Attr):
-        found = tuple_items(member) if own_fields is None else (list(own_fields.values()), False)
+        found = (list(own_fields.values()), False) if own_fields else tuple_items(member)
         if found is None:
             return Any
         items, repeated = found
