@@ -437,10 +437,10 @@ def test_lines_that_are_known_here_stay(cell_name: str) -> None:
 
 
 def test_the_library_has_one_pickler() -> None:
-    """No module beside `scripts` pickles by cloudpickle's own pickler, which would lose what that one keeps."""
+    """No module beside `code` pickles by cloudpickle's own pickler, which would lose what that one keeps."""
     texts = {path.name: path.read_text() for path in (ROOT / "parman").rglob("*.py")}
     assert [name for name, text in texts.items() if "cloudpickle.dumps" in text or "cloudpickle.Pickler" in text] == [
-        "scripts.py"
+        "code.py"
     ]
     assert issubclass(ScriptPickler, cloudpickle.Pickler)
 
