@@ -18,18 +18,18 @@ from helpers import ROOT, TIMEOUT, run_script
 
 from parman.slurm import log as sbatch_log
 from parman.slurm.log import Log
-from parman.slurm.program import Ending, locked
+from parman.slurm.program import ProgramExit, locked
 from parman.slurm.scontrol import (
-    SharedAnswer,
+    AnswerCache,
     exit_status,
     has_ended,
     of_job,
-    outcome,
     parse_jobs,
     parse_submitted,
     status_of,
+    summarize,
 )
-from parman.slurm.submit import comment_option, write_mark
+from parman.slurm.submit import comment_option, write_marker
 
 FIRST_LINE = "Parman sbatch wait log format version 1\n"
 RUN = [sys.executable, "-c", "import sys; from parman.slurm.sbatch_wait import main; sys.exit(main())"]
@@ -327,7 +327,7 @@ def test_array_has_ended_with_its_last_task() -> None:
     running = record(14, "RUNNING", more="ArrayJobId=10 ArrayTaskId=3 ")
 
     def sum_up(*lines: str) -> tuple[str, int | None]:
-        return tuple(outcome(of_job(parse_jobs("".join(lines)), 10)))
+        return tuple(summarize(of_job(parse_jobs("".join(lines)), 10)))
 
     assert sum_up(*tasks, other) == ("COMPLETED", 0)
     assert sum_up(*tasks, failed, other) == ("FAILED", 2)
@@ -356,7 +356,7 @@ def test_log_cut_off_in_a_state(tmp_path: Path) -> None:
     log = Log(path)
     assert (log.state, log.status) == ("Submitted 12", None)
     log.add("RUNNING")
-    assert [step.text for step in Log(path).steps] == ["Submitted 12", "RUNNING"]
+    assert [step.text for step in Log(path).entries] == ["Submitted 12", "RUNNING"]
 
 
 def test_log_is_written_once(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_log_is_written_once(tmp_path: Path) -> None:
         log.add("RUNNING")
         log.add("Exit 3", "FAILED")
         log.add("RUNNING")
-    assert [step.text for step in Log(tmp_path / "log").steps] == ["Submitted 12", "RUNNING", "Exit 3", "FAILED"]
+    assert [step.text for step in Log(tmp_path / "log").entries] == ["Submitted 12", "RUNNING", "Exit 3", "FAILED"]
     assert second.status == 3
 
 
@@ -376,7 +376,7 @@ def test_foreign_log(tmp_path: Path, text: str) -> None:
     """A file that is no log of ours is refused and left as it is."""
     path = tmp_path / "log"
     path.write_text(text)
-    with pytest.raises(Ending, match="first line"):
+    with pytest.raises(ProgramExit, match="first line"):
         Log(path)
     assert path.read_text() == text
 
@@ -404,7 +404,7 @@ def test_comment_of_the_user_stays(
     monkeypatch.chdir(tmp_path)
     if script is not None:
         Path("job.sh").write_text(script)
-    mark = write_mark(tmp_path / "mark")
+    mark = write_marker(tmp_path / "mark")
     assert comment_option(mark, args) == ([f"--comment={mark.name}"] if given else [])
 
 
@@ -428,7 +428,7 @@ def cache_file(fake: Fake) -> Path:
 def test_many_ask_once(shared: Fake) -> None:
     """Within the timeout one call is made, however many programs look."""
     shared.put(12, "RUNNING", submitted=5)
-    answers = [SharedAnswer(None, 30).read() for _ in range(20)]
+    answers = [AnswerCache(None, 30).read() for _ in range(20)]
     line = record(12, "RUNNING", folder=shared.work, submitted=5).strip()
     assert {answer.text for answer in answers if answer} == {line + "\n"}
     assert shared.calls("scontrol") == ["-o show job"]
@@ -436,7 +436,7 @@ def test_many_ask_once(shared: Fake) -> None:
 
 def test_asks_again_after_the_timeout(shared: Fake) -> None:
     """Each looks anew when the answer has become old."""
-    cache = SharedAnswer(None, 0.0)
+    cache = AnswerCache(None, 0.0)
     assert cache.read() != cache.read()
     assert len(shared.calls("scontrol")) == 2
 
@@ -444,17 +444,17 @@ def test_asks_again_after_the_timeout(shared: Fake) -> None:
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 def test_clock_that_jumps(shared: Fake, jump: float) -> None:
     """After a jump of the clock, forward or back, one more call is made: nothing freezes, nothing storms."""
-    SharedAnswer(None, 30).read()
+    AnswerCache(None, 30).read()
     now = time.time()
     os.utime(cache_file(shared), (now + jump, now + jump))
     for _ in range(10):
-        SharedAnswer(None, 30).read()
+        AnswerCache(None, 30).read()
     assert len(shared.calls("scontrol")) == 2
 
 
 def test_clock_that_jumps_all_the_time(shared: Fake) -> None:
     """A program does not ask twice within the timeout, whatever the clock says."""
-    cache = SharedAnswer(None, 30)
+    cache = AnswerCache(None, 30)
     for _ in range(10):
         cache.read()
         os.utime(cache_file(shared), (1, 1))
@@ -464,7 +464,7 @@ def test_clock_that_jumps_all_the_time(shared: Fake) -> None:
 def test_failure_is_not_repeated_sooner(shared: Fake) -> None:
     """A call that failed counts as a call, for all."""
     shared.trouble("Unable to contact slurm controller\n")
-    answers = [SharedAnswer(None, 30).read() for _ in range(5)]
+    answers = [AnswerCache(None, 30).read() for _ in range(5)]
     assert [answer.failed for answer in answers if answer] == [True] * 5
     assert "Unable to contact" in str(answers[-1])
     assert len(shared.calls("scontrol")) == 1
@@ -472,14 +472,14 @@ def test_failure_is_not_repeated_sooner(shared: Fake) -> None:
 
 def test_nobody_waits_for_another_who_asks(shared: Fake) -> None:
     """While one program asks, the others take what there is."""
-    cache = SharedAnswer(None, 0.0)
+    cache = AnswerCache(None, 0.0)
     before = cache.read()
     shared.put(12, "COMPLETED")
     with locked(cache_file(shared).with_suffix(".lock")):
-        assert SharedAnswer(None, 0.0).read() == before
+        assert AnswerCache(None, 0.0).read() == before
         cache_file(shared).unlink()
-        assert SharedAnswer(None, 0.0).read() is None
-    after = SharedAnswer(None, 0.0).read()
+        assert AnswerCache(None, 0.0).read() is None
+    after = AnswerCache(None, 0.0).read()
     assert after is not None
     assert "COMPLETED" in after.text
 
@@ -487,9 +487,9 @@ def test_nobody_waits_for_another_who_asks(shared: Fake) -> None:
 @pytest.mark.parametrize("text", ["", "\0" * 60, "v1 datetime=2026", "rubbish\nJobId=12 JobState=COMPLETED\n"])
 def test_broken_cache(shared: Fake, text: str) -> None:
     """What is not whole or not ours is asked for anew."""
-    SharedAnswer(None, 30).prepare()
+    AnswerCache(None, 30).prepare()
     cache_file(shared).write_text(text)
-    answer = SharedAnswer(None, 30).read()
+    answer = AnswerCache(None, 30).read()
     assert answer is not None
     assert "RUNNING" in answer.text
 
@@ -497,16 +497,16 @@ def test_broken_cache(shared: Fake, text: str) -> None:
 def test_jobs_of_others_are_left_out(shared: Fake) -> None:
     """The shared file holds the jobs of this user."""
     shared.put(13, "RUNNING", user=os.getuid() + 1)
-    answer = SharedAnswer(None, 30).read()
+    answer = AnswerCache(None, 30).read()
     assert answer is not None
     assert [job.ids for job in parse_jobs(answer.text)] == [(12,)]
 
 
 def test_full_disk_at_home(shared: Fake) -> None:
     """Where the answer can't be shared it is used all the same, and not asked for more often."""
-    SharedAnswer(None, 30).prepare()
+    AnswerCache(None, 30).prepare()
     cache_file(shared).with_suffix(".tmp").symlink_to("/dev/full")
-    cache = SharedAnswer(None, 30)
+    cache = AnswerCache(None, 30)
     answers = [cache.read() for _ in range(3)]
     assert all(answer and "RUNNING" in answer.text for answer in answers)
     assert len(shared.calls("scontrol")) == 1
@@ -679,7 +679,7 @@ def test_slurm_away_when_a_mark_was_left(fake: Fake) -> None:
 
 def test_mark_of_a_submission_that_did_not_begin(fake: Fake) -> None:
     """Killed before `sbatch` was started, there surely is no job: it is submitted."""
-    write_mark(fake.work / "sbatchwait.mark")
+    write_marker(fake.work / "sbatchwait.mark")
     process = fake.start("job.sh")
     fake.until_step("PENDING")
     fake.change(12, "COMPLETED")
@@ -842,9 +842,9 @@ def test_bad_settings(fake: Fake, monkeypatch: pytest.MonkeyPatch, name: str, va
     from parman.slurm.sbatch_wait import Settings
 
     monkeypatch.setenv(f"PARMAN_SBATCH_{name}", value)
-    with pytest.raises(Ending, match=f"PARMAN_SBATCH_{name} should be a number of seconds.*not '{value}'") as info:
+    with pytest.raises(ProgramExit, match=f"PARMAN_SBATCH_{name} should be a number of seconds.*not '{value}'") as info:
         Settings.from_environment()
-    assert info.value.status == 2
+    assert info.value.code == 2
 
 
 def test_bad_setting_of_the_program(fake: Fake) -> None:
@@ -1097,6 +1097,6 @@ def test_starts_quickly() -> None:
     script = (
         "import sys, parman.slurm.sbatch_wait; "
         "print([name for name in ('attrs', 'attr', 'wrapt', 'cloudpickle', 'numpy') if name in sys.modules], "
-        "[name for name in sys.modules if name.startswith('parman.') and not name.startswith('parman.cli')])"
+        "[name for name in sys.modules if name.startswith('parman.') and not name.startswith('parman.slurm')])"
     )
     assert run_script(script).stdout == "[] []\n"

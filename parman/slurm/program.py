@@ -1,9 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""How a program ends before its job has, and what it says meanwhile.
-
-Locks of files, which the system releases with the process that holds them.
-"""
+"""What all parts of `parman-sbatch-wait` need: its exit codes, its messages, and locks of files."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["Ending", "Status", "locked", "say", "warn"]
+__all__ = ["ExitCode", "ProgramExit", "locked", "say", "warn"]
 
 
-class Status(IntEnum):
-    """Exit statuses of the program itself, rather than of the job.
+class ExitCode(IntEnum):
+    """Exit codes of the program itself, rather than of the job.
 
     Attributes
     ----------
@@ -37,22 +34,22 @@ class Status(IntEnum):
     NOT_FOUND = 127
 
 
-class Ending(Exception):
-    """The program ends here, with this exit status and this sentence for the user."""
+class ProgramExit(Exception):
+    """The program ends here, with this exit code and this sentence for the user."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.code = code
         self.message = message
 
 
 def say(text: str) -> None:
-    """Tell what is done."""
+    """Tell the user what the program does."""
     _write(sys.stdout, text)
 
 
 def warn(text: str) -> None:
-    """Tell what went wrong."""
+    """Tell the user what went wrong."""
     _write(sys.stderr, text)
 
 
@@ -70,10 +67,10 @@ def _write(stream: TextIO, text: str) -> None:
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[int | None]:
-    """Hold a lock; gives its file descriptor, or nothing if others hold it and `wait` is false.
+    """Hold the lock of a file; give its descriptor, or None if another process holds it and `wait` is false.
 
-    The lock is released when the last process that has the descriptor has closed it: a child to which it was passed
-    holds the lock, too, and goes on doing so when this process is killed.
+    The system releases the lock when the last process that has the descriptor has closed it. So a child to which it
+    was passed holds the lock, too, and goes on doing so when this process is killed.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
