@@ -25,7 +25,7 @@ from helpers import ROOT, TIMEOUT, until_gone
 
 from parman import InPlace, JobSettings, Scratch, Staging, job_template
 from parman.jobs.clean_results import main as clean_results
-from parman.jobs.directory import Record, State
+from parman.jobs.directory import JobDirectory, State
 
 MARK = "PARMAN_TEST_MARK"
 """The environment variable by which the processes of a test are found, in whatever session they are."""
@@ -193,7 +193,7 @@ def ended(pid: str) -> bool:
 
 def is_free(directory: Path) -> bool:
     """Tell whether nobody holds the lock of a job."""
-    lock = Record(directory).lock()
+    lock = JobDirectory(directory).lock()
     taken = lock.try_to_take()
     lock.release()
     return taken
@@ -347,9 +347,9 @@ class Campaign:
         for path in self.results.rglob("job.status"):
             if ".old." in str(path):
                 continue
-            record = Record(path.parent)
+            record = JobDirectory(path.parent)
             directory = record.read_status().directory
-            if State.FINISHED in (record.state(), directory and Record(directory).state()):
+            if State.FINISHED in (record.state(), directory and JobDirectory(directory).state()):
                 found.add(str(path.parent.relative_to(self.results)))
         return found
 

@@ -15,7 +15,7 @@ from jobs import RESUMES, Made, contents, make, old_directory
 
 from parman import InPlace, JobFailed, Scratch
 from parman.jobs.clean_results import main, unfinished
-from parman.jobs.directory import Record
+from parman.jobs.directory import JobDirectory
 
 STATES = [
     "finished",
@@ -188,7 +188,7 @@ def test_directories_moved_aside_are_cleaned_by_their_state(made: Made) -> None:
     made.job(rerun="changed")("a", x=2)
     assert main(["results"]) == 0
     assert len(list(Path("results").iterdir())) == 2
-    assert all(Record(path).result.exists() for path in Path("results").iterdir())
+    assert all(JobDirectory(path).result.exists() for path in Path("results").iterdir())
 
 
 def test_jobs_that_can_resume_are_removed_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ from parman import (
     workflow,
 )
 from parman.jobs import staging as scratch
-from parman.jobs.directory import Record, State, Status
+from parman.jobs.directory import JobDirectory, State, Status
 from parman.jobs.files import copy
 
 SECRET = "the secret of somebody else"
@@ -158,7 +158,7 @@ def test_odd_locators_work(locator: str, kind: Any, caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize("name", ODD_LOCATORS, ids=ascii)
 def test_odd_directories_are_read_from_the_status(name: str) -> None:
     """Where a script runs is read from the status file as it was written, whatever the name of the directory."""
-    record = Record(Path())
+    record = JobDirectory(Path())
     record.write_prepared(Path("/somewhere", name))
     assert record.read_status() == (Path("/somewhere", name), None, None)
     record.write_failed(Status(Path("/somewhere", name), "run", 3))
@@ -465,7 +465,7 @@ def _sourced(folder: Path, shell: list[str], names: list[str]) -> list[str]:
 def test_nasty_values_come_back_from_a_shell(shell: list[str]) -> None:
     """Metacharacters, quotes and newlines in values do nothing and come back as they are from jobenv.sh."""
     env = JobSettings(env={f"V{i}": value for i, value in enumerate(NASTY)}).env
-    Record(Path()).write_environment(env)
+    JobDirectory(Path()).write_environment(env)
     assert _sourced(Path(), shell, list(env)) == NASTY
     assert _names(Path()) == {"jobenv.sh"}
 
@@ -475,7 +475,7 @@ def test_nasty_values_come_back_from_a_shell(shell: list[str]) -> None:
 def test_any_text_comes_back_from_a_shell(values: list[str]) -> None:
     """Whatever text a variable holds comes back as it is from jobenv.sh."""
     env = JobSettings(env={f"V{i}": value for i, value in enumerate(values)}).env
-    Record(Path()).write_environment(env)
+    JobDirectory(Path()).write_environment(env)
     for shell in SHELLS[:3]:
         assert _sourced(Path(), shell, list(env)) == values
     assert _names(Path()) == {"jobenv.sh"}
@@ -510,7 +510,7 @@ def test_odd_names_of_scripts_work(name: str, kind: Any) -> None:
     assert [job("job"), job("job")] == [1, 1]
     assert Path(f"results/job/{name}.out").read_text() == "out\n"
     assert Path(f"results/job/{name}.err").read_text() == "err\n"
-    assert Record(Path("results/job")).read_status().script == name
+    assert JobDirectory(Path("results/job")).read_status().script == name
     assert not list(Path().rglob("pwned"))
 
 
@@ -1241,7 +1241,7 @@ def _try_on_a_full_disk(kind: Any, folder: Path, locator: str, fill: Path) -> No
     except JobError as error:
         assert str(folder) in str(error) or "run.err" in str(error)
         done = False
-    state = Record(home).state()
+    state = JobDirectory(home).state()
     assert (state is State.FINISHED) >= done
     fill.unlink()
     if not done and state is State.FINISHED:  # the script has left half a result, and did not notice

@@ -27,7 +27,7 @@ from scripts import filled, script
 
 from parman import JobFailed, JobSettings, job_template, resolve, workflow
 from parman.jobs.clean_results import main as clean_results
-from parman.jobs.directory import Record, State
+from parman.jobs.directory import JobDirectory, State
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_only_the_script_is_killed(hold, kind):
     assert failure.status == 128 + signal.SIGKILL
     assert "SIGKILL" in str(failure)
     assert "complaint" in str(failure)
-    assert Record(job_directory("a")).state() is State.FAILED
+    assert JobDirectory(job_directory("a")).state() is State.FAILED
     hold.open()
     assert job_with(hold, kind, rerun="failed")("a") == 7
 
@@ -97,7 +97,7 @@ def test_only_the_watching_shell_is_killed(hold, kind):
     failure = failure_after(hold, kind, "shell")
     assert "shell that watches it" in str(failure)
     assert "rerun={'unfinished'}" in str(failure)
-    assert Record(job_directory("a")).state() is State.UNFINISHED
+    assert JobDirectory(job_directory("a")).state() is State.UNFINISHED
     assert is_free(job_directory("a"))
     hold.open()
     assert job_with(hold, kind, rerun="unfinished")("a") == 7
@@ -173,7 +173,7 @@ def test_the_lock_of_a_killed_driver(hold, tmp_path, kind, caplog):
         hold.arrival()
         other.process.kill()
         kill_all(str(tmp_path))
-    assert Record(job_directory("a")).lock_file.exists()
+    assert JobDirectory(job_directory("a")).lock_file.exists()
     hold.open()
     assert job_with(hold, kind, rerun="unfinished")("a") == 7
     assert "waiting" not in caplog.text
@@ -226,17 +226,17 @@ def test_cleaning_spares_what_has_just_finished(hold, tmp_path, monkeypatch):
     """A job that finishes while the cleaning program is at work is not removed."""
     with script(tmp_path, driver_text(hold, "inplace")) as other:
         hold.arrival()
-        as_before = Record.lock
+        as_before = JobDirectory.lock
 
         def lock_after_the_end(record):
-            monkeypatch.setattr(Record, "lock", as_before)
+            monkeypatch.setattr(JobDirectory, "lock", as_before)
             hold.open()
             other.end()
             return record.lock()
 
-        monkeypatch.setattr(Record, "lock", lock_after_the_end)
+        monkeypatch.setattr(JobDirectory, "lock", lock_after_the_end)
         assert clean_results(["results"]) == 0
-    assert Record(job_directory("a")).state() is State.FINISHED
+    assert JobDirectory(job_directory("a")).state() is State.FINISHED
 
 
 def test_cleaning_spares_a_result_that_is_still_to_be_copied(hold, tmp_path):
@@ -244,10 +244,10 @@ def test_cleaning_spares_a_result_that_is_still_to_be_copied(hold, tmp_path):
     hold.open()
     job = job_with(hold, "scratch")
     assert job("a") == 7
-    home = Record(job_directory("a"))
+    home = JobDirectory(job_directory("a"))
     fresh = tmp_path / "scratch" / "parman-x" / job_directory("a").relative_to("/")
     fresh.mkdir(parents=True)
-    for path in home.directory.iterdir():
+    for path in home.path.iterdir():
         (fresh / path.name).write_bytes(path.read_bytes())
     home.result.unlink()
     home.write_prepared(fresh)
@@ -261,13 +261,13 @@ def test_cleaning_that_is_cut_off(hold, monkeypatch):
     """Wherever the cleaning of a failed job is cut off, what is left is no result, and is removed by the next one."""
     hold.open()
     job_with(hold, "inplace")("a")
-    record = Record(job_directory("a"))
-    kept = {path.name: path.read_bytes() for path in record.directory.iterdir()}
+    record = JobDirectory(job_directory("a"))
+    kept = {path.name: path.read_bytes() for path in record.path.iterdir()}
     failed = record.status.read_bytes().replace(b" 0\n", b" 3\n")
     for count in range(len(kept) + 1):
-        record.directory.mkdir(exist_ok=True)
+        record.path.mkdir(exist_ok=True)
         for name, content in kept.items():
-            (record.directory / name).write_bytes(content)
+            (record.path / name).write_bytes(content)
         record.status.write_bytes(failed)
         assert record.state() is State.FAILED
         with monkeypatch.context() as patch:
@@ -277,7 +277,7 @@ def test_cleaning_that_is_cut_off(hold, monkeypatch):
         assert record.state() not in (State.FINISHED, State.BROKEN)
         if record.kwargs.exists():
             assert clean_results(["results"]) == 0
-            assert not record.directory.exists()
+            assert not record.path.exists()
     assert count > 6
 
 

@@ -17,7 +17,7 @@ import pytest
 from jobs import JOBINFO, RESUMES, SCRIPT, Made, contents, make, old_directory, staging_of
 
 from parman import InPlace, JobError, JobFailed, JobSettings, Scratch, job_template, resolve, workflow
-from parman.jobs.directory import Record, State
+from parman.jobs.directory import JobDirectory, State
 from parman.jobs.run import Run
 
 STAGINGS = [InPlace, Scratch]
@@ -358,7 +358,7 @@ def test_a_result_of_a_failed_script_is_none(tmp_path: Path) -> None:
     bench = Bench(tmp_path, InPlace)
     bench.fails("late")
     assert (bench.home / "result.json").exists()
-    assert Record(bench.home).state() is State.FAILED
+    assert JobDirectory(bench.home).state() is State.FAILED
     bench.refused("failed")
 
 
@@ -388,7 +388,7 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Have a job whose script ended well in a scratch directory, and whose driver was killed before it saw that."""
     bench = Bench(tmp_path, Scratch)
     leave(bench, monkeypatch, x=3)
-    assert Record(bench.home).state() is State.NEW
+    assert JobDirectory(bench.home).state() is State.NEW
     return bench
 
 
@@ -694,7 +694,7 @@ def test_states_are_told_from_the_files(
         (tmp_path / name).write_text(text)
     if status is not None:
         (tmp_path / "job.status").write_text(status)
-    assert Record(tmp_path).state() is state
+    assert JobDirectory(tmp_path).state() is state
 
 
 def test_what_was_only_prepared_is_run(bench: Bench) -> None:

@@ -17,7 +17,7 @@ import pytest
 from jobs import RESUMES, SCRIPT, Made, contents, make
 
 from parman import ArgumentError, InPlace, JobError, JobFailed, JobSettings, Scratch, resolve, workflow
-from parman.jobs.directory import Record, State
+from parman.jobs.directory import JobDirectory, State
 from parman.jobs.staging import Place, Staging, WorkDirectory, globalize, localize
 
 
@@ -424,10 +424,10 @@ def test_a_failure_that_nobody_noted_is_noted(tmp_path: Path, monkeypatch: pytes
     (scratch,) = made.directories()
     for path in Path("results/a").iterdir():
         path.unlink()
-    Record(Path("results/a")).write_prepared(Path(scratch))  # all that there was when the driver was killed
+    JobDirectory(Path("results/a")).write_prepared(Path(scratch))  # all that there was when the driver was killed
     with pytest.raises(JobFailed, match=r"exit status 3(.|\n)*what went wrong"):
         made.job(**settings)("a")
     assert made.times() == 1
-    assert Record(Path("results/a")).state() is State.FAILED
+    assert JobDirectory(Path("results/a")).state() is State.FAILED
     settings["env"] = {"MODE": ""}
     assert made.job(**settings, rerun="failed")("a")["twice"] == 2

@@ -19,7 +19,7 @@ from scripts import LIMIT, filled, script
 from test_leaving import HEAD
 
 from parman import Interrupted, JobFailed, JobSettings, WorkflowFailed, cancel, job_template, resolve, task, workflow
-from parman.jobs.directory import Record, State
+from parman.jobs.directory import JobDirectory, State
 from parman.lifecycle import Stop
 
 STUBBORN = """
@@ -110,7 +110,7 @@ def test_ctrl_c_ends_the_scripts(stubborn, tmp_path, name, group):
     for i, _ in enumerate(numbers[:2]):
         directory = job_directory(f"j{i}")
         assert (directory / "told").read_text() == "told\n"
-        assert Record(directory).state() is State.UNFINISHED
+        assert JobDirectory(directory).state() is State.UNFINISHED
         assert is_free(directory)
     assert logged(tmp_path) in ([f"j{i}" for i, _ in enumerate(numbers[:2])], ["j1", "j0"])
 
@@ -131,12 +131,12 @@ def test_a_second_ctrl_c(stubborn, tmp_path, name):
         assert report["alive"] == [True]
         assert all(ended(pid) for pid in pids)
         assert driver.end() == 0
-    assert Record(job_directory("j0")).state() is State.UNFINISHED
+    assert JobDirectory(job_directory("j0")).state() is State.UNFINISHED
 
 
 def test_ctrl_c_while_a_lock_is_waited_for(hold, tmp_path):
     """Ctrl-C ends the waiting for a job that another driver runs, and leaves that one alone."""
-    lock = Record(job_directory("j0")).lock()
+    lock = JobDirectory(job_directory("j0")).lock()
     job_directory("j0").mkdir(parents=True)
     assert lock.try_to_take()
     for name in ("serial", "threads:2"):
@@ -194,7 +194,7 @@ def test_the_interpreter_ends_in_an_open_block(stubborn, tmp_path, name):
     assert sorted(logged(tmp_path)) == ["j0", "j1"]
     assert (job_directory("j0") / "told").exists()
     assert not job_directory("j2").exists()
-    assert not Record(job_directory("j3")).kwargs.exists()
+    assert not JobDirectory(job_directory("j3")).kwargs.exists()
 
 
 def test_the_interpreter_ends_in_a_plain_call(stubborn, tmp_path):
@@ -238,7 +238,7 @@ def test_cancelling_ends_running_scripts(stubborn, tmp_path, name, how):
     assert all(ended(pid) for pid in pids)
     for i in (1, 2):
         assert (job_directory(f"j{i}") / "told").exists()
-        assert Record(job_directory(f"j{i}")).state() is State.UNFINISHED
+        assert JobDirectory(job_directory(f"j{i}")).state() is State.UNFINISHED
     assert sorted(logged(tmp_path)) == ["j1", "j2"]
 
 
@@ -294,7 +294,7 @@ def test_a_script_that_ends_well_in_spite_of_it(stubborn):
         w.cancel()
         assert resolve(future, TIMEOUT) == 30
     assert all(ended(pid) for pid in pids)
-    assert Record(job_directory("a")).state() is State.FINISHED
+    assert JobDirectory(job_directory("a")).state() is State.FINISHED
     assert job("a", number=3) == 30
 
 
@@ -302,7 +302,7 @@ def test_a_script_that_ends_well_in_spite_of_it(stubborn):
 def test_cancelling_while_a_lock_is_waited_for(hold, tmp_path, name):
     """A job that waits for another driver gives up waiting when it is cancelled."""
     job_directory("a").mkdir(parents=True)
-    lock = Record(job_directory("a")).lock()
+    lock = JobDirectory(job_directory("a")).lock()
     assert lock.try_to_take()
     with Told("waiting for the job a") as told, workflow(name) as w:
         future = job_template(hold.template)("a")
@@ -396,7 +396,7 @@ def test_a_sigterm_from_elsewhere(hold):
         failure = future.exception(TIMEOUT)
     assert isinstance(failure, JobFailed)
     assert "SIGTERM" in str(failure)
-    assert Record(job_directory("a")).state() is State.UNFINISHED
+    assert JobDirectory(job_directory("a")).state() is State.UNFINISHED
 
 
 # --- what can be seen ---

@@ -1,8 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a dry run looks at before a job is run: its files, its directory, other jobs in the same place.
-
-One call of a job: what is found in its directory decides what happens.
+"""One call of a job: what is found in its directory decides what happens.
 
     lock ─▶ state ─┬─ NEW, PREPARED ──────────────────────────▶ run
                    ├─ UNFINISHED, FAILED ─┬─ rerun ───────────▶ move aside, from the start
@@ -15,6 +13,8 @@ One call of a job: what is found in its directory decides what happens.
 
 Invariant: between the look at the state and the end of the script, the lock of the job's directory is held, by this
 process or by the script. A job that has its result is read without the lock, since nothing changes there any more.
+
+A dry run looks at the same files, and changes nothing: `check_job`.
 """
 
 from __future__ import annotations
@@ -31,91 +31,25 @@ from ..annotations.signature import Schema
 from ..context import Site
 from ..errors import ArgumentError, JobError, ParmanError
 from ..lifecycle import Stop
-from ..trees.nodes import Key, format_path
 from ..trees.walk import walk
-from .directory import Record, State
-from .files import write_whole
-from .jsonio import Arguments, dump, load_result
+from .directory import JobDirectory, State
+from .files import write_sums, write_whole
+from .jsonio import JobArguments, argument_place, dump, load_result
 from .locking import Lock
-from .run import Findings, Run
-from .staging import check_locator, named
+from .run import Inspection, Run
+from .staging import check_locator, user_paths
 from .template import JobPlan
 
-__all__ = ["Execution", "Rehearsal"]
-
-
-class Rehearsal:
-    """One call of a job in a dry run; its arguments have been checked, and may be wrong.
-
-    Parameters
-    ----------
-    plan
-        The template, the settings and the places.
-    name
-        The name of the job, for messages.
-    arguments
-        By name; they may hold futures.
-    is_made
-        Tells whether a value stands for what another call is going to make.
-    """
-
-    def __init__(self, plan: JobPlan, name: str, arguments: Mapping[str, Any], is_made: Callable[[Any], bool]) -> None:
-        self._plan = plan
-        self._name = name
-        self._arguments = arguments
-        self._is_made = is_made
-
-    def problems(self, site: Site, seen: dict[Any, Any]) -> list[ParmanError]:
-        """Return what is wrong; the directory of the job is noted among those that were seen."""
-        found: list[ParmanError] = []
-        home = self._home()
-        if home is not None:
-            found += self._directory_problems(home, site, seen)
-        found += self._file_problems(seen)
-        return found
-
-    def _home(self) -> Path | None:
-        """Return the directory of the job; None if it is still to come, or if the locator is a mistake."""
-        locator = self._arguments.get("locator")
-        if locator is None or is_pending(locator):
-            return None
-        try:
-            return self._plan.staging.home(check_locator(locator))
-        except (ArgumentError, JobError):
-            return None
-
-    def _directory_problems(self, home: Path, site: Site, seen: dict[Any, Any]) -> Iterator[ParmanError]:
-        if home in seen:
-            yield JobError(
-                f"{self._name}(): the locator {str(self._arguments['locator'])!r} is that of the call at {seen[home]}, "
-                "too; each job needs a directory of its own"
-            )
-        seen.setdefault(home, site)
-        state = Record(home).state()
-        again = state.name.lower() in self._plan.rerun or self._plan.template.can_resume
-        if state is State.BROKEN or (state in (State.FAILED, State.UNFINISHED) and not again):
-            yield JobError(
-                f"{self._name}(): {home} {state.value}; remove it ('parman-clean-results {self._plan.staging.root}' "
-                "removes all that did not finish)"
-            )
-
-    def _file_problems(self, seen: dict[Any, Any]) -> Iterator[ParmanError]:
-        for steps, leaf in walk({name: value for name, value in self._arguments.items() if name != "locator"}):
-            if not isinstance(leaf, Path) or self._is_made(leaf):
-                continue
-            source = Path(os.path.abspath(self._plan.here / leaf))  # noqa: PTH100 (links are left as they are)
-            if not source.exists() and not any(parent in seen for parent in source.parents):
-                first = steps[0]
-                place = format_path(str(first.key) if isinstance(first, Key) else "", steps[1:])
-                yield ArgumentError(
-                    f"{self._name}(): argument {place} names the file {str(leaf)!r}, which is not there"
-                )
-
+__all__ = ["JobCall", "check_job"]
 
 logger = logging.getLogger("parman")
 
+_OF_A_JOB = frozenset({JobDirectory(Path()).kwargs.name, JobDirectory(Path()).lock_file.name})
+"""Files by which the directory of a job is known."""
+_AGAIN = "to run the job again, say JobSettings(rerun={'changed'}), or remove the directory"
 
-class Execution:
+
+class JobCall:
     """One call of a job.
 
     Parameters
@@ -136,8 +70,8 @@ class Execution:
         self._plan = plan
         self._stop = stop
         self._home = plan.place(check_locator(locator))
-        self._record = Record(self._home.path)
-        self._arguments = Arguments(kwargs, self._home)
+        self._directory = JobDirectory(self._home.path)
+        self._arguments = JobArguments(kwargs, self._home)
         self._form = schema.result_spec({"locator": locator, **kwargs}).tree
 
     def result(self) -> Any:
@@ -151,34 +85,33 @@ class Execution:
             It was told to end.
         """
         try:
-            return self._load() if self._look().is_complete else self._settle()
+            return self._load_result() if self._inspect().is_complete else self._result_under_lock()
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
             text = f"the job {self._home.locator} can't be run: {error.strerror or error}{where}"
             raise JobError(text) from error
 
-    def _look(self) -> Findings:
-        return Findings(self._record, self._arguments, self._plan.template)
+    def _inspect(self) -> Inspection:
+        return Inspection(self._directory, self._arguments, self._plan.template)
 
-    def _load(self) -> Any:
-        return named(load_result(self._record.result, self._form, self._home.top), self._home)
+    def _load_result(self) -> Any:
+        return user_paths(load_result(self._directory.result, self._form, self._home.top), self._home)
 
-    def _settle(self) -> Any:
+    def _result_under_lock(self) -> Any:
+        """Take the lock, look again, and do what the picture above says."""
         self._check_surroundings()
         while True:
             lock = self._take_lock()
             try:
-                found = self._look()
+                found = self._inspect()
                 if not self._is_to_rerun(found):
                     return self._decide(found, lock)
                 self._move_aside()
             finally:
                 lock.release()
 
-    # --- the directory ---
-
     def _check_surroundings(self) -> None:
-        """Refuse a job inside of the directory of another one, with which it would be removed, or of its template."""
+        """Refuse a job inside of its template, or inside of or around other jobs, with which it would be removed."""
         template = self._plan.template.path
         if self._home.path.is_relative_to(os.path.realpath(template)):
             raise JobError(
@@ -186,15 +119,24 @@ class Execution:
                 "for each job: choose another results root"
             )
         for parent in list(self._home.locator.parents)[:-1]:
-            if Record(self._plan.staging.home(parent)).kwargs.exists():
+            if JobDirectory(self._plan.staging.home(parent)).kwargs.exists():
                 raise JobError(f"the job {self._home.locator} would be inside of the directory of the job {parent}")
-        if self._record.state() is State.NEW:
-            self._refuse_to_be_around()
+        if self._directory.state() is not State.NEW:
+            return
+        for folder, names, files in os.walk(self._directory.path):
+            names.sort()
+            inner = Path(folder)
+            if inner != self._directory.path and not _OF_A_JOB.isdisjoint(files):
+                inside = inner.relative_to(self._plan.staging.top)
+                raise JobError(
+                    f"the job {self._home.locator} would be around the directory of the job {inside}, which would be "
+                    "moved and removed with it: choose another locator"
+                )
 
     def _take_lock(self) -> Lock:
         while True:
-            self._record.directory.mkdir(parents=True, exist_ok=True)
-            lock = self._record.lock()
+            self._directory.path.mkdir(parents=True, exist_ok=True)
+            lock = self._directory.lock()
             try:
                 lock.take(self._stop, self._tell_of_holder)
             except FileNotFoundError:  # the directory was moved aside or removed just now
@@ -202,14 +144,14 @@ class Execution:
             return lock
 
     def _tell_of_holder(self, holder: str) -> None:
-        status = self._record.read_status()
+        status = self._directory.read_status()
         if status.directory is not None and (work := self._plan.staging.reopen(self._home, status.directory)):
-            status = Record(work.path).read_status()
+            status = JobDirectory(work.path).read_status()
         is_running = status.script is not None and status.exit is None
         what = f"its script {status.script!r} is still running" if is_running else "another driver is at it"
         logger.warning("waiting for the job %s: %s (%s)", self._home.locator, what, holder)
 
-    def _is_to_rerun(self, found: Findings) -> bool:
+    def _is_to_rerun(self, found: Inspection) -> bool:
         """Tell whether the settings say that what was found is not to be used."""
         rerun = self._plan.rerun
         if found.state in (State.FAILED, State.UNFINISHED):
@@ -222,75 +164,43 @@ class Execution:
             return True
         return "changed" in rerun and found.has_changed
 
-    def _refuse_to_be_around(self) -> None:
-        """Refuse a directory that holds those of other jobs, which would share its fate."""
-        for folder, names, files in os.walk(self._record.directory):
-            names.sort()
-            inner = Path(folder)
-            if inner != self._record.directory and not _OF_A_JOB.isdisjoint(files):
-                inside = inner.relative_to(self._plan.staging.top)
-                raise JobError(
-                    f"the job {self._home.locator} would be around the directory of the job {inside}, which would be "
-                    "moved and removed with it: choose another locator"
-                )
-
     def _move_aside(self) -> None:
-        directory = self._record.directory
+        directory = self._directory.path
         aside = next(path for number in itertools.count(1) if not (path := Path(f"{directory}.old.{number}")).exists())
         directory.rename(aside)
         logger.warning("the job %s is run again; what was there is in %s now", self._home.locator, aside)
 
-    # --- decisions ---
-
-    def _decide(self, found: Findings, lock: Lock) -> Any:
+    def _decide(self, found: Inspection, lock: Lock) -> Any:
         if found.state is State.BROKEN:
             self._refuse(f"{found.state.value}: remove the one, or bring back the other")
         run = Run(self._plan, self._home, self._arguments, self._form, self._stop)
         if found.state in (State.NEW, State.PREPARED):
             return run.start(lock)
         self._refuse_changes(found)
-        if found.state is State.FINISHED:
-            self._heed_template(found)
-            self._complete(found)
-            return self._load()
-        if not self._plan.template.can_resume:
+        if found.state is not State.FINISHED and not self._plan.template.can_resume:
             self._refuse_unfinished(found.state)
-        self._heed_template(found)
-        self._complete(found)
-        return run.resume(lock)
+        self._check_template(found)
+        self._bring_up_to_date(found)
+        return self._load_result() if found.state is State.FINISHED else run.resume(lock)
 
-    def _refuse(self, text: str) -> NoReturn:
-        directory = self._home.outward(Path())
-        raise JobError(f"the job {self._home.locator}: {directory} {text}")
-
-    def _refuse_unfinished(self, state: State) -> NoReturn:
-        status = self._record.read_status()
-        how = f" (exit status {status.exit})" if status.exit else ""
-        where = "" if status.directory is None else f" What is left of it is in {status.directory}."
-        self._refuse(
-            f"{state.value}{how}, and its template does not say can_resume.{where} To run it again, remove it with "
-            f"'parman-clean-results {self._plan.staging.root}', or let it be moved aside with "
-            f"JobSettings(rerun={{{state.name.lower()!r}}})"
-        )
-
-    def _refuse_changes(self, found: Findings) -> None:
-        record = self._record
+    def _refuse_changes(self, found: Inspection) -> None:
+        directory = self._directory
         if found.other_arguments:
-            write_whole(record.new_kwargs, dump(self._arguments.json))
+            write_whole(directory.new_kwargs, dump(self._arguments.json))
             self._refuse(
                 f"holds a job that was made with other arguments: {', '.join(found.other_arguments)}. Compare "
-                f"{record.kwargs.name} with {record.new_kwargs.name}, which holds those of this call. To keep the "
-                f"result, write null into {record.kwargs.name}; {_AGAIN}"
+                f"{directory.kwargs.name} with {directory.new_kwargs.name}, which holds those of this call. To keep "
+                f"the result, write null into {directory.kwargs.name}; {_AGAIN}"
             )
         if found.other_files:
-            record.write_sums(record.new_sums, self._arguments.sums)
+            write_sums(directory.new_sums, self._arguments.sums)
             self._refuse(
                 f"holds a job that was made with other contents of these files: {', '.join(found.other_files)}. "
-                f"Compare {record.sums.name} with {record.new_sums.name}, which holds the present sums. To keep the "
-                f"result, remove {record.sums.name}; {_AGAIN}"
+                f"Compare {directory.sums.name} with {directory.new_sums.name}, which holds the present sums. To keep "
+                f"the result, remove {directory.sums.name}; {_AGAIN}"
             )
 
-    def _heed_template(self, found: Findings) -> None:
+    def _check_template(self, found: Inspection) -> None:
         if not found.other_template_files:
             return
         names = ", ".join(found.other_template_files)
@@ -300,17 +210,87 @@ class Execution:
         used = "its result is used" if found.state is State.FINISHED else "it goes on with its own copies"
         logger.warning("%s %s; %s all the same", self._home.outward(Path()), text, used)
 
-    def _complete(self, found: Findings) -> None:
+    def _bring_up_to_date(self, found: Inspection) -> None:
         """Write what the user has removed to say that the result still holds, and remove what is out of date."""
-        record = self._record
+        directory = self._directory
         if found.kwargs is None:
-            write_whole(record.kwargs, dump(self._arguments.json))
+            write_whole(directory.kwargs, dump(self._arguments.json))
         if found.sums is None:
-            record.write_sums(record.sums, self._arguments.sums)
-        record.new_kwargs.unlink(missing_ok=True)
-        record.new_sums.unlink(missing_ok=True)
+            write_sums(directory.sums, self._arguments.sums)
+        directory.new_kwargs.unlink(missing_ok=True)
+        directory.new_sums.unlink(missing_ok=True)
+
+    def _refuse_unfinished(self, state: State) -> NoReturn:
+        status = self._directory.read_status()
+        how = f" (exit status {status.exit})" if status.exit else ""
+        where = "" if status.directory is None else f" What is left of it is in {status.directory}."
+        self._refuse(
+            f"{state.value}{how}, and its template does not say can_resume.{where} To run it again, remove it with "
+            f"'parman-clean-results {self._plan.staging.root}', or let it be moved aside with "
+            f"JobSettings(rerun={{{state.name.lower()!r}}})"
+        )
+
+    def _refuse(self, text: str) -> NoReturn:
+        where = self._home.outward(Path())
+        raise JobError(f"the job {self._home.locator}: {where} {text}")
 
 
-_OF_A_JOB = frozenset({Record(Path()).kwargs.name, Record(Path()).lock_file.name})
-"""Files by which the directory of a job is known."""
-_AGAIN = "to run the job again, say JobSettings(rerun={'changed'}), or remove the directory"
+def check_job(
+    plan: JobPlan,
+    name: str,
+    arguments: Mapping[str, Any],
+    is_made: Callable[[Any], bool],
+    site: Site,
+    seen: dict[Any, Any],
+) -> Iterator[ParmanError]:
+    """Yield what a dry run finds wrong with a call of a job: its directory, and the files among its arguments.
+
+    Parameters
+    ----------
+    plan
+        The template, the settings and the places.
+    name
+        The name of the job, for messages.
+    arguments
+        By name. They have been checked, may be wrong, and may hold futures.
+    is_made
+        Tells whether a value stands for what another call is going to make.
+    site
+        Where the call is made.
+    seen
+        The directories of the jobs that were called before, with the places of these calls; this one is added.
+    """
+    locator = arguments.get("locator")
+    if locator is not None and not is_pending(locator):
+        try:
+            home = plan.staging.home(check_locator(locator))
+        except (ArgumentError, JobError):  # the check of the arguments has reported it
+            pass
+        else:
+            yield from _check_directory(plan, name, str(locator), home, site, seen)
+    for path, leaf in walk({key: value for key, value in arguments.items() if key != "locator"}):
+        if not isinstance(leaf, Path) or is_made(leaf):
+            continue
+        source = Path(os.path.abspath(plan.here / leaf))  # noqa: PTH100 (links are left as they are)
+        if not source.exists() and not any(parent in seen for parent in source.parents):
+            yield ArgumentError(
+                f"{name}(): argument {argument_place(path)} names the file {str(leaf)!r}, which is not there"
+            )
+
+
+def _check_directory(
+    plan: JobPlan, name: str, locator: str, home: Path, site: Site, seen: dict[Any, Any]
+) -> Iterator[ParmanError]:
+    if home in seen:
+        yield JobError(
+            f"{name}(): the locator {locator!r} is that of the call at {seen[home]}, "
+            "too; each job needs a directory of its own"
+        )
+    seen.setdefault(home, site)
+    state = JobDirectory(home).state()
+    again = state.name.lower() in plan.rerun or plan.template.can_resume
+    if state is State.BROKEN or (state in (State.FAILED, State.UNFINISHED) and not again):
+        yield JobError(
+            f"{name}(): {home} {state.value}; remove it ('parman-clean-results {plan.staging.root}' "
+            "removes all that did not finish)"
+        )

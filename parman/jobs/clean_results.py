@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from .directory import Record, State
+from .directory import JobDirectory, State
 
 __all__ = ["main", "unfinished"]
 
@@ -20,29 +20,6 @@ _TEXT = """\
 Remove the directories of jobs that were started and did not finish, or failed, so that they are run again. Those of
 finished and of running jobs stay, and so does everything that is no job.
 """
-
-
-def unfinished(root: Path) -> Iterator[Path]:
-    """Yield the directories of jobs below a results root that did not finish; links are not followed.
-
-    Those of which that can't be told are among them.
-    """
-    for path, names, files in os.walk(root):
-        names.sort()
-        if "kwargs.json" in files:
-            try:
-                found = _is_unfinished(Record(Path(path)))
-            except OSError:  # told when it is its turn
-                found = True
-            if found:
-                yield Path(path)
-
-
-def _is_unfinished(record: Record) -> bool:
-    state, elsewhere = record.state(), record.read_status().directory
-    if state is State.PREPARED and elsewhere is not None:  # where the job may have ended, but for the copying
-        state = Record(elsewhere).state()
-    return state is not State.FINISHED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,66 +32,87 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"parman-clean-results: there is no directory {given.results}\n")
         return 2
     failed = False
-    for directory in list(unfinished(given.results)):
-        failed |= not _clean(directory, only_list=given.dry_run)
+    for path in list(unfinished(given.results)):
+        failed |= not _clean(path, only_list=given.dry_run)
     return int(failed)
 
 
-def _clean(directory: Path, only_list: bool) -> bool:
+def unfinished(root: Path) -> Iterator[Path]:
+    """Yield the directories of jobs below a results root that did not finish; links are not followed.
+
+    A directory whose files can't be read is among them.
+    """
+    for path, names, files in os.walk(root):
+        names.sort()
+        if "kwargs.json" in files:
+            try:
+                found = _is_unfinished(JobDirectory(Path(path)))
+            except OSError:  # the error is reported when it is its turn
+                found = True
+            if found:
+                yield Path(path)
+
+
+def _is_unfinished(directory: JobDirectory) -> bool:
+    state, elsewhere = directory.state(), directory.read_status().directory
+    if state is State.PREPARED and elsewhere is not None:  # where the job may have ended, but for the copying
+        state = JobDirectory(elsewhere).state()
+    return state is not State.FINISHED
+
+
+def _clean(path: Path, only_list: bool) -> bool:
     """Remove a directory, unless its job is running or it holds another job; tell whether that went well."""
-    record = Record(directory)
-    lock = record.lock()
+    directory = JobDirectory(path)
+    lock = directory.lock()
     try:
         if lock.is_held() if only_list else not lock.try_to_take():
-            return _say(directory, "is running, and stays")
+            _write(sys.stdout, f"{path}: is running, and stays")
+            return True
         try:
-            return _clean_unused(record, only_list)
+            _clean_idle(directory, only_list)
         finally:
             lock.release()
     except OSError as error:
-        if not directory.exists():  # somebody else was faster
+        if not path.exists():  # somebody else was faster
             return True
-        where = "" if error.filename in (None, str(directory)) else f" ({error.filename})"
-        _write(sys.stderr, f"parman-clean-results: {directory}: {error.strerror or error}{where}")
+        where = "" if error.filename in (None, str(path)) else f" ({error.filename})"
+        _write(sys.stderr, f"parman-clean-results: {path}: {error.strerror or error}{where}")
         return False
+    return True
 
 
-def _clean_unused(record: Record, only_list: bool) -> bool:
-    directory = record.directory
-    if not _is_unfinished(record):  # any more
-        return True
-    if any(Record(Path(path)).kwargs.exists() for path, _, _ in os.walk(directory) if path != str(directory)):
-        return _say(directory, "holds the directory of another job, and stays")
-    if only_list:
-        return _say(directory)
-    _remove(directory)
-    return _say(directory, "removed")
+def _clean_idle(directory: JobDirectory, only_list: bool) -> None:
+    """Remove the directory of a job that is not running, unless it holds another job."""
+    if not _is_unfinished(directory):  # any more
+        return
+    inside = (Path(path) for path, _, _ in os.walk(directory.path) if path != str(directory.path))
+    if any(JobDirectory(path).kwargs.exists() for path in inside):
+        _write(sys.stdout, f"{directory.path}: holds the directory of another job, and stays")
+    elif only_list:
+        _write(sys.stdout, str(directory.path))
+    else:
+        _remove(directory)
+        _write(sys.stdout, f"{directory.path}: removed")
 
 
-def _remove(directory: Path) -> None:
+def _remove(directory: JobDirectory) -> None:
     """Remove a directory; at whatever point this is cut off, what is left is no result, and can be removed.
 
     The lock's file goes last: as long as it is there, no driver puts anything new here.
     """
-    record = Record(directory)
-    last = [record.kwargs, record.lock_file]
-    record.result.unlink(missing_ok=True)
-    for path in directory.iterdir():
+    last = [directory.kwargs, directory.lock_file]
+    directory.result.unlink(missing_ok=True)
+    for path in directory.path.iterdir():
         if path not in last:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for path in last:
         path.unlink(missing_ok=True)
     try:
-        directory.rmdir()
+        directory.path.rmdir()
     except OSError:
-        if not record.lock_file.exists():
+        if not directory.lock_file.exists():
             raise
         # A driver that waited has it now.
-
-
-def _say(directory: Path, what: str = "") -> bool:
-    _write(sys.stdout, f"{directory}{': ' if what else ''}{what}")
-    return True
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""The record of a job: the files that are kept in its directory, and the state that they tell of.
+"""The directory of a job: the files that are kept in it, and the state that they tell of.
 
     template.sha256    sums of the template's files          written before the job is prepared
     jobenv.sh          variables, for shells                 |
@@ -12,9 +12,9 @@
     result.json        its result                            by the script
     job.status         + "exited ... STATUS"                 by the same shell, when the script has ended
 
-Each of ours but the first start line is written as a whole or not at all, and each state below is told from what a
-crash can leave at any point between them. The last line is not written by the driver, so it is there also when the
-driver was killed while the script ran.
+Invariant: whatever a crash leaves, at any point of this sequence, is one of the states below. For that, each file that
+we write is there as a whole or not at all; only the line "started" is appended. The shell writes the last line, not the
+driver: it is there also when the driver was killed while the script ran.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .files import escaped, format_sums, parse_sums, read_whole, unescaped, write_whole
+from .files import escaped, read_whole, unescaped, write_whole
 from .locking import Lock
 
-__all__ = ["RESERVED", "Record", "State", "Status"]
+__all__ = ["RESERVED", "JobDirectory", "State", "Status", "is_shell_name"]
 
 
 class State(enum.Enum):
@@ -62,68 +62,68 @@ class Status(NamedTuple):
     exit: int | None = None
 
 
-class Record:
-    """The files that are kept in the directory of a job.
+class JobDirectory:
+    """The directory of a job: its own, or a work directory in which its script runs.
 
     Parameters
     ----------
-    directory
+    path
         The directory; it need not be there.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.jobinfo = directory / "jobinfo.py"
-        self.environment = directory / "jobenv.sh"
-        self.kwargs = directory / "kwargs.json"
-        self.new_kwargs = directory / "kwargs-new.json"
-        self.sums = directory / "kwargs.sha256"
-        self.new_sums = directory / "kwargs-new.sha256"
-        self.template_sums = directory / "template.sha256"
-        self.result = directory / "result.json"
-        self.old_result = directory / "result-old.json"
-        self.extra = directory / "result.extra"
-        self.status = directory / "job.status"
-        self.lock_file = directory / "job.lock"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.jobinfo = path / "jobinfo.py"
+        self.environment = path / "jobenv.sh"
+        self.kwargs = path / "kwargs.json"
+        self.new_kwargs = path / "kwargs-new.json"
+        self.sums = path / "kwargs.sha256"
+        self.new_sums = path / "kwargs-new.sha256"
+        self.template_sums = path / "template.sha256"
+        self.result = path / "result.json"
+        self.old_result = path / "result-old.json"
+        self.extra = path / "result.extra"
+        self.status = path / "job.status"
+        self.lock_file = path / "job.lock"
 
     def output(self, script: str) -> Path:
         """Return the file that the script's output goes to."""
-        return self.directory / f"{script}.out"
+        return self.path / f"{script}.out"
 
     def errors(self, script: str) -> Path:
         """Return the file that the script's error messages go to."""
-        return self.directory / f"{script}.err"
+        return self.path / f"{script}.err"
 
     # --- state ---
 
     def state(self) -> State:
-        """Tell what the files say; whether a script is running is told by the lock, not by this."""
+        """Return what the files say. They don't say whether a script is running: the lock does."""
         has_result = self.result.exists()
         if not self.kwargs.exists():
             return State.BROKEN if has_result else State.NEW
-        if not self._has_status():  # made by a version without it
+        status = self._parse_status()
+        if status is None:  # made by a version without it
             return State.FINISHED if has_result else State.UNFINISHED
-        status = self.read_status()
         if status.script is None:
             return State.PREPARED
         if status.exit is None:
             return State.UNFINISHED
         return State.FINISHED if status.exit == 0 and has_result else State.FAILED
 
-    def _has_status(self) -> bool:
-        try:
-            return bool(read_whole(self.status).strip())
-        except FileNotFoundError:
-            return False
-
     def read_status(self) -> Status:
         """Read the status file; a line that was cut off counts as far as it goes."""
-        status = Status()
+        return self._parse_status() or Status()
+
+    def _parse_status(self) -> Status | None:
+        """Return what the status file says; None if it is not there, or empty."""
         try:
-            text = os.fsdecode(read_whole(self.status))
+            content = read_whole(self.status)
         except FileNotFoundError:
-            return status
-        for line in text.split("\n"):
+            return None
+        if not content.strip():
+            return None
+        status = Status()
+        for line in os.fsdecode(content).split("\n"):
             word, _, rest = line.partition(" ")
             _, _, said = rest.partition(" ")
             if word == "prepared":
@@ -135,14 +135,17 @@ class Record:
         return status
 
     def write_prepared(self, directory: Path | None = None) -> None:
-        """Note that the script has not run yet, and where it will if not in this directory."""
-        write_whole(self.status, _line("prepared", "" if directory is None else f"in {escaped(str(directory))}"))
+        """Note that the script has not run yet, and where it will run if not in this directory."""
+        write_whole(self.status, _status_line("prepared", "" if directory is None else f"in {escaped(str(directory))}"))
 
     def write_failed(self, status: Status) -> None:
         """Note that the script has failed elsewhere."""
-        lines = [_line("prepared", f"in {escaped(str(status.directory))}"), _line("started", str(status.script))]
+        lines = [
+            _status_line("prepared", f"in {escaped(str(status.directory))}"),
+            _status_line("started", str(status.script)),
+        ]
         if status.exit is not None:
-            lines.append(_line("exited", str(status.exit)))
+            lines.append(_status_line("exited", str(status.exit)))
         write_whole(self.status, b"".join(lines))
 
     def lock(self) -> Lock:
@@ -153,37 +156,22 @@ class Record:
 
     def write_environment(self, variables: Mapping[str, str]) -> None:
         """Write the variables so that a shell can read them, whatever they hold."""
-        lines = [f'export {name}="{_quoted(value)}"\n' for name, value in variables.items()]
+        quoted = {name: re.sub(r'([\\"$`])', r"\\\1", value) for name, value in variables.items()}
+        lines = [f'export {name}="{value}"\n' for name, value in quoted.items()]
         write_whole(self.environment, os.fsencode("".join(lines)))
-
-    def read_sums(self, path: Path) -> dict[str, str] | None:
-        """Read a file of sums; None if it is not there.
-
-        Raises
-        ------
-        ValueError
-            It is no such file.
-        """
-        try:
-            return parse_sums(read_whole(path))
-        except FileNotFoundError:
-            return None
-
-    def write_sums(self, path: Path, sums: Mapping[str, str]) -> None:
-        """Write a file of sums."""
-        write_whole(path, format_sums(sums.items()))
 
 
 RESERVED = frozenset(
-    path.name for path in vars(Record(Path())).values() if path.name not in ("", "jobinfo.py", "result.extra")
+    path.name for path in vars(JobDirectory(Path())).values() if path.name not in ("", "jobinfo.py", "result.extra")
 )
 """Files that a call makes, and that a template can't bring along."""
 
 
-def _line(word: str, said: str) -> bytes:
+def is_shell_name(name: str) -> bool:
+    """Tell whether shells take this as the name of a variable."""
+    return name.isascii() and name.isidentifier()
+
+
+def _status_line(word: str, said: str) -> bytes:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return os.fsencode(f"{word} {now}{' ' if said else ''}{said}\n")
-
-
-def _quoted(value: str) -> str:
-    return re.sub(r'([\\"$`])', r"\\\1", value)

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Files that are there as a whole or not at all, and the sums that tell whether they changed."""
+"""Files of jobs: written as a whole or not at all, read without following links, copied, and summed up."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -11,7 +12,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..descriptors import lift
@@ -21,18 +22,19 @@ __all__ = [
     "escaped",
     "files_below",
     "folders_below",
-    "format_sums",
-    "parse_sums",
+    "read_sums",
     "read_whole",
     "sha256",
+    "tail",
     "unescaped",
+    "write_sums",
     "write_whole",
 ]
 
-_SETTLED = 2.0
+_SETTLED_AFTER = 2.0
 """How old the last change of a file has to be, so that its time tells it from the next one [s]."""
-_MANY = 100_000
-"""Sums that are remembered."""
+_MOST_SUMS = 100_000
+"""How many sums are remembered."""
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
@@ -61,7 +63,23 @@ def read_whole(path: Path, follow: bool = False) -> bytes:
         return stream.read()
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
+def tail(path: Path, size: int = 2000) -> str:
+    """Return the end of a text file, from the beginning of a line on, without what would upset a terminal."""
+    try:
+        # no link, which the script may have put there
+        with os.fdopen(lift(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)), "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
+            content = stream.read(size)
+    except OSError:
+        return ""
+    text = re.sub(r"\r\n?", "\n", content.decode(errors="replace"))
+    text = "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
+    if len(content) == size and "\n" in text[:-1]:
+        text = text.partition("\n")[2]
+    return text.strip("\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is seen as a whole or not at all, also after the machine has failed.
 
     Raises
@@ -69,18 +87,12 @@ def write_whole(path: Path, content: bytes, mode: int = 0o666) -> None:
     OSError
         With the name of the file, which is as it was before.
     """
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.unlink(missing_ok=True)  # what is there may be a link
-        descriptor = lift(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode))
+    with _replacing(path) as temporary:
+        descriptor = lift(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)
-        temporary.rename(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def copy(source: Path, target: Path, durable: bool = False) -> None:
@@ -101,23 +113,26 @@ def copy(source: Path, target: Path, durable: bool = False) -> None:
     for file in files_below(source):
         copied = target if file == source else target / file.relative_to(source)
         copied.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(file, copied, durable)
+        with _replacing(copied) as temporary:
+            shutil.copy2(file, temporary)
+            if durable:
+                with temporary.open("rb") as stream:
+                    os.fsync(stream.fileno())
     for folder in folders_below(source):
         (target / folder.relative_to(source)).mkdir(parents=True, exist_ok=True)
 
 
-def _copy_file(source: Path, target: Path, durable: bool) -> None:
-    temporary = target.with_name(f".{target.name}.new")
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path, whose file takes the place of `path` in the end; errors bear the name of `path`."""
+    temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.unlink(missing_ok=True)  # what is there may be a link
-        shutil.copy2(source, temporary)
-        if durable:
-            with temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-        temporary.rename(target)
+        yield temporary
+        temporary.rename(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def files_below(path: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
@@ -162,37 +177,40 @@ def sha256(path: Path) -> str:
             return known
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     # A file that was changed just now could change again within the same tick of its clock.
-    if time.time() - max(before.st_mtime, before.st_ctime) > _SETTLED:
-        if len(_sums) >= _MANY:
+    if time.time() - max(before.st_mtime, before.st_ctime) > _SETTLED_AFTER:
+        if len(_sums) >= _MOST_SUMS:
             _sums.clear()
         _sums[key] = found
     return found
 
 
-def format_sums(sums: Iterable[tuple[str, str]]) -> bytes:
-    """Write pairs of a path and its sum as `sha256sum` does, sorted by path."""
-    return b"".join(_line(path, found) for path, found in sorted(sums))
+def write_sums(path: Path, sums: Mapping[str, str]) -> None:
+    """Write the sum of each path as `sha256sum` does, sorted by path."""
+    lines = []
+    for name, found in sorted(sums.items()):
+        written = escaped(name)
+        lines.append(f"{chr(92) if written != name else ''}{found}  {written}\n")
+    write_whole(path, os.fsencode("".join(lines)))
 
 
-def _line(path: str, found: str) -> bytes:
-    written = escaped(path)
-    return os.fsencode(f"{chr(92) if written != path else ''}{found}  {written}\n")
-
-
-def parse_sums(content: bytes) -> dict[str, str]:
-    """Read what `format_sums` or `sha256sum` wrote: the sum of each path.
+def read_sums(path: Path) -> dict[str, str] | None:
+    """Read what `write_sums` or `sha256sum` wrote: the sum of each path; None if the file is not there.
 
     Raises
     ------
     ValueError
         A line is not of this form.
     """
+    try:
+        content = read_whole(path)
+    except FileNotFoundError:
+        return None
     found = {}
     for line in os.fsdecode(content).split("\n"):
         match = re.fullmatch(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)", line, re.DOTALL)
         if match is not None:
-            is_escaped, digits, path = match.groups()
-            found[unescaped(path) if is_escaped else path] = digits.lower()
+            is_escaped, digits, name = match.groups()
+            found[unescaped(name) if is_escaped else name] = digits.lower()
         elif line.strip():
             raise ValueError(f"{line!r} is no sum and path")
     return found

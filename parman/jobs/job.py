@@ -1,8 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What is known of a job as a task.
+"""Jobs: templates that are called like functions, in a block and without one.
 
-Jobs: templates that are called like functions, in a block and without one.
+    Job                   a template and its own settings: what the user calls
+     └ _BoundJob          the same with the settings of one block: a task
+        └ JobDefinition   what runners know of the task: its schema, and a function that makes a `JobCall`
+
+A `Job` remembers some of the last it was bound to, so that a block has one for all its calls.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from ..context import InsideTask, Site, call, current_workflow, in_force
 from ..errors import ParmanError
 from ..lifecycle import Stop
 from ..tasks import Definition, Options
-from .call import Execution, Rehearsal
+from .call import JobCall, check_job
 from .schema import JobSchema
 from .settings import JobSettings
 from .staging import InPlace, Staging
@@ -26,58 +30,8 @@ from .template import JobPlan, Template
 
 __all__ = ["Job", "JobDefinition", "job_template"]
 
-
-class JobDefinition(Definition):
-    """What is known of a job as a task.
-
-    Parameters
-    ----------
-    plan
-        The template, the settings and the places.
-    """
-
-    waits = True
-
-    def __init__(self, plan: JobPlan) -> None:
-        self.plan = plan
-        self.at_once = plan.settings.at_once
-        self.crowd = plan.crowd
-        super().__init__(self._function(), Options(mock=plan.mock, resources=plan.template.resources))
-
-    def _function(self) -> Any:
-        template = self.plan.template
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            return self._run(args, kwargs)
-
-        run.__signature__ = template.signature  # type: ignore[attr-defined]
-        run.__wrapped__ = template.mock  # type: ignore[attr-defined] # annotations are read where it was written
-        run.__name__ = run.__qualname__ = template.name
-        run.__doc__ = template.mock.__doc__
-        return run
-
-    def _run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        given = self.schema.bind(args, kwargs)
-        parameters = self.plan.template.signature.parameters.values()
-        full = {p.name: given.get(p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
-        inside = in_force.get()
-        stop = inside.stop if isinstance(inside, InsideTask) else None
-        return Execution(self.plan, self.schema, given["locator"], full, stop or Stop()).result()
-
-    @cached_property
-    def schema(self) -> JobSchema:
-        """Parameters and result, as the template says."""
-        return JobSchema(self.function, self.plan)
-
-    def rehearse(
-        self, arguments: Mapping[str, Any], site: Site, seen: dict[Any, Any], is_made: Callable[[Any], bool]
-    ) -> list[ParmanError]:
-        """Return what is wrong with a call, as far as the files show it."""
-        return Rehearsal(self.plan, self.name, arguments, is_made).problems(site, seen)
-
-
-_REMEMBERED = 4
-"""Plans that a job remembers, for as many blocks that take turns."""
+_RECENT = 4
+"""How many blocks may take turns without a job being bound anew."""
 
 
 def job_template(path: str | os.PathLike[str], settings: JobSettings | None = None) -> Job:
@@ -120,7 +74,7 @@ class Job:
         self.template = template
         self.settings = settings
         self._staging = staging
-        self._recent: tuple[_Planned, ...] = ()
+        self._recent: tuple[_BoundJob, ...] = ()
         self.__name__ = self.__qualname__ = template.name
         self.__doc__ = template.mock.__doc__
         self.__signature__: inspect.Signature = template.signature
@@ -135,8 +89,8 @@ class Job:
         **kwargs
             The arguments of the template's function `mock`.
         """
-        planned = self._planned()
-        return call(planned, planned.__parman_task__.function, args, kwargs)
+        bound = self._bound()
+        return call(bound, bound.__parman_task__.function, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<job {self.template.name} of {self.template.path}>"
@@ -144,23 +98,23 @@ class Job:
     def __reduce__(self) -> Any:
         return Job, (self.template, self.settings, self._staging)
 
-    def _planned(self) -> _Planned:
+    def _bound(self) -> _BoundJob:
         block = current_workflow()
         around = None if block is None else block.jobs
         here = Path.cwd()
-        for planned in self._recent:
-            if planned.around is around and planned.__parman_task__.plan.here == here:
-                return planned
+        for bound in self._recent:
+            if bound.around is around and bound.__parman_task__.plan.here == here:
+                return bound
         settings = self.settings.over(around)
-        crowd = self.template.path if self.settings.at_once is not None else None
-        plan = JobPlan(self.template, settings, settings.staging or self._staging, here, crowd)
-        planned = _Planned(plan, around)
+        limit_key = self.template.path if self.settings.at_once is not None else None
+        plan = JobPlan(self.template, settings, settings.staging or self._staging, here, limit_key)
+        bound = _BoundJob(plan, around)
         # Replaced as a whole, since other threads may be here, too.
-        self._recent = (planned, *self._recent[: _REMEMBERED - 1])
-        return planned
+        self._recent = (bound, *self._recent[: _RECENT - 1])
+        return bound
 
 
-class _Planned:
+class _BoundJob:
     """A job with the settings of a block: the task of its calls there."""
 
     def __init__(self, plan: JobPlan, around: JobSettings | None = None) -> None:
@@ -173,11 +127,58 @@ class _Planned:
     def __reduce__(self) -> Any:
         definition = self.__parman_task__
         plan = definition.plan
-        content = (plan.template, plan.settings, plan.staging, plan.here, plan.crowd)
-        return _load_planned, (content, definition.travelling_annotations())
+        content = (plan.template, plan.settings, plan.staging, plan.here, plan.limit_key)
+        return _load_bound_job, (content, definition.travelling_annotations())
 
 
-def _load_planned(content: tuple[Any, ...], annotations: dict[str, Any]) -> _Planned:
-    planned = _Planned(JobPlan(*content))
-    planned.__parman_task__.learn_annotations(annotations)
-    return planned
+def _load_bound_job(content: tuple[Any, ...], annotations: dict[str, Any]) -> _BoundJob:
+    bound = _BoundJob(JobPlan(*content))
+    bound.__parman_task__.learn_annotations(annotations)
+    return bound
+
+
+class JobDefinition(Definition):
+    """What is known of a job as a task.
+
+    Parameters
+    ----------
+    plan
+        The template, the settings and the places.
+    """
+
+    waits = True
+
+    def __init__(self, plan: JobPlan) -> None:
+        self.plan = plan
+        self.at_once = plan.settings.at_once
+        self.crowd = plan.limit_key
+        super().__init__(self._function(), Options(mock=plan.mock, resources=plan.template.resources))
+
+    def _function(self) -> Any:
+        """Return a function that runs the job, with the signature and the name of the template."""
+        template = self.plan.template
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            given = self.schema.bind(args, kwargs)
+            parameters = template.signature.parameters.values()
+            full = {p.name: given.get(p.name, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+            inside = in_force.get()
+            stop = inside.stop if isinstance(inside, InsideTask) else None
+            return JobCall(self.plan, self.schema, given["locator"], full, stop or Stop()).result()
+
+        run.__signature__ = template.signature  # type: ignore[attr-defined]
+        run.__wrapped__ = template.mock  # type: ignore[attr-defined] # annotations are read where it was written
+        run.__name__ = run.__qualname__ = template.name
+        run.__doc__ = template.mock.__doc__
+        return run
+
+    @cached_property
+    def schema(self) -> JobSchema:
+        """Parameters and result, as the template says."""
+        return JobSchema(self.function, self.plan)
+
+    def rehearse(
+        self, arguments: Mapping[str, Any], site: Site, seen: dict[Any, Any], is_made: Callable[[Any], bool]
+    ) -> list[ParmanError]:
+        """Return what is wrong with a call, as far as the files show it."""
+        return list(check_job(self.plan, self.name, arguments, is_made, site, seen))

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Arguments to JSON, and JSON to results.
 
-Both use a converter of their own, so that nothing is registered for other users of cattrs. It is stricter than theirs:
-a number is no text, 3.7 is no integer, and a text is no path unless a path is promised.
+    JobArguments ── jsonable, dump ──▶ kwargs.json ── script ──▶ result.json ── load_result ──▶ a tree like the mock's
 
-The arguments of one call of a job, as its files hold them.
+Both ways use a converter of their own, so that nothing is registered for other users of cattrs. It is stricter than
+theirs: a number is no text, 3.7 is no integer, and a text is no path unless a path is promised.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -34,17 +35,98 @@ from ..trees.walk import map_leaves, walk
 from .files import files_below, read_whole, sha256
 from .staging import Place, WorkDirectory
 
-__all__ = ["Arguments", "NotJson", "dump", "jsonable", "load_json", "load_result", "same_json"]
+__all__ = [
+    "JobArguments",
+    "NotJson",
+    "argument_place",
+    "dump",
+    "jsonable",
+    "load_json",
+    "load_result",
+    "same_json",
+]
 
-_BIGGEST = 100_000_000
+_BIGGEST_RESULT = 100_000_000
 """The largest result that is read [bytes]."""
-_MOST = 100_000
+_BIGGEST_ARRAY = 100_000
 """The largest array that is written as numbers [items]."""
-_CURE = "mend it by hand, or remove the directory of the job to run it again"
 _DEEPEST = 100
 """How deep arguments may be nested."""
-_LONGEST = 10_000
+_LONGEST_INTEGER = 10_000
 """The longest integer that is written; more than about 14,000 are not read again [bits]."""
+_REMEDY = "mend it by hand, or remove the directory of the job to run it again"
+
+
+# --- arguments ---
+
+
+class JobArguments:
+    """The arguments of one call of a job.
+
+    Parameters
+    ----------
+    kwargs
+        All arguments of the mock by name.
+    home
+        The directory of the job.
+    """
+
+    def __init__(self, kwargs: Mapping[str, Any], home: Place) -> None:
+        self._kwargs = dict(kwargs)
+        self._home = home
+
+    @cached_property
+    def json(self) -> Any:
+        """The arguments as JSON, with paths relative to the job's directory.
+
+        Raises
+        ------
+        ArgumentError
+            Something in them has no form in JSON.
+        """
+        home = self._home
+        tree = map_leaves(lambda leaf: str(home.inward(leaf)) if isinstance(leaf, Path) else leaf, self._kwargs)
+        try:
+            return jsonable(tree)
+        except NotJson as error:
+            place = argument_place(error.path)
+            raise ArgumentError(
+                f"the job {home.locator}: argument {place} {error.why}; jobs get their arguments as JSON"
+            ) from None
+
+    @cached_property
+    def sums(self) -> dict[str, str]:
+        """The sum of each file among the arguments, by its path relative to the job's directory.
+
+        Raises
+        ------
+        JobError
+            A file is not there.
+        """
+        return {str(self._home.inward(file)): sha256(file) for file in self._files()}
+
+    def _files(self) -> Iterator[Path]:
+        for steps, leaf in walk(self._kwargs):
+            if isinstance(leaf, Path):
+                try:
+                    yield from files_below(self._home.source(leaf))
+                except (FileNotFoundError, ValueError):  # or no path at all, such as one with a null character
+                    raise JobError(
+                        f"the job {self._home.locator}: there is no file {str(leaf)!r}, which is its argument "
+                        f"{argument_place(steps)}"
+                    ) from None
+
+    def bring(self, work: WorkDirectory) -> None:
+        """Bring the files to where the script runs."""
+        for _, leaf in walk(self._kwargs):
+            if isinstance(leaf, Path):
+                work.pull(leaf)
+
+
+def argument_place(path: TreePath) -> str:
+    """Return the way to a part of the arguments as messages show it, beginning with the name of the argument."""
+    first = path[0]
+    return format_path(str(first.key if isinstance(first, Key) else first), path[1:])
 
 
 class NotJson(Exception):
@@ -54,9 +136,6 @@ class NotJson(Exception):
         super().__init__()
         self.path = path
         self.why = why
-
-
-# --- arguments ---
 
 
 def jsonable(value: Any, path: TreePath = ()) -> Any:
@@ -69,24 +148,31 @@ def jsonable(value: Any, path: TreePath = ()) -> Any:
     """
     if len(path) > _DEEPEST:
         raise NotJson(path, "is nested too deeply, or holds itself")
-    if value is None or (isinstance(value, bool | str) and type(value) in (bool, str)):
-        return _checked_text(value, path) if isinstance(value, str) else value
+    if value is None or type(value) is bool:
+        return value
+    if type(value) is str:
+        return _checked_text(value, path)
     if isinstance(value, Enum):
         return jsonable(value.value, path)
     if isinstance(value, Path):
         raise NotJson(path, f"is the path {str(value)!r} where no files are looked for: pass it in a list or dict")
-    if isinstance(value, int | float) and type(value) in (int, float):
+    if type(value) in (int, float):
         return _checked_number(value, path)
     if isinstance(value, Mapping):
         return _mapping(value, path)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return [jsonable(item, (*path, Index(i))) for i, item in enumerate(value)]
     if isinstance(value, set | frozenset):
-        return _sorted([jsonable(item, (*path, Key("..."))) for item in value], path)
+        items = [jsonable(item, (*path, Key("..."))) for item in value]
+        try:
+            return sorted(items)
+        except TypeError:
+            why = "is a set whose items have no order, so that it is never written the same way twice"
+            raise NotJson(path, why) from None
     kind = kind_of(type(value))
     if kind is not None:
-        return _record(value, path)
-    return _other(value, path)
+        return {str(name): jsonable(item, (*path, Attr(str(name)))) for name, item in kind.items(value)}
+    return _converted(value, path)
 
 
 def _checked_text(text: str, path: TreePath) -> str:
@@ -98,8 +184,8 @@ def _checked_text(text: str, path: TreePath) -> str:
 
 
 def _checked_number(number: float, path: TreePath) -> float:
-    if isinstance(number, int) and number.bit_length() > _LONGEST:
-        raise NotJson(path, f"is an integer of {number.bit_length()} bits, and at most {_LONGEST} are written")
+    if isinstance(number, int) and number.bit_length() > _LONGEST_INTEGER:
+        raise NotJson(path, f"is an integer of {number.bit_length()} bits, and at most {_LONGEST_INTEGER} are written")
     if isinstance(number, float) and not math.isfinite(number):
         raise NotJson(path, f"is {number}, which JSON does not have")
     return number
@@ -114,44 +200,25 @@ def _mapping(value: Mapping[Any, Any], path: TreePath) -> dict[str, Any]:
     return found
 
 
-def _sorted(items: list[Any], path: TreePath) -> list[Any]:
-    try:
-        return sorted(items)
-    except TypeError:
-        raise NotJson(
-            path, "is a set whose items have no order, so that it is never written the same way twice"
-        ) from None
-
-
-def _record(value: Any, path: TreePath) -> Any:
-    kind = kind_of(type(value))
-    assert kind is not None
-    return {str(name): jsonable(item, (*path, Attr(str(name)))) for name, item in kind.items(value)}
-
-
-def _other(value: Any, path: TreePath) -> Any:
-    if isinstance(value, bytes):  # cattrs would write them in base 85, as no script expects
-        return _refuse(value, path)
+def _converted(value: Any, path: TreePath) -> Any:
+    """Return what numpy or cattrs make of a value."""
     numpy: Any = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.ndarray):
-        return _array(value, path)
-    if numpy is not None and isinstance(value, numpy.generic):
-        return jsonable(value.item(), path) if not isinstance(value.item(), type(value)) else _refuse(value, path)
-    try:
-        found = _converter().unstructure(value)
-    except Exception:
-        return _refuse(value, path)
-    return _refuse(value, path) if found is value else jsonable(found, path)
-
-
-def _array(array: Any, path: TreePath) -> Any:
-    if array.size > _MOST:
-        raise NotJson(path, f"is an array of {array.size} items; write it to a file, and pass its path")
-    return jsonable(array.tolist(), path)
-
-
-def _refuse(value: Any, path: TreePath) -> Any:
-    raise NotJson(path, f"is of the type {describe(type(value))}, which has no form in JSON: {short_repr(value)}")
+    found = value
+    if isinstance(value, bytes):  # cattrs would write them in base 85, as no script expects
+        pass
+    elif numpy is not None and isinstance(value, numpy.ndarray):
+        if value.size > _BIGGEST_ARRAY:
+            raise NotJson(path, f"is an array of {value.size} items; write it to a file, and pass its path")
+        found = value.tolist()
+    elif numpy is not None and isinstance(value, numpy.generic):
+        item = value.item()
+        found = value if isinstance(item, type(value)) else item
+    else:
+        with contextlib.suppress(Exception):  # of whatever kind: cattrs hands on what classes raise
+            found = _converter().unstructure(value)
+    if found is value:
+        raise NotJson(path, f"is of the type {describe(type(value))}, which has no form in JSON: {short_repr(value)}")
+    return jsonable(found, path)
 
 
 def dump(content: Any) -> bytes:
@@ -170,7 +237,33 @@ def same_json(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-# --- files ---
+# --- results ---
+
+
+def load_result(path: Path, form: TreeSpec, top: Path) -> Any:
+    """Read a result, which is to have this form; it may be a link to a file in the results root.
+
+    Returns
+    -------
+    The tree, with paths as they are in the file.
+
+    Raises
+    ------
+    JobError
+        It is no JSON, or does not fit; the message names the file, the place and both types.
+    """
+    if not Path(os.path.realpath(path)).is_relative_to(top):
+        raise JobError(f"{path} is a link to a place outside of the results root")
+    try:
+        content = load_json(path, follow=True)
+    except JobError as error:
+        raise JobError(f"{error}; {_REMEDY}") from None
+    try:
+        return _fit(form, content, ())
+    except _Misfit as misfit:
+        place = format_path("result", misfit.path)
+        what = f"{place} should be {misfit.wanted}, but is {_described(misfit.value)}"
+        raise JobError(f"{path} does not fit the mock of the job: {what}; {_REMEDY}") from None
 
 
 def load_json(path: Path, follow: bool = False) -> Any:
@@ -182,9 +275,9 @@ def load_json(path: Path, follow: bool = False) -> Any:
         It is no JSON, or too large; the message names the file and the place.
     """
     size = path.stat().st_size
-    if size > _BIGGEST:
+    if size > _BIGGEST_RESULT:
         raise JobError(
-            f"{path} has {size / 1e6:.0f} MB, and at most {_BIGGEST / 1e6:.0f} MB are read: "
+            f"{path} has {size / 1e6:.0f} MB, and at most {_BIGGEST_RESULT / 1e6:.0f} MB are read: "
             "let the script write big data to a file of its own, and its path into the result"
         )
     try:
@@ -217,36 +310,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number there; write null, or a text")
 
 
-def load_result(path: Path, form: TreeSpec, top: Path) -> Any:
-    """Read a result, which is to have this form; it may be a link to a file in the results root.
-
-    Returns
-    -------
-    The tree, with paths as they are in the file.
-
-    Raises
-    ------
-    JobError
-        It is no JSON, or does not fit; the message names the file, the place and both types.
-    """
-    if not Path(os.path.realpath(path)).is_relative_to(top):
-        raise JobError(f"{path} is a link to a place outside of the results root")
-    try:
-        content = load_json(path, follow=True)
-    except JobError as error:
-        raise JobError(f"{error}; {_CURE}") from None
-    try:
-        return _fitted(form, content, ())
-    except Misfit as misfit:
-        place = format_path("result", misfit.path)
-        what = f"{place} should be {misfit.wanted}, but is {_said(misfit.value)}"
-        raise JobError(f"{path} does not fit the mock of the job: {what}; {_CURE}") from None
-
-
-# --- results ---
-
-
-class Misfit(Exception):
+class _Misfit(Exception):
     """A part of a result is not what was promised."""
 
     def __init__(self, path: TreePath, wanted: str, value: object) -> None:
@@ -267,72 +331,74 @@ _JSON_NAMES: dict[type, str] = {
 }
 
 
-def _said(value: object) -> str:
+def _described(value: object) -> str:
     length = f" of {len(value)}" if isinstance(value, dict | list) else ""
     name = _JSON_NAMES[type(value)]
     return name if value is None else f"{name}{length}: {short_repr(value)}"
 
 
-def _fitted(form: TreeSpec, value: Any, path: TreePath) -> Any:
+def _fit(form: TreeSpec, value: Any, path: TreePath) -> Any:
     match form:
         case LeafSpec(declared=declared):
-            return _leaf(declared, value, path)
+            return _fit_leaf(declared, value, path)
         case RepeatSpec(length=length, item=item, cls=cls):
-            items = _items(value, length, path)
-            return cls(_fitted(item, part, (*path, Index(i))) for i, part in enumerate(items))
+            items = _checked_items(value, length, path)
+            return cls(_fit(item, part, (*path, Index(i))) for i, part in enumerate(items))
         case ListSpec(items=items):
-            return _sequence(items, value, path)
+            return _fit_items(items, value, path)
         case TupleSpec(items=items, cls=cls):
-            found = _named_items(value, cls, path) if cls is not None else value
-            return tuple.__new__(cls or tuple, _sequence(items, found, path))
+            found = _items_of_named_tuple(value, cls, path) if cls is not None else value
+            return tuple.__new__(cls or tuple, _fit_items(items, found, path))
         case DictSpec(items=items, keys=keys):
-            return dict(zip(keys, _fields(items, [_key(key) for key in keys], value, path), strict=True))
+            return dict(zip(keys, _fit_fields(items, [_json_key(key) for key in keys], value, path), strict=True))
         case RecordSpec(items=items, names=names, cls=cls):
-            return _made(cls, dict(zip(names, _fields(items, list(names), value, path), strict=True)), value, path)
+            return _construct(
+                cls, dict(zip(names, _fit_fields(items, list(names), value, path), strict=True)), value, path
+            )
     raise AssertionError(form)
 
 
-def _items(value: Any, length: int, path: TreePath) -> list[Any]:
+def _checked_items(value: Any, length: int, path: TreePath) -> list[Any]:
     if not isinstance(value, list) or len(value) != length:
-        raise Misfit(path, f"an array of {length}", value)
+        raise _Misfit(path, f"an array of {length}", value)
     return value
 
 
-def _sequence(items: tuple[TreeSpec, ...], value: Any, path: TreePath) -> list[Any]:
-    parts = _items(value, len(items), path)
-    return [_fitted(item, part, (*path, Index(i))) for i, (item, part) in enumerate(zip(items, parts, strict=True))]
+def _fit_items(items: tuple[TreeSpec, ...], value: Any, path: TreePath) -> list[Any]:
+    parts = _checked_items(value, len(items), path)
+    return [_fit(item, part, (*path, Index(i))) for i, (item, part) in enumerate(zip(items, parts, strict=True))]
 
 
-def _named_items(value: Any, cls: Any, path: TreePath) -> Any:
+def _items_of_named_tuple(value: Any, cls: Any, path: TreePath) -> Any:
     """Return the items of a named tuple, which may be written as an object, too."""
     if not isinstance(value, dict):
         return value
     if set(value) != set(cls._fields):
-        raise Misfit(path, f"an object with the keys {', '.join(cls._fields)}", value)
+        raise _Misfit(path, f"an object with the keys {', '.join(cls._fields)}", value)
     return [value[name] for name in cls._fields]
 
 
-def _fields(items: tuple[TreeSpec, ...], keys: list[str], value: Any, path: TreePath) -> list[Any]:
+def _fit_fields(items: tuple[TreeSpec, ...], keys: list[str], value: Any, path: TreePath) -> list[Any]:
     if not isinstance(value, dict) or set(value) != set(keys):
-        raise Misfit(path, f"an object with the keys {', '.join(keys)}", value)
-    return [_fitted(item, value[key], (*path, Key(key))) for key, item in zip(keys, items, strict=True)]
+        raise _Misfit(path, f"an object with the keys {', '.join(keys)}", value)
+    return [_fit(item, value[key], (*path, Key(key))) for key, item in zip(keys, items, strict=True)]
 
 
-def _key(key: object) -> str:
+def _json_key(key: object) -> str:
     """Return a key as JSON has it."""
     return key if isinstance(key, str) else json.dumps(key) if isinstance(key, int | float | None) else str(key)
 
 
-def _made(cls: type, fields: dict[str, Any], value: Any, path: TreePath) -> Any:
+def _construct(cls: type, fields: dict[str, Any], value: Any, path: TreePath) -> Any:
     try:
         return cls(
             **{name.lstrip("_") if hasattr(cls, "__attrs_attrs__") else name: field for name, field in fields.items()}
         )
     except Exception as error:
-        raise Misfit(path, f"a {describe(cls)} ({error})", value) from None
+        raise _Misfit(path, f"a {describe(cls)} ({error})", value) from None
 
 
-def _leaf(declared: Any, value: Any, path: TreePath) -> Any:
+def _fit_leaf(declared: Any, value: Any, path: TreePath) -> Any:
     if declared is Any:
         return value
     choices = list(union_members(declared) or [declared])
@@ -342,10 +408,11 @@ def _leaf(declared: Any, value: Any, path: TreePath) -> Any:
         except Exception:  # of whatever kind: cattrs hands on what classes raise
             continue
     unknown = [choice for choice in choices if choice not in (*_STRICT, PurePath, Path)]
-    # the converter does not know these types
-    if any(checker_for(choice).find_mismatch(value) is None for choice in unknown):
+    if any(
+        checker_for(choice).find_mismatch(value) is None for choice in unknown
+    ):  # a type that the converter does not know
         return value
-    raise Misfit(path, describe(declared), value)
+    raise _Misfit(path, describe(declared), value)
 
 
 # --- the converter ---
@@ -414,70 +481,3 @@ def _as_numpy(value: Any, cls: Any) -> Any:
     if array.dtype == object or isinstance(value, str):
         raise TypeError
     return array
-
-
-class Arguments:
-    """The arguments of one call of a job.
-
-    Parameters
-    ----------
-    kwargs
-        All arguments of the mock by name.
-    home
-        The directory of the job.
-    """
-
-    def __init__(self, kwargs: Mapping[str, Any], home: Place) -> None:
-        self._kwargs = dict(kwargs)
-        self._home = home
-
-    @cached_property
-    def json(self) -> Any:
-        """The arguments as JSON, with paths relative to the job's directory.
-
-        Raises
-        ------
-        ArgumentError
-            Something in them has no form in JSON.
-        """
-        home = self._home
-        tree = map_leaves(lambda leaf: str(home.inward(leaf)) if isinstance(leaf, Path) else leaf, self._kwargs)
-        try:
-            return jsonable(tree)
-        except NotJson as error:
-            raise ArgumentError(
-                f"the job {home.locator}: argument {_place(error.path)} {error.why}; jobs get their arguments as JSON"
-            ) from None
-
-    @cached_property
-    def sums(self) -> dict[str, str]:
-        """The sum of each file among the arguments, by its path relative to the job's directory.
-
-        Raises
-        ------
-        JobError
-            A file is not there.
-        """
-        return {str(self._home.inward(file)): sha256(file) for file in self._files()}
-
-    def _files(self) -> Iterator[Path]:
-        for steps, leaf in walk(self._kwargs):
-            if isinstance(leaf, Path):
-                try:
-                    yield from files_below(self._home.source(leaf))
-                except (FileNotFoundError, ValueError):  # or no path at all, such as one with a null character
-                    raise JobError(
-                        f"the job {self._home.locator}: there is no file {str(leaf)!r}, which is its argument "
-                        f"{_place(steps)}"
-                    ) from None
-
-    def bring(self, work: WorkDirectory) -> None:
-        """Bring the files to where the script runs."""
-        for _, leaf in walk(self._kwargs):
-            if isinstance(leaf, Path):
-                work.pull(leaf)
-
-
-def _place(steps: tuple[Any, ...]) -> str:
-    first = steps[0]
-    return format_path(str(first.key if isinstance(first, Key) else first), steps[1:])

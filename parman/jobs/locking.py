@@ -8,11 +8,12 @@ left behind, and one that is held means that something really runs.
 
 On NFS, Linux turns these locks into byte-range locks of the server: they hold between machines if the mount does
 (`local_lock=none`, which is the default), and are dropped some time after a machine has crashed. On a file system
-without locks the user is told once, and has to see to it that there is one driver only.
+without locks a warning says once that the user has to see to it that there is one driver only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -32,7 +33,7 @@ __all__ = ["Lock"]
 logger = logging.getLogger("parman")
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_SOON, _LATE = 0.02, 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 """The shortest and the longest time between two looks at a lock that somebody else holds [s]."""
 
 
@@ -72,13 +73,13 @@ class Lock:
         OSError
             The directory can't be used.
         """
-        pause = _SOON
+        pause = _FIRST_PAUSE
         while not self.try_to_take():
-            if pause == _SOON:
+            if pause == _FIRST_PAUSE:
                 tell(self._holder())
             if stop.wait(pause):
                 raise Interrupted(f"waiting for {self._path} was given up")
-            pause = min(pause * 1.5, _LATE)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def try_to_take(self) -> bool:
         """Take the lock if nobody else holds it."""
@@ -128,11 +129,9 @@ class Lock:
 
     def _write_holder(self, descriptor: int) -> None:
         text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
-        try:
+        with contextlib.suppress(OSError):  # a full disk: it serves the messages only
             os.ftruncate(descriptor, 0)
             os.write(descriptor, text.encode())
-        except OSError:  # a full disk: it serves the messages only
-            pass
 
     def _holder(self) -> str:
         try:
@@ -142,13 +141,10 @@ class Lock:
 
     def release(self) -> None:
         """Release the lock, also for processes that inherited it."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            except OSError:  # there are no locks
-                pass
-            os.close(descriptor)
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):  # there are no locks
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self.leave()
 
     def leave(self) -> None:
         """Leave the lock to the processes that inherited it."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["JobSchema"]
 
 _DEEPEST = 8
-"""Levels of an argument in which all that is no JSON is told, rather than the first."""
+"""In how many levels of an argument each thing that is no JSON is reported, rather than the first only."""
 
 
 class JobSchema(Schema):
@@ -72,31 +72,26 @@ class JobSchema(Schema):
     def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
         """Return an error for each thing that keeps the job from being run with these arguments."""
         names = list(arguments if names is None else names)
+        template, staging = self._plan.template, self._plan.staging
         found = super().problems(arguments, names)
-        found += self._template_problems()
-        if "locator" in names and not is_pending(arguments["locator"]):
-            found += self._locator_problems(arguments["locator"])
+        try:
+            template.script(self._plan.settings.script)
+        except TemplateError as error:
+            found.append(error)
+        try:
+            if "locator" in names and not is_pending(arguments["locator"]):
+                staging.home(check_locator(arguments["locator"]))
+        except (ArgumentError, JobError) as error:
+            found.append(error)
         found += self._type_problems(arguments, names)
         wrong = {name for name in names if any(f"argument {name}" in str(problem) for problem in found)}
-        found += [problem for name in names if name not in wrong for problem in self._json_problems(name, arguments)]
+        for name in names:
+            if name != "locator" and name in arguments and name not in wrong:
+                found += self._json_problems(name, arguments[name])
         return found
 
-    def _template_problems(self) -> Iterator[ParmanError]:
-        try:
-            self._plan.template.script(self._plan.settings.script)
-        except TemplateError as error:
-            yield error
-
-    def _locator_problems(self, locator: object) -> Iterator[ParmanError]:
-        try:
-            self._plan.staging.home(check_locator(locator))
-        except (ArgumentError, JobError) as error:
-            yield error
-
-    def _json_problems(self, name: str, arguments: Mapping[str, Any]) -> Iterator[ParmanError]:
-        if name == "locator" or name not in arguments:
-            return
-        for path, why in _not_json(_without_futures(arguments[name]), ()):
+    def _json_problems(self, name: str, argument: Any) -> Iterator[ParmanError]:
+        for path, why in _not_json(map_leaves(_without_future, argument), ()):
             place = format_path(name, path)
             yield ArgumentError(f"{self.name}(): argument {place} {why}; jobs get their arguments as JSON")
 
@@ -165,12 +160,8 @@ def _not_json(tree: Any, path: TreePath) -> Iterator[tuple[TreePath, str]]:
         yield from below or [((*path, *error.path), error.why)]
 
 
-def _without_futures(value: Any) -> Any:
-    """Return a tree without what is still to come, and with texts for paths."""
-    return map_leaves(_plain, value)
-
-
-def _plain(leaf: Any) -> Any:
+def _without_future(leaf: Any) -> Any:
+    """Return a leaf as JSON would have it: a text for a path, nothing for what is still to come."""
     if isinstance(leaf, Path):
         return str(leaf)
     return None if isinstance(leaf, Future | Placeholder) else leaf
@@ -183,7 +174,7 @@ def _typed(form: TreeSpec, example: Any) -> TreeSpec:
     """Return a form whose leaves have the types of an example's, where no annotation says more."""
     match form:
         case LeafSpec(declared=declared):
-            return LeafSpec(_type_of(example)) if declared is Any else form
+            return LeafSpec(Path if isinstance(example, PurePath) else type(example)) if declared is Any else form
         case RepeatSpec(item=item, cls=cls):
             items = tuple(_typed(item, part) for part in example)
             if all(part == items[0] for part in items):
@@ -202,9 +193,3 @@ def _typed(form: TreeSpec, example: Any) -> TreeSpec:
 
 def _typed_all(items: tuple[TreeSpec, ...], examples: Iterable[Any]) -> tuple[TreeSpec, ...]:
     return tuple(_typed(item, example) for item, example in zip(items, examples, strict=True))
-
-
-def _type_of(example: object) -> Any:
-    if isinstance(example, PurePath):
-        return Path
-    return type(example)

@@ -18,20 +18,19 @@ A process is not reaped before the last signal to its group, under a lock: until
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from ..descriptors import lift, opener
+from ..descriptors import opener
 from ..errors import Interrupted
 from ..lifecycle import Stage, Stop, at_exit, take
-from .directory import Record
+from .directory import JobDirectory, is_shell_name
 
 __all__ = ["Script"]
 
@@ -62,8 +61,7 @@ Its own variables have names that no script uses, and are not passed on. The she
 names are no identifiers, such as functions that bash exports (`module` on many clusters): they are arguments here.
 """
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_GRACE = 1.0
+_TERM_TO_KILL = 1.0
 """How long a script may take to end after SIGTERM, before SIGKILL [s]. Leaving a block after Ctrl-C waits for it."""
 
 _running: set[Script] = set()
@@ -75,8 +73,8 @@ class Script:
 
     Parameters
     ----------
-    record
-        The files of the directory in which it runs.
+    directory
+        The directory in which it runs.
     name
         The name of the script there.
     environment
@@ -85,8 +83,8 @@ class Script:
         Asks to end it.
     """
 
-    def __init__(self, record: Record, name: str, environment: Mapping[str, str], stop: Stop) -> None:
-        self._record = record
+    def __init__(self, directory: JobDirectory, name: str, environment: Mapping[str, str], stop: Stop) -> None:
+        self._directory = directory
         self._name = name
         self._environment = environment
         self._stop = stop
@@ -119,41 +117,71 @@ class Script:
             return self._run(lock, append)
         # Beside the main thread, where Ctrl-C could strike after the script was started and before that is known here.
         answers: SimpleQueue[int | BaseException] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                answers.put(self._run(lock, append))
+            except BaseException as exception:
+                answers.put(exception)
+
         try:
-            threading.Thread(target=self._answer, args=(answers, lock, append), daemon=True).start()
+            threading.Thread(target=run, daemon=True).start()
             answer = take(answers)
         except BaseException:
-            self.end()
-            self._wait_for_end(answers)
+            self.terminate()
+            with contextlib.suppress(Empty):
+                take(answers, 2 * _TERM_TO_KILL)
             raise
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    def _answer(self, answers: SimpleQueue[int | BaseException], lock: int | None, append: bool) -> None:
-        try:
-            answers.put(self._run(lock, append))
-        except BaseException as exception:
-            answers.put(exception)
-
-    @staticmethod
-    def _wait_for_end(answers: SimpleQueue[int | BaseException]) -> None:
-        try:
-            take(answers, 2 * _GRACE)
-        except Empty:
-            pass
-
     def _run(self, lock: int | None, append: bool) -> int:
         _running.add(self)  # before it is started, so that the end of the interpreter can't miss it
         try:
             process = self._start(lock, "ab" if append else "wb")
-            self._stop.on_ask(self.end)
-            return self._see_off(process)
+            self._stop.on_ask(self.terminate)
+            return self._wait(process)
         finally:
-            self._stop.forget(self.end)
+            self._stop.forget(self.terminate)
             _running.discard(self)
 
-    def _see_off(self, process: subprocess.Popen[bytes]) -> int:
+    def _start(self, lock: int | None, mode: str) -> subprocess.Popen[bytes]:
+        directory = self._directory
+        odd = [f"{name}={value}" for name, value in self._environment.items() if not is_shell_name(name)]
+        command = [
+            "/bin/sh",
+            "-c",
+            _SHELL,
+            "parman-job",
+            self._name,
+            directory.status.name,
+            directory.result.name,
+            *odd,
+        ]
+        for path in (directory.output(self._name), directory.errors(self._name)):
+            if path.is_symlink():  # it may lead anywhere
+                path.unlink()
+        with (
+            open(directory.output(self._name), mode, opener=opener) as output,
+            open(directory.errors(self._name), mode, opener=opener) as errors,
+            self._lock,
+        ):
+            if self._is_ending or _end.is_asked():
+                raise Interrupted(f"the script {self._name!r} was told to end before it started")
+            self._process = subprocess.Popen(
+                command,
+                cwd=directory.path,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=() if lock is None else (lock,),
+            )
+            return self._process
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
         was_killed = False
         try:
             ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -166,33 +194,7 @@ class Script:
             self._is_over = True
             return process.wait()
 
-    def _start(self, lock: int | None, mode: str) -> subprocess.Popen[bytes]:
-        record = self._record
-        odd = [f"{name}={value}" for name, value in self._environment.items() if not _IDENTIFIER.fullmatch(name)]
-        command = ["/bin/sh", "-c", _SHELL, "parman-job", self._name, record.status.name, record.result.name, *odd]
-        for path in (record.output(self._name), record.errors(self._name)):
-            if path.is_symlink():  # it may lead anywhere
-                path.unlink()
-        with (
-            open(record.output(self._name), mode, opener=opener) as output,
-            open(record.errors(self._name), mode, opener=opener) as errors,
-            self._lock,
-        ):
-            if self._is_ending or _end.is_asked():
-                raise Interrupted(f"the script {self._name!r} was told to end before it started")
-            self._process = subprocess.Popen(
-                command,
-                cwd=record.directory,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-                pass_fds=() if lock is None else (lock,),
-            )
-            return self._process
-
-    def end(self) -> None:
+    def terminate(self) -> None:
         """End the script and what it has started, in any thread and without waiting for it."""
         with self._lock:
             if self._is_ending or self._is_over:
@@ -200,7 +202,7 @@ class Script:
             self._is_ending = True
             if self._process is not None:
                 _signal_group(self._process.pid, signal.SIGTERM)
-        timer = threading.Timer(_GRACE, self.kill)
+        timer = threading.Timer(_TERM_TO_KILL, self.kill)
         timer.daemon = True
         try:
             timer.start()
@@ -218,10 +220,10 @@ class Script:
         """Whether it was started and has not ended, as far as is known here."""
         return self._process is not None and not self._is_over
 
-    def give_up(self) -> None:
-        """End it, and let its job know that it was told to end."""
+    def cancel(self) -> None:
+        """End it, and let its job know that this was asked for."""
         self._stop.ask()
-        self.end()
+        self.terminate()
 
 
 def _signal_group(number: int, what: signal.Signals) -> None:
@@ -237,8 +239,8 @@ def _end_all() -> None:
     _end.ask()
     scripts = list(_running)
     for script in scripts:
-        script.give_up()
-    deadline = time.monotonic() + _GRACE
+        script.cancel()
+    deadline = time.monotonic() + _TERM_TO_KILL
     while time.monotonic() < deadline and any(script.is_running for script in scripts):
         time.sleep(0.01)
     for script in scripts:
@@ -246,19 +248,3 @@ def _end_all() -> None:
 
 
 os.register_at_fork(after_in_child=_running.clear)
-
-
-def tail(path: Path, size: int = 2000) -> str:
-    """Return the end of a text file, from the beginning of a line on, without what would upset a terminal."""
-    try:
-        # no link, which the script may have put there
-        with os.fdopen(lift(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)), "rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
-            content = stream.read(size)
-    except OSError:
-        return ""
-    text = re.sub(r"\r\n?", "\n", content.decode(errors="replace"))
-    text = "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
-    if len(content) == size and "\n" in text[:-1]:
-        text = text.partition("\n")[2]
-    return text.strip("\n")

@@ -8,40 +8,26 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
 from ..errors import ArgumentError
+from .directory import is_shell_name
 from .staging import Staging
 
-__all__ = ["JobSettings", "Rerun"]
+__all__ = ["JobSettings", "OnChange", "Rerun"]
 
 Rerun = Literal["failed", "unfinished", "changed"]
 OnChange = Literal["warn", "error", "rerun"]
-
-_RERUN = ("failed", "unfinished", "changed")
-_ON_CHANGE = ("warn", "error", "rerun")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def _check_staging(_: object, __: object, staging: Staging | None) -> None:
-    if staging is not None and not isinstance(staging, Staging):
-        raise ArgumentError(f"JobSettings(staging=...) is a staging such as InPlace('results'), not {staging!r}")
-
-
-def _check_script(_: object, __: object, script: str | None) -> None:
-    if script is None:
-        return
-    path = Path(script)
-    if path.is_absolute() or not path.parts or ".." in path.parts or re.search(r"[\0\n\r]", script):
-        raise ArgumentError(f"JobSettings(script=...) is the name of a file in the template, not {script!r}")
+_RERUN = get_args(Rerun)
+_ON_CHANGE = get_args(OnChange)
 
 
 def _as_environment(env: Mapping[str, Any] | None) -> dict[str, str]:
     found = {}
     for name, value in (env or {}).items():
-        if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name):
+        if not isinstance(name, str) or not is_shell_name(name):
             raise ArgumentError(
                 f"JobSettings(env=...): {name!r} can't be the name of a variable, since a shell would not take it: "
                 "letters, digits and underscores, no digit first"
@@ -52,19 +38,15 @@ def _as_environment(env: Mapping[str, Any] | None) -> dict[str, str]:
             raise ArgumentError(
                 f"JobSettings(env=...): the value of {name} is a text, a number or a path, not {value!r}"
             )
-        found[name] = _as_text(name, value)
+        text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+        if "\0" in text:
+            raise ArgumentError(f"JobSettings(env=...): the value of {name} holds a null character")
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError:
+            raise ArgumentError(f"JobSettings(env=...): the value of {name} is {text!r}, which is not UTF-8") from None
+        found[name] = text
     return found
-
-
-def _as_text(name: str, value: str | int | float | os.PathLike[str]) -> str:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-    if "\0" in text:
-        raise ArgumentError(f"JobSettings(env=...): the value of {name} holds a null character")
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        raise ArgumentError(f"JobSettings(env=...): the value of {name} is {text!r}, which is not UTF-8") from None
-    return text
 
 
 def _as_rerun(rerun: Collection[str] | None) -> frozenset[str] | None:
@@ -74,16 +56,6 @@ def _as_rerun(rerun: Collection[str] | None) -> frozenset[str] | None:
     if not names <= set(_RERUN):
         raise ArgumentError(f"JobSettings(rerun=...) holds any of {', '.join(_RERUN)}, not {sorted(names)}")
     return names
-
-
-def _check_on_change(_: object, __: object, on_change: object) -> None:
-    if on_change not in (None, *_ON_CHANGE):
-        raise ArgumentError(f"JobSettings(on_change=...) is one of {', '.join(_ON_CHANGE)}, not {on_change!r}")
-
-
-def _check_at_once(_: object, __: object, at_once: int | None) -> None:
-    if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
-        raise ArgumentError(f"JobSettings(at_once=...) is a number of scripts, at least 1, not {at_once!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -116,14 +88,35 @@ class JobSettings:
         A setting makes no sense.
     """
 
-    staging: Staging | None = attrs.field(default=None, validator=_check_staging)
-    script: str | None = attrs.field(
-        default=None, converter=attrs.converters.optional(os.fspath), validator=_check_script
-    )
+    staging: Staging | None = attrs.field(default=None)
+    script: str | None = attrs.field(default=None, converter=attrs.converters.optional(os.fspath))
     env: Mapping[str, str] = attrs.field(default=None, converter=_as_environment)
     rerun: frozenset[str] | None = attrs.field(default=None, converter=_as_rerun)
-    on_change: OnChange | None = attrs.field(default=None, validator=_check_on_change)
-    at_once: int | None = attrs.field(default=None, validator=_check_at_once)
+    on_change: OnChange | None = attrs.field(default=None)
+    at_once: int | None = attrs.field(default=None)
+
+    @staging.validator
+    def _check_staging(self, _: object, staging: Staging | None) -> None:
+        if staging is not None and not isinstance(staging, Staging):
+            raise ArgumentError(f"JobSettings(staging=...) is a staging such as InPlace('results'), not {staging!r}")
+
+    @script.validator
+    def _check_script(self, _: object, script: str | None) -> None:
+        if script is None:
+            return
+        path = Path(script)
+        if path.is_absolute() or not path.parts or ".." in path.parts or re.search(r"[\0\n\r]", script):
+            raise ArgumentError(f"JobSettings(script=...) is the name of a file in the template, not {script!r}")
+
+    @on_change.validator
+    def _check_on_change(self, _: object, on_change: object) -> None:
+        if on_change not in (None, *_ON_CHANGE):
+            raise ArgumentError(f"JobSettings(on_change=...) is one of {', '.join(_ON_CHANGE)}, not {on_change!r}")
+
+    @at_once.validator
+    def _check_at_once(self, _: object, at_once: int | None) -> None:
+        if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
+            raise ArgumentError(f"JobSettings(at_once=...) is a number of scripts, at least 1, not {at_once!r}")
 
     def over(self, other: JobSettings | None) -> JobSettings:
         """Return these settings, with those of another where nothing is said here."""

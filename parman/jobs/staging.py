@@ -1,8 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Rewriting all the paths of a tree: from the user's to the script's, and back.
-
-What a staging is: where the results of jobs are kept, and how files get to where a script runs, and back.
+"""Staging: where the results of jobs are kept, and how files get to where a script runs, and back.
 
 Paths live in three places. In the user's script they are relative to the driver's directory, or absolute. In the files
 of a job (`kwargs.json`, `result.json`) they are relative to its directory. On the disk of the machine where the script
@@ -10,9 +8,12 @@ runs they are below a directory that mirrors the tree around the job's own direc
 relative path means the same in both. So the first two are all that is ever written down, and a staging only has to
 copy.
 
-Jobs run in the directories in which their results are kept.
+    the user's script            Place              kwargs.json, result.json
+    data/in.xyz            ── inward, pull ──▶      ../../data/in.xyz
+    results/g00/out.nc     ◀── outward, push ──     out.nc
 
-Jobs run in fresh directories, and what they make is copied to the results root.
+With `InPlace`, jobs run in the directories in which their results are kept. With `Scratch`, they run in fresh
+directories, and what they make is copied to the results root.
 """
 
 from __future__ import annotations
@@ -36,45 +37,17 @@ __all__ = [
     "Scratch",
     "Staging",
     "WorkDirectory",
-    "check_directory",
     "check_locator",
     "globalize",
     "localize",
-    "named",
+    "user_paths",
 ]
-
-
-def localize(tree: Any, work: WorkDirectory) -> Any:
-    """Return a tree of arguments as the script needs it, and bring the files in it to where it runs."""
-    return map_leaves(lambda leaf: work.pull(leaf) if isinstance(leaf, Path) else leaf, tree)
-
-
-def globalize(tree: Any, work: WorkDirectory, apart: Collection[str] = ()) -> Any:
-    """Return a tree of results as the user needs it, and bring the files in it, but some, to where results are kept."""
-    return map_leaves(lambda leaf: work.push(leaf, apart) if isinstance(leaf, Path) else leaf, tree)
-
-
-def named(tree: Any, place: Place) -> Any:
-    """Return a tree of results as the user needs it; its files are where results are kept already."""
-
-    def rename(leaf: Any) -> Any:
-        if not isinstance(leaf, Path):
-            return leaf
-        found = place.found(leaf)
-        if not found.exists():
-            raise JobError(
-                f"the job {place.locator} names {str(leaf)!r} as a file of its own, but there is no {found}: bring it "
-                "back, or remove the directory of the job, so that it is run again"
-            )
-        return place.outward(leaf)
-
-    return map_leaves(rename, tree)
 
 
 class Staging(ABC):
     """Where the results of jobs are kept, and where their scripts run.
 
-    A subclass says how a work directory is opened. The record of a job (`kwargs.json`, `result.json`, ...) is read and
+    A subclass says how a work directory is opened. The files of a job (`kwargs.json`, `result.json`, ...) are read and
     locked in its directory below the root, which has to be a local or shared directory.
 
     Parameters
@@ -85,7 +58,7 @@ class Staging(ABC):
     """
 
     def __init__(self, root: str | os.PathLike[str] = "results") -> None:
-        self.root = check_directory(root)
+        self.root = _checked_directory(root)
         self.base = Path.cwd()
 
     def __repr__(self) -> str:
@@ -139,45 +112,6 @@ class Staging(ABC):
         is returned may be written to and removed.
         """
         return None
-
-
-def check_directory(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a directory that a staging uses.
-
-    Raises
-    ------
-    ArgumentError
-        It can't be the path of a directory.
-    """
-    found = Path(path)
-    try:
-        os.fsencode(_without_null(found))
-    except ValueError as error:
-        raise ArgumentError(f"{str(path)!r} can't be a directory of a staging: {error}") from None
-    return found
-
-
-def check_locator(locator: object) -> PurePosixPath:
-    """Return a locator as a path.
-
-    Raises
-    ------
-    ArgumentError
-        It can't be the path of a directory below the results root.
-    """
-    if not isinstance(locator, str | PurePath):
-        raise ArgumentError(f"the locator of a job is a relative path such as 'g00/boot', not {locator!r}")
-    path = PurePosixPath(locator)
-    if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in str(path):
-        raise ArgumentError(
-            f"the locator {str(locator)!r} does not name a directory below the results root: "
-            "it is a relative path without '..', such as 'g00/boot'"
-        )
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        raise ArgumentError(f"the locator {str(locator)!r} can't be the path of a directory: it is not UTF-8") from None
-    return path
 
 
 class Place:
@@ -354,36 +288,29 @@ class WorkDirectory(Place, ABC):
         outward, found = self.outward(path), self.found(path)
         if not found.exists():
             raise JobError(f"the job {self.locator} names {str(path)!r} as a file of its own, but there is no {found}")
-        if not self.is_home:
-            self._keep(Path(os.path.normpath(found)), path, apart)
-        return outward
-
-    def _keep(self, found: Path, path: Path, apart: Collection[str]) -> None:
+        if self.is_home:
+            return outward
         home = Place(self.staging, self.locator, self.here)
+        found = Path(os.path.normpath(found))
         if not found.is_relative_to(self.path):
             if not home.found(path).exists():  # no input, which would be there
                 raise JobError(
                     f"the job {self.locator} names {str(path)!r} as a file of its own, which is beside its directory "
                     "and would be lost: write it in the work directory"
                 )
-            return
+            return outward
         self.check_links(found)
         for entry in self.parts(found, apart):
             relative = entry.relative_to(self.path)
             home.found(relative)  # a link that is there already may lead out, too
             self.store(entry, self.home / relative)
+        return outward
 
     def parts(self, found: Path, apart: Collection[str]) -> list[Path]:
         """Return an output as it is to be kept: by itself, or piece by piece if it is the whole work directory."""
         entries = sorted(found.iterdir()) if found == self.path else [found]
         left = {*apart, *(f".{name}.new" for name in apart)}
         return [entry for entry in entries if not (entry.parent == self.path and entry.name in left)]
-
-
-def _without_null(path: Path) -> Path:
-    if "\0" in str(path):
-        raise ValueError("it holds a null character")
-    return path
 
 
 class InPlace(Staging):
@@ -397,14 +324,14 @@ class InPlace(Staging):
 
     def open(self, home: Place) -> WorkDirectory:
         """Return the directory itself."""
-        return _Home(self, home.locator, home.here)
+        return _ResultsDirectory(self, home.locator, home.here)
 
     def reopen(self, home: Place, path: Path) -> WorkDirectory | None:
         """Return the directory itself; None if the job ran elsewhere, with another staging."""
         return self.open(home) if path == home.path else None
 
 
-class _Home(WorkDirectory):
+class _ResultsDirectory(WorkDirectory):
     """A job's own directory, where all files are already."""
 
     def fetch(self, source: Path, target: Path) -> None:
@@ -441,7 +368,7 @@ class Scratch(Staging):
         for name, part in (("prefix", prefix), ("suffix", suffix)):
             if "/" in part or "\0" in part:
                 raise ArgumentError(f"Scratch({name}=...) is a part of the name of a directory, not {part!r}")
-        self.tmp = None if tmp is None else self.base / check_directory(tmp)
+        self.tmp = None if tmp is None else self.base / _checked_directory(tmp)
         self.prefix = prefix
         self.suffix = suffix
 
@@ -453,7 +380,7 @@ class Scratch(Staging):
         # The whole path of the job's directory, so that any relative path out of it stays inside of the fresh one.
         path = fresh.joinpath(*home.home.parts[1:])
         path.mkdir(parents=True)
-        return _Fresh(self, home.locator, home.here, path)
+        return _ScratchDirectory(self, home.locator, home.here, path)
 
     def reopen(self, home: Place, path: Path) -> WorkDirectory | None:
         """Return a directory that was made before."""
@@ -467,10 +394,10 @@ class Scratch(Staging):
         fits = path == fresh.joinpath(*home.home.parts[1:]) == Path(os.path.realpath(path))
         if not (is_ours and inside and fits):
             return None
-        return _Fresh(self, home.locator, home.here, path) if path.is_dir() else None
+        return _ScratchDirectory(self, home.locator, home.here, path) if path.is_dir() else None
 
 
-class _Fresh(WorkDirectory):
+class _ScratchDirectory(WorkDirectory):
     """A directory of its own for one run of a script."""
 
     def fetch(self, source: Path, target: Path) -> None:
@@ -482,3 +409,81 @@ class _Fresh(WorkDirectory):
     def close(self, succeeded: bool) -> None:
         if succeeded:
             shutil.rmtree(self.path.parents[len(self.home.parts) - 2], ignore_errors=True)
+
+
+# --- the paths of a tree ---
+
+
+def localize(tree: Any, work: WorkDirectory) -> Any:
+    """Return a tree of arguments as the script needs it, and bring the files in it to where it runs."""
+    return map_leaves(lambda leaf: work.pull(leaf) if isinstance(leaf, Path) else leaf, tree)
+
+
+def globalize(tree: Any, work: WorkDirectory, apart: Collection[str] = ()) -> Any:
+    """Return a tree of results as the user needs it, and bring the files in it, but some, to where results are kept."""
+    return map_leaves(lambda leaf: work.push(leaf, apart) if isinstance(leaf, Path) else leaf, tree)
+
+
+def user_paths(tree: Any, place: Place) -> Any:
+    """Return a tree of results as the user needs it; its files are where results are kept already."""
+
+    def rename(leaf: Any) -> Any:
+        if not isinstance(leaf, Path):
+            return leaf
+        found = place.found(leaf)
+        if not found.exists():
+            raise JobError(
+                f"the job {place.locator} names {str(leaf)!r} as a file of its own, but there is no {found}: bring it "
+                "back, or remove the directory of the job, so that it is run again"
+            )
+        return place.outward(leaf)
+
+    return map_leaves(rename, tree)
+
+
+# --- what paths may be ---
+
+
+def check_locator(locator: object) -> PurePosixPath:
+    """Return a locator as a path.
+
+    Raises
+    ------
+    ArgumentError
+        It can't be the path of a directory below the results root.
+    """
+    if not isinstance(locator, str | PurePath):
+        raise ArgumentError(f"the locator of a job is a relative path such as 'g00/boot', not {locator!r}")
+    path = PurePosixPath(locator)
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in str(path):
+        raise ArgumentError(
+            f"the locator {str(locator)!r} does not name a directory below the results root: "
+            "it is a relative path without '..', such as 'g00/boot'"
+        )
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ArgumentError(f"the locator {str(locator)!r} can't be the path of a directory: it is not UTF-8") from None
+    return path
+
+
+def _checked_directory(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a directory that a staging uses.
+
+    Raises
+    ------
+    ArgumentError
+        It can't be the path of a directory.
+    """
+    found = Path(path)
+    try:
+        os.fsencode(_without_null(found))
+    except ValueError as error:
+        raise ArgumentError(f"{str(path)!r} can't be a directory of a staging: {error}") from None
+    return found
+
+
+def _without_null(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("it holds a null character")
+    return path

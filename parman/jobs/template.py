@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """Templates: directories with a script, a `jobinfo.py` that describes its interface, and whatever the script needs.
 
-A template with all that its calls in one block have in common: settings, staging, the driver's directory.
+A `Template` is what the directory says. A `JobPlan` adds what its calls in one block have in common: the settings, the
+staging and the driver's directory.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ __all__ = ["JobPlan", "Template"]
 logger = logging.getLogger("parman")
 
 _KINDS = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-_LITTER = ("__pycache__",)
+_IGNORED = frozenset({"__pycache__"})
+"""Names that jobs don't get, wherever in the template."""
 
 
 class Template:
@@ -68,7 +70,7 @@ class Template:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        jobinfo = _run(self._jobinfo())
+        jobinfo = _load_jobinfo(self.path)
         self.mock: Callable[..., Any] = self._function(jobinfo, "mock")
         self.parameters: Callable[..., Any] | None = None
         if hasattr(jobinfo, "parameters"):
@@ -76,7 +78,8 @@ class Template:
         self.resources = self._option(jobinfo, "resources", dict, None)
         self.can_resume = bool(self._option(jobinfo, "can_resume", bool, False))
         self.signature = self._signature()
-        self._warn_of_reserved_names()
+        for name in sorted(RESERVED & {entry.name for entry in self.path.iterdir()}):
+            logger.warning("%s is left out of jobs, which make this file themselves: remove it", self.path / name)
 
     @property
     def name(self) -> str:
@@ -85,28 +88,13 @@ class Template:
 
     def __parman_reduce__(self) -> Any:
         """Return what is pickled: the functions rather than the file, so that their classes are the same elsewhere."""
-        return _remade, (vars(self) | {"signature": None},)
+        return _from_state, (vars(self) | {"signature": None},)
 
     def __reduce__(self) -> Any:
-        return _thawed, (freeze(self, pickled),)
-
-    def _warn_of_reserved_names(self) -> None:
-        for name in sorted(RESERVED & {entry.name for entry in self.path.iterdir()}):
-            logger.warning("%s is left out of jobs, which make this file themselves: remove it", self.path / name)
+        return _from_snapshot, (freeze(self, pickled),)
 
     def __repr__(self) -> str:
         return f"Template({str(self.path)!r})"
-
-    def _jobinfo(self) -> Path:
-        if not self.path.is_dir():
-            raise TemplateError(f"there is no template directory {self.path}")
-        jobinfo = self.path / "jobinfo.py"
-        if not jobinfo.is_file():
-            raise TemplateError(
-                f"the template {self.path} has no jobinfo.py: write one with a function mock(...), "
-                "whose parameters are those of the job, and which returns an example of its result"
-            )
-        return jobinfo
 
     def _function(self, jobinfo: Any, name: str) -> Callable[..., Any]:
         found = getattr(jobinfo, name, None)
@@ -162,7 +150,7 @@ class Template:
         for entry in self._entries():
             for file in files_below(entry):
                 relative = file.relative_to(self.path)
-                if not set(_LITTER) & set(relative.parts):
+                if _IGNORED.isdisjoint(relative.parts):
                     yield str(relative), file
 
     def folders(self) -> Iterator[Path]:
@@ -170,12 +158,12 @@ class Template:
         for entry in self._entries():
             for folder in folders_below(entry):
                 relative = folder.relative_to(self.path)
-                if not set(_LITTER) & set(relative.parts):
+                if _IGNORED.isdisjoint(relative.parts):
                     yield relative
 
     def _entries(self) -> Iterator[Path]:
         for entry in sorted(self.path.iterdir()):
-            if entry.name not in RESERVED and entry.name not in _LITTER:
+            if entry.name not in RESERVED | _IGNORED:
                 yield entry
 
     def sums(self) -> dict[str, str]:
@@ -188,45 +176,6 @@ class Template:
             copy(file, target / name)
         for folder in self.folders():
             (target / folder).mkdir(parents=True, exist_ok=True)
-
-
-def _remade(state: dict[str, Any]) -> Template:
-    made = Template.__new__(Template)
-    vars(made).update(state)
-    made.signature = made._signature()
-    return made
-
-
-def _thawed(frozen: Frozen) -> Any:
-    return frozen.thaw()
-
-
-def _run(path: Path) -> types.ModuleType:
-    """Run a `jobinfo.py` as a module of its own."""
-    name = f"jobinfo_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
-    module = types.ModuleType(name)
-    module.__file__ = str(path)
-    sys.modules[name] = module  # dataclasses and type hints look there for the names in annotations
-    try:
-        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
-    except (SystemExit, Exception) as error:
-        line = _line(error, str(path))
-        raise TemplateError(f"{path}{line} raised {safe_text(error)}") from error
-    cloudpickle.register_pickle_by_value(module)  # nobody can import it
-    return module
-
-
-def _line(error: BaseException, file: str) -> str:
-    """Return the line in a file where an exception was raised, as it stands behind the name of the file."""
-    if isinstance(error, SyntaxError):
-        return f":{error.lineno}"
-    lines = []
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == file:
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
-    return f":{lines[-1]}" if lines else ""
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -243,7 +192,7 @@ class JobPlan:
         The staging.
     here
         The driver's directory.
-    crowd
+    limit_key
         Which jobs are counted together for `at_once`.
     """
 
@@ -251,7 +200,7 @@ class JobPlan:
     settings: JobSettings
     staging: Staging
     here: Path
-    crowd: Hashable = None
+    limit_key: Hashable = None
 
     @property
     def rerun(self) -> frozenset[str]:
@@ -267,12 +216,6 @@ class JobPlan:
         """Return the directory of a job."""
         return Place(self.staging, locator, self.here)
 
-    def _named(self, path: Path, place: Place) -> Path:
-        try:
-            return place.outward(path)
-        except JobError as error:
-            raise TemplateError(f"{self.template.path / 'jobinfo.py'}: mock() returns {str(path)!r}: {error}") from None
-
     @cached_property
     def mock(self) -> Callable[..., Any]:
         """The template's mock, with the parameters and the paths of a job."""
@@ -282,7 +225,62 @@ class JobPlan:
             if is_pending(locator):
                 return result
             place = self.place(check_locator(locator))
-            return map_leaves(lambda leaf: self._named(leaf, place) if isinstance(leaf, Path) else leaf, result)
+
+            def rename(leaf: Any) -> Any:
+                try:
+                    return place.outward(leaf) if isinstance(leaf, Path) else leaf
+                except JobError as error:
+                    jobinfo = self.template.path / "jobinfo.py"
+                    raise TemplateError(f"{jobinfo}: mock() returns {str(leaf)!r}: {error}") from None
+
+            return map_leaves(rename, result)
 
         mock.__signature__ = self.template.signature  # type: ignore[attr-defined]
         return mock
+
+
+def _from_state(state: dict[str, Any]) -> Template:
+    made = Template.__new__(Template)
+    vars(made).update(state)
+    made.signature = made._signature()
+    return made
+
+
+def _from_snapshot(frozen: Frozen) -> Any:
+    return frozen.thaw()
+
+
+def _load_jobinfo(template: Path) -> types.ModuleType:
+    """Run the `jobinfo.py` of a template as a module of its own."""
+    if not template.is_dir():
+        raise TemplateError(f"there is no template directory {template}")
+    path = template / "jobinfo.py"
+    if not path.is_file():
+        raise TemplateError(
+            f"the template {template} has no jobinfo.py: write one with a function mock(...), "
+            "whose parameters are those of the job, and which returns an example of its result"
+        )
+    name = f"jobinfo_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and type hints look there for the names in annotations
+    try:
+        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+    except (SystemExit, Exception) as error:
+        line = _line_of(error, str(path))
+        raise TemplateError(f"{path}{line} raised {safe_text(error)}") from error
+    cloudpickle.register_pickle_by_value(module)  # nobody can import it
+    return module
+
+
+def _line_of(error: BaseException, file: str) -> str:
+    """Return the line in a file where an exception was raised, as it stands behind the name of the file."""
+    if isinstance(error, SyntaxError):
+        return f":{error.lineno}"
+    lines = []
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f":{lines[-1]}" if lines else ""
