@@ -89,7 +89,7 @@ class Job:
         **kwargs
             The arguments of the template's function `mock`.
         """
-        bound = self._bound()
+        bound = self._bind()
         return call(bound, bound.__parman_task__.function, args, kwargs)
 
     def __repr__(self) -> str:
@@ -98,7 +98,8 @@ class Job:
     def __reduce__(self) -> Any:
         return Job, (self.template, self.settings, self._staging)
 
-    def _bound(self) -> _BoundJob:
+    def _bind(self) -> _BoundJob:
+        """Return the job as it is called in the block in force, and in the present directory."""
         block = current_workflow()
         around = None if block is None else block.jobs
         here = Path.cwd()

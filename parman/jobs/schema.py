@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..annotations.checkers import Mismatch, checker_for
 from ..annotations.compat import can_fit
@@ -32,9 +32,7 @@ from ..trees.nodes import Path as TreePath
 from ..trees.walk import map_leaves
 from .jsonio import NotJson, jsonable
 from .staging import check_locator
-
-if TYPE_CHECKING:
-    from .template import JobPlan
+from .template import JobPlan
 
 __all__ = ["JobSchema"]
 
