@@ -53,7 +53,7 @@ class Lock:
 
     @property
     def descriptor(self) -> int | None:
-        """What the script of a job inherits; None where the file system has no locks."""
+        """What the script of a job inherits; None unless the lock is held."""
         return self._descriptor
 
     def take(self, stop: Stop, tell: Callable[[str], None]) -> None:

@@ -6,14 +6,15 @@
                         holds the lock, writes job.status         hold the lock as well
 
 The shell outlives a driver that is killed: it still writes down how the script ended, so that no finished job runs
-twice. A terminal's Ctrl-C does not reach the group; it is ended by the driver, with SIGTERM and a little later with
-SIGKILL. The shell survives the SIGTERM, since the status of a script that was told to end is not that of a failure:
-it is only written down if the script ended well all the same. Else the shell ends by that signal, too, by which it is
-seen that nothing is missing in the status file.
+twice. A terminal's Ctrl-C does not reach the group. The driver ends it, with SIGTERM and a little later with SIGKILL.
 
-When the shell alone is killed, nobody would know any more how the script ended, nor that it has: it is killed, too.
+The shell survives the SIGTERM. A script that was told to end, and ends badly, has not failed: the shell writes down its
+status only if it ended well all the same. Else the shell ends by that signal, too. From that the driver knows that
+nothing is missing in the status file.
 
-A process is not reaped before the last signal to its group, under a lock: until then nobody else can have its number.
+When the shell alone is killed, nobody can know any more when the script ends, and how. So the driver kills the script.
+
+Invariant, under a lock: a process is reaped after the last signal to its group. Until then no other has its number.
 """
 
 from __future__ import annotations

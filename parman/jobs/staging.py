@@ -420,7 +420,10 @@ def localize(tree: Any, work: WorkDirectory) -> Any:
 
 
 def globalize(tree: Any, work: WorkDirectory, apart: Collection[str] = ()) -> Any:
-    """Return a tree of results as the user needs it, and bring the files in it, but some, to where results are kept."""
+    """Return a tree of results as the user needs it, and bring the files in it to where results are kept.
+
+    `apart` has the names of files in the work directory that stay.
+    """
     return map_leaves(lambda leaf: work.push(leaf, apart) if isinstance(leaf, Path) else leaf, tree)
 
 
