@@ -72,7 +72,7 @@ class JobCall:
         self._home = plan.place(check_locator(locator))
         self._directory = JobDirectory(self._home.path)
         self._arguments = JobArguments(kwargs, self._home)
-        self._form = schema.result_spec({"locator": locator, **kwargs}).tree
+        self._spec = schema.result_spec({"locator": locator, **kwargs}).tree
 
     def result(self) -> Any:
         """Return the result of the job; its script is run if it has none.
@@ -95,7 +95,7 @@ class JobCall:
         return Inspection(self._directory, self._arguments, self._plan.template)
 
     def _load_result(self) -> Any:
-        return user_paths(load_result(self._directory.result, self._form, self._home.top), self._home)
+        return user_paths(load_result(self._directory.result, self._spec, self._home.top), self._home)
 
     def _result_under_lock(self) -> Any:
         """Take the lock, look again, and do what the picture above says."""
@@ -173,7 +173,7 @@ class JobCall:
     def _decide(self, found: Inspection, lock: Lock) -> Any:
         if found.state is State.BROKEN:
             self._refuse(f"{found.state.value}: remove the one, or bring back the other")
-        run = Run(self._plan, self._home, self._arguments, self._form, self._stop)
+        run = Run(self._plan, self._home, self._arguments, self._spec, self._stop)
         if found.state in (State.NEW, State.PREPARED):
             return run.start(lock)
         self._refuse_changes(found)

@@ -240,8 +240,8 @@ def same_json(one: Any, other: Any) -> bool:
 # --- results ---
 
 
-def load_result(path: Path, form: TreeSpec, top: Path) -> Any:
-    """Read a result, which is to have this form; it may be a link to a file in the results root.
+def load_result(path: Path, spec: TreeSpec, top: Path) -> Any:
+    """Read a result, which has to fit this spec; it may be a link to a file in the results root.
 
     Returns
     -------
@@ -259,7 +259,7 @@ def load_result(path: Path, form: TreeSpec, top: Path) -> Any:
     except JobError as error:
         raise JobError(f"{error}; {_REMEDY}") from None
     try:
-        return _fit(form, content, ())
+        return _fit(spec, content, ())
     except _Misfit as misfit:
         place = format_path("result", misfit.path)
         what = f"{place} should be {misfit.wanted}, but is {_described(misfit.value)}"
@@ -337,8 +337,8 @@ def _described(value: object) -> str:
     return name if value is None else f"{name}{length}: {short_repr(value)}"
 
 
-def _fit(form: TreeSpec, value: Any, path: TreePath) -> Any:
-    match form:
+def _fit(spec: TreeSpec, value: Any, path: TreePath) -> Any:
+    match spec:
         case LeafSpec(declared=declared):
             return _fit_leaf(declared, value, path)
         case RepeatSpec(length=length, item=item, cls=cls):
@@ -355,7 +355,7 @@ def _fit(form: TreeSpec, value: Any, path: TreePath) -> Any:
             return _construct(
                 cls, dict(zip(names, _fit_fields(items, list(names), value, path), strict=True)), value, path
             )
-    raise AssertionError(form)
+    raise AssertionError(spec)
 
 
 def _checked_items(value: Any, length: int, path: TreePath) -> list[Any]:
@@ -407,10 +407,8 @@ def _fit_leaf(declared: Any, value: Any, path: TreePath) -> Any:
             return _converter().structure(value, alternative)
         except Exception:  # of whatever kind: cattrs hands on what classes raise
             continue
-    unknown = [choice for choice in choices if choice not in (*_STRICT, PurePath, Path)]
-    if any(
-        checker_for(choice).find_mismatch(value) is None for choice in unknown
-    ):  # a type that the converter does not know
+    unknown = [choice for choice in choices if choice not in (*_STRICT, PurePath, Path)]  # to the converter
+    if any(checker_for(choice).find_mismatch(value) is None for choice in unknown):
         return value
     raise _Misfit(path, describe(declared), value)
 

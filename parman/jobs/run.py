@@ -47,17 +47,17 @@ class Run:
         The directory where the job is kept.
     arguments
         What it is called with.
-    form
-        The form of its result.
+    spec
+        The tree that its result has to be.
     stop
         Asks to end the script.
     """
 
-    def __init__(self, plan: JobPlan, home: Place, arguments: JobArguments, form: TreeSpec, stop: Stop) -> None:
+    def __init__(self, plan: JobPlan, home: Place, arguments: JobArguments, spec: TreeSpec, stop: Stop) -> None:
         self._plan = plan
         self._home = home
         self._arguments = arguments
-        self._form = form
+        self._spec = spec
         self._stop = stop
         self._kept = JobDirectory(home.path)
         self._script = plan.template.script(plan.settings.script)
@@ -242,7 +242,7 @@ class Run:
     def _collect(self, work: WorkDirectory, directory: JobDirectory) -> Any:
         """Read the result, and bring all that belongs to it to where results are kept; the result comes last."""
         try:
-            tree = load_result(directory.result, self._form, work.top)
+            tree = load_result(directory.result, self._spec, work.top)
             result = globalize(tree, work, RESERVED)  # what tells of the job is kept last
             extra = self._extra_files(work, directory)
         except JobError as error:

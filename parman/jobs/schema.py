@@ -56,16 +56,16 @@ class JobSchema(Schema):
         self._plan = plan
 
     def _spec_of_mock(self, arguments: Mapping[str, Any]) -> TreeSpec:
-        """Return the form of what the mock returns; the leaves have the types of the mock's."""
+        """Return the spec of what the mock returns; the leaves have the types of the mock's."""
         annotation = self.annotation("return")
         try:
             example = self.mock_result(arguments)
         except FutureUseError:
             return LeafSpec(annotation)
-        form = spec_of_example(example, annotation)
-        if isinstance(form, EmptySpec):  # a job without results says so by `{}`; its script may write more
+        spec = spec_of_example(example, annotation)
+        if isinstance(spec, EmptySpec):  # a job without results says so by `{}`; its script may write more
             return LeafSpec(type(example))
-        return _typed(form, example)
+        return _typed(spec, example)
 
     def problems(self, arguments: Mapping[str, Any], names: Iterable[str] | None = None) -> list[ParmanError]:
         """Return an error for each thing that keeps the job from being run with these arguments."""
@@ -168,11 +168,11 @@ def _without_future(leaf: Any) -> Any:
 # --- the types of a mock's leaves ---
 
 
-def _typed(form: TreeSpec, example: Any) -> TreeSpec:
-    """Return a form whose leaves have the types of an example's, where no annotation says more."""
-    match form:
+def _typed(spec: TreeSpec, example: Any) -> TreeSpec:
+    """Return a spec whose leaves have the types of an example's, where no annotation says more."""
+    match spec:
         case LeafSpec(declared=declared):
-            return LeafSpec(Path if isinstance(example, PurePath) else type(example)) if declared is Any else form
+            return LeafSpec(Path if isinstance(example, PurePath) else type(example)) if declared is Any else spec
         case RepeatSpec(item=item, cls=cls):
             items = tuple(_typed(item, part) for part in example)
             if all(part == items[0] for part in items):
@@ -186,7 +186,7 @@ def _typed(form: TreeSpec, example: Any) -> TreeSpec:
             return DictSpec(_typed_all(items, example.values()), keys)
         case RecordSpec(items=items, cls=cls, names=names, declared=declared):
             return RecordSpec(_typed_all(items, [getattr(example, name) for name in names]), cls, names, declared)
-    raise AssertionError(form)
+    raise AssertionError(spec)
 
 
 def _typed_all(items: tuple[TreeSpec, ...], examples: Iterable[Any]) -> tuple[TreeSpec, ...]:
