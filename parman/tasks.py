@@ -78,7 +78,7 @@ class Definition:
     """Whether a call waits for something outside rather than to compute, so that it needs no worker."""
     at_once: int | None = None
     """How many calls may run at a time, if not as many as there are workers."""
-    crowd: Hashable = None
+    limit_key: Hashable = None
     """Which calls are counted together for that."""
 
     def rehearse(

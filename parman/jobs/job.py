@@ -152,7 +152,7 @@ class JobDefinition(Definition):
     def __init__(self, plan: JobPlan) -> None:
         self.plan = plan
         self.at_once = plan.settings.at_once
-        self.crowd = plan.limit_key
+        self.limit_key = plan.limit_key
         super().__init__(self._function(), Options(mock=plan.mock, resources=plan.template.resources))
 
     def _function(self) -> Any:

@@ -339,7 +339,7 @@ class ConcurrentRunner(Runner):
         definition = call.closure.definition
         if not definition.waits:
             return self._queue
-        key = (definition.crowd, definition.at_once)
+        key = (definition.limit_key, definition.at_once)
         if key not in self._blocking_queues:
             self._blocking_queues[key] = ReadyQueue(definition.at_once or self._blocking_slots())
         return self._blocking_queues[key]
