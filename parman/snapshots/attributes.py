@@ -132,10 +132,26 @@ def is_cache(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def cached_names(cls: Any) -> frozenset[str]:
-    """Return the names of the cached properties of a class."""
+    """Return the names of the cached properties of a class, whichever library these are of."""
     return frozenset(
-        name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)
+        name for base in cls.__mro__ for name, value in vars(base).items() if _is_cached_property(value)
     )
+
+
+def _is_cached_property(found: object) -> bool:
+    """Tell whether a descriptor keeps what it computes among the attributes, under its own name.
+
+    Its `__get__` writes there, while nobody else is meant to; one that gives a default does not.
+    """
+    if isinstance(found, cached_property):
+        return True
+    cls: Any = type(found)
+    if cls is property or (isinstance(found, property) and found.fset is not None):
+        return False
+    if not isinstance(found, property) and hasattr(cls, "__set__"):
+        return False
+    getter = getattr(cls, "__get__", None)
+    return isinstance(getter, FunctionType) and not {"__dict__", "setattr"}.isdisjoint(getter.__code__.co_names)
 
 
 # --- which types are compared, and how ---

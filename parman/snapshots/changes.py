@@ -13,7 +13,7 @@ order, piece by piece. So a task that changes nothing, as most do, costs one mor
 for that, and not read either where the system tells that no page of them was written.
 
 Only if something differs is it looked at more closely: against a fresh copy, argument by argument, without the values
-of caches. What the task gave back is not lost: neither an argument that can be reached from the result, nor a part of
+of caches, and then without what its objects fill in when they are asked. What the task gave back is not lost: neither an argument that can be reached from the result, nor a part of
 it, nor an array that shares its memory.
 """
 
@@ -30,6 +30,7 @@ from ..trees.nodes import ATOMS, is_array, short_repr
 from .attributes import cached_names, is_cache
 from .buffers import Buffer
 from .cache import Ledger
+from .filled import Filled, filled_names, rewritten_names
 from .hidden import inside, reachable
 from .memory import address_of, is_untouched
 from .pickling import write_in_process
@@ -263,13 +264,17 @@ class Watched:
             return []
         first, second = self._again(), self._again()
         references = _references(self._frozen)
-        return [
-            name
-            for name in names
-            if _differ(first[name], self.arguments[name], references) is True
-            and _differ(first[name], second[name], references) is False  # else the order depends on identities
-            and _Comparison(given_back).tells_loss(first[name], self.arguments[name])
-        ]
+        lost = []
+        for name in names:
+            old, new = first[name], self.arguments[name]
+            if (
+                _differ(old, new, references) is True
+                and _differ(old, second[name], references) is False  # else the order depends on identities
+                and (filled := _differ_beyond(old, new, references)) is not None
+                and _Comparison(given_back, filled).tells_loss(old, new)
+            ):
+                lost.append(name)
+        return lost
 
     def _again(self) -> dict[str, Any]:
         arguments: dict[str, Any] = self._frozen.thaw(thawed(self._values))
@@ -356,11 +361,11 @@ def _are_same_arrays(old: Any, new: Any) -> bool:
 # --- comparing with a fresh copy ---
 
 
-def _differ(old: object, new: object, references: set[int]) -> bool | None:
+def _differ(old: object, new: object, references: set[int], filled: Filled | None = None) -> bool | None:
     """Tell whether two copies differ, apart from the values of caches; None if that can't be told."""
     try:
         first, second = (
-            write_in_process(one, _Comparing(), references, comparing=True, without_cached=True)[0]
+            write_in_process(one, _Comparing(), references, comparing=True, without_cached=True, filled=filled)[0]
             for one in (old, new)
         )
     except Exception:  # from code of the user's classes
@@ -368,6 +373,39 @@ def _differ(old: object, new: object, references: set[int]) -> bool | None:
     if first.stream != second.stream or len(first.beside) != len(second.beside):
         return True
     return not all(map(_is_same_memory, first.beside, second.beside))
+
+
+def _differ_beyond(old: object, new: object, references: set[int]) -> Filled | None:
+    """Return what objects filled in since, if two copies that differ do so in something else too; None if not."""
+    filled: Filled = {}
+
+    def is_rewritten(one: object, other: object) -> bool:
+        return _differ(one, other, references, filled) is True
+
+    for find in (filled_names, lambda one, other: rewritten_names(one, other, is_rewritten)):
+        known = len(filled)
+        for one, other in _pairs(old, new, filled):
+            names = find(one, other)
+            if names:
+                for obj in (one, other):
+                    filled[id(obj)] = (obj, names | filled.get(id(obj), (obj, frozenset()))[1])
+        if len(filled) > known and _differ(old, new, references, filled) is False:
+            return None
+    return filled
+
+
+def _pairs(old: object, new: object, filled: Filled) -> Iterator[tuple[object, object]]:
+    """Yield the objects of classes, other than containers, in a value as it was and as it is, as far as these agree."""
+    todo = deque([(old, new)])
+    seen: set[int] = set()
+    while todo and len(seen) < _BUDGET:
+        one, other = todo.popleft()
+        if one is other or type(one) is not type(other) or type(one) in ATOMS or id(other) in seen:
+            continue
+        seen.add(id(other))
+        yield one, other
+        before, after = _parts(one, filled), _parts(other, filled)
+        todo.extend((before[step], after[step]) for step in before if step in after)
 
 
 def _is_same_memory(old: Any, new: Any) -> bool:
@@ -416,8 +454,9 @@ _BUDGET = 10_000
 class _Comparison:
     """A walk through an argument as it was and as it is, around what was given back."""
 
-    def __init__(self, given_back: _GivenBack) -> None:
+    def __init__(self, given_back: _GivenBack, filled: Filled) -> None:
         self._given_back = given_back
+        self._filled = filled
         self._met = False
 
     def tells_loss(self, old: object, new: object) -> bool:
@@ -440,7 +479,7 @@ class _Comparison:
                 return True
             else:
                 seen.add(id(other))
-                before, after = _parts(one), _parts(other)
+                before, after = _parts(one, self._filled), _parts(other, self._filled)
                 if list(before) != list(after):
                     return True
                 todo.extend((before[step], after[step]) for step in before)
@@ -463,8 +502,8 @@ def _is_equal_in_itself(one: Any, other: Any) -> bool:
     return True
 
 
-def _parts(obj: Any) -> Mapping[str, object]:
+def _parts(obj: Any, filled: Filled) -> Mapping[str, object]:
     cls: Any = type(obj)
-    cached = cached_names(cls)
+    left_out = cached_names(cls) | filled.get(id(obj), (obj, frozenset()))[1]
     parts = ((str(step), part) for step, part in inside(obj))
-    return {step: part for step, part in parts if step[1:] not in cached and not is_cache(step[1:])}
+    return {step: part for step, part in parts if step[1:] not in left_out and not is_cache(step[1:])}

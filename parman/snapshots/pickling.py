@@ -13,6 +13,7 @@ pickler is used for a second attempt, after the first met a string so big that i
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import sys
 from collections import OrderedDict
@@ -55,6 +56,7 @@ from .cache import BIG, Ledger
 from .classes import is_prepared_struct, reduce_prepared_struct
 from .code import ScriptPickler
 from .failures import is_made_again, reduce_exception
+from .filled import Filled
 from .hidden import reachable
 from .reducers import is_proxy, is_shared_map, is_variable, reduce_array, reduce_proxy, reduce_variable
 from .share import Share
@@ -78,6 +80,8 @@ class Record:
         The stream is compared and then dropped, so that small arrays need not be copied.
     without_cached
         Leave the values of caches out, so that computing one does not look like a change.
+    filled
+        What is left out besides, object by object.
     searchable
         Objects passed by reference that may hold futures.
     stand_ins, views, iterators, generators, seeds
@@ -88,10 +92,18 @@ class Record:
         The memo of objects that are copied by themselves: what several of them hold stays one object.
     """
 
-    def __init__(self, ledger: Ledger, *, comparing: bool = False, without_cached: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        comparing: bool = False,
+        without_cached: bool = False,
+        filled: Filled | None = None,
+    ) -> None:
         self.ledger = ledger
         self.comparing = comparing
         self.without_cached = without_cached
+        self.filled = filled or {}
         self.beside: list[Buffer | Held | int] = []
         self.futures: list[Future[Any]] = []
         self.shares: list[Share] = []
@@ -276,7 +288,7 @@ def _carry_the_rest(record: Record, obj: Any) -> Any:
         record.suspects.append(obj)
     names = forgotten.carried.get(type(obj))
     if record.without_cached:
-        return _without_caches(obj)
+        return _as_usual(obj)
     return reduced_with(obj, names) if names else NotImplemented
 
 
@@ -313,17 +325,34 @@ def _reduce_module(record: Record, obj: Any) -> Any:
     return (import_module, (name,)) if sys.modules.get(name) is obj else NotImplemented
 
 
-def _without_caches(obj: Any) -> Any:
-    """Reduce an object as usual, but without what it has computed from the rest and keeps."""
+def _as_usual(obj: Any) -> Any:
+    """Reduce an object as pickle would; a calculator to its class."""
     if is_calculator(type(obj)):
         return type, (None,)
-    reduced = obj.__reduce_ex__(5)
-    if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
+    reduce = copyreg.dispatch_table.get(type(obj))
+    return obj.__reduce_ex__(5) if reduce is None else reduce(obj)
+
+
+def _without_caches(obj: Any, reduced: Any, names: Collection[str]) -> Any:
+    """Leave out of what an object is reduced to what it has computed from the rest and keeps."""
+    if not isinstance(reduced, tuple) or len(reduced) < 3:
         return reduced
     cls: Any = type(obj)
-    names = cached_names(cls)
-    state = {name: value for name, value in reduced[2].items() if name not in names and not is_cache(str(name))}
-    return (*reduced[:2], state, *reduced[3:])
+    cached = cached_names(cls)
+
+    def without(state: Any) -> Any:
+        if type(state) is tuple:  # of attributes and slots, or with attributes somewhere, as a class likes it
+            parts = tuple([without(part) if type(part) is dict else part for part in state])
+            return None if all(part is None for part in parts) else parts
+        if not isinstance(state, dict):
+            return state
+        return {
+            name: value
+            for name, value in state.items()
+            if not (type(name) is str and (name in names or name in cached or is_cache(name)))
+        } or None  # as if nothing had ever been set
+
+    return (*reduced[:2], without(reduced[2]), *reduced[3:])
 
 
 def _blank(cls: type) -> Any:
@@ -461,14 +490,21 @@ class InProcessPickler(pickle.Pickler):
         return NotImplemented if handler is None else handler(self.record, obj)
 
 
+_NOT_FILLED: tuple[None, frozenset[str]] = (None, frozenset())
+
+
 class _CarefulPickler(InProcessPickler):
     """Leaves caches out, if so told."""
 
     def reducer_override(self, obj: Any) -> Any:
         handler = _handler_in_process(type(obj))
-        if handler is None:
-            return _without_caches(obj) if self.record.without_cached else NotImplemented
-        return handler(self.record, obj)
+        record = self.record
+        reduced = NotImplemented if handler is None else handler(record, obj)
+        if not record.without_cached:
+            return reduced
+        if reduced is NotImplemented and handler is not _refer_to_function and not is_array(type(obj)):
+            reduced = _as_usual(obj)
+        return _without_caches(obj, reduced, record.filled.get(id(obj), _NOT_FILLED)[1])
 
 
 class PickledPickler(ScriptPickler):
@@ -551,14 +587,15 @@ def write_in_process(
     *,
     comparing: bool = False,
     without_cached: bool = False,
+    filled: Filled | None = None,
 ) -> tuple[Frozen, Record]:
     """Make a snapshot for use in this process; see `Record` for the rest."""
     if not as_they_are:
-        sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
+        sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached, filled=filled)
         (_CarefulPickler if without_cached else InProcessPickler)(sink, record).dump(value)
         if not sink.has_big_strings():
             return _frozen(sink, record), record
-    sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached)
+    sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached, filled=filled)
     return _second(_PersistentInProcess(sink, record), value, sink, as_they_are)
 
 
