@@ -133,9 +133,7 @@ def is_cache(name: str) -> bool:
 @lru_cache(maxsize=4096)
 def cached_names(cls: Any) -> frozenset[str]:
     """Return the names of the cached properties of a class, whichever library these are of."""
-    return frozenset(
-        name for base in cls.__mro__ for name, value in vars(base).items() if _is_cached_property(value)
-    )
+    return frozenset(name for base in cls.__mro__ for name, value in vars(base).items() if _is_cached_property(value))
 
 
 def _is_cached_property(found: object) -> bool:

@@ -13,8 +13,8 @@ order, piece by piece. So a task that changes nothing, as most do, costs one mor
 for that, and not read either where the system tells that no page of them was written.
 
 Only if something differs is it looked at more closely: against a fresh copy, argument by argument, without the values
-of caches, and then without what its objects fill in when they are asked. What the task gave back is not lost: neither an argument that can be reached from the result, nor a part of
-it, nor an array that shares its memory.
+of caches, and then without what its objects fill in when they are asked. What the task gave back is not lost: neither
+an argument that can be reached from the result, nor a part of it, nor an array that shares its memory.
 """
 
 from __future__ import annotations

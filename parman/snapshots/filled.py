@@ -36,6 +36,8 @@ Filled: TypeAlias = "dict[int, tuple[object, frozenset[str]]]"
 
 _MISSING = object()
 _MAKERS = ("__init__", "__new__", "__setstate__", "__post_init__", "__attrs_post_init__")
+_WRAPPED = 5
+"""How many functions around each other are looked at."""
 _SETTERS = {"__setattr__", "setattr", "__dict__"}
 """What sets an attribute whose name is a constant, as methods of frozen dataclasses do."""
 
@@ -47,10 +49,7 @@ def filled_names(old: Any, new: Any) -> frozenset[str]:
     names = frozenset(
         name
         for name, value in after.items()
-        if _is_private(name)
-        and value is not None
-        and _is_nothing(before.get(name, _MISSING))
-        and _fills_in(cls, name)
+        if _is_private(name) and value is not None and _is_nothing(before.get(name, _MISSING)) and _fills_in(cls, name)
     )
     if names and _is_of_a_library(cls) and record_fields(cls) is None and _says_different(old, new):
         return frozenset()
@@ -96,14 +95,14 @@ def _says_different(old: Any, new: Any) -> bool:
     if type(new).__eq__ is object.__eq__:
         return False
     try:
-        return _is_plain((old == new), False) and _is_plain((new == new), True)  # noqa: PLR0124 (NaN does not)
+        return _is_plain(old == new, False) and _is_plain(new == new, True)  # NaN does not
     except Exception:  # from code of the user's classes
         return False
 
 
 def _looks_same(old: Any, new: Any) -> bool:
     try:
-        return _is_plain((old == new), True) and repr(old) == repr(new)
+        return _is_plain(old == new, True) and repr(old) == repr(new)
     except Exception:  # from code of the user's classes
         return False
 
@@ -130,6 +129,8 @@ def _is_of_a_library(cls: type) -> bool:
 @lru_cache(maxsize=4096)
 def _fills_in(cls: Any, name: str) -> bool:
     """Tell whether an attribute that was not there is filled in by the class itself, as far as it can be told."""
+    if _is_filled_by_its_getter(cls, name):
+        return True
     if _is_set_outside(cls, name):
         return False
     uses = [_first_use(code, name) for code in _functions(cls)]
@@ -137,15 +138,17 @@ def _fills_in(cls: Any, name: str) -> bool:
 
 
 def _is_set_outside(cls: Any, name: str) -> bool:
-    """Tell whether a class lets others set the value of a private attribute, other than by filling it in itself."""
+    """Tell whether a class lets others set the value of a private attribute."""
     public = name.lstrip("_")
-    if callable(getattr(cls, f"set_{public}", None)):
-        return True
     found = getattr(cls, public, None)
-    if not isinstance(found, property) or found.fset is None:
-        return False
-    code = getattr(found.fget, "__code__", None)
-    return not (isinstance(code, CodeType) and (_sets(code, name) or _sets(code, public)))
+    return callable(getattr(cls, f"set_{public}", None)) or (isinstance(found, property) and found.fset is not None)
+
+
+def _is_filled_by_its_getter(cls: Any, name: str) -> bool:
+    """Tell whether asking for the value sets it, though others may set it as well."""
+    public = name.lstrip("_")
+    code = getattr(getattr(getattr(cls, public, None), "fget", None), "__code__", None)
+    return isinstance(code, CodeType) and (_sets(code, name) or _sets(code, public))
 
 
 def _functions(cls: Any) -> Iterator[CodeType]:
@@ -153,12 +156,10 @@ def _functions(cls: Any) -> Iterator[CodeType]:
     for base in cls.__mro__:
         for name, found in vars(base).items():
             function = found.fget if isinstance(found, property) else found
-            while not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
+            for _ in range(_WRAPPED):
+                if isinstance(function, FunctionType) and name not in _MAKERS:
+                    yield function.__code__
                 function = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
-                if function is None:
-                    break
-            if isinstance(function, FunctionType) and name not in _MAKERS:
-                yield function.__code__
 
 
 def _first_use(code: CodeType, name: str) -> str | None:
