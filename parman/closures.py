@@ -33,6 +33,7 @@ from .assets import TaskSpec
 from .context import InsideTask, Site, call_site, in_force
 from .errors import ArgumentError, HiddenFutureError, WorkflowError
 from .futures.future import CallFuture
+from .snapshots.broken import explain
 from .snapshots.cache import BIG, Ledger
 from .snapshots.changes import Watched
 from .snapshots.hidden import search_function
@@ -539,12 +540,26 @@ class Closure:
             For each dependency its value, plain or frozen.
         """
         frozen = self._frozen
-        return self._with_given((self.frozen if frozen is None else frozen).thaw(values), values)
+        if frozen is None:
+            frozen = self.frozen
+        try:
+            return self._with_given(frozen.thaw(values), values)
+        except Exception as error:  # from code of the user's classes
+            self._explain(error, frozen, values)
+            raise
 
     def watched_arguments(self, values: Sequence[Any] = ()) -> tuple[Watched, dict[str, Any]]:
         """Return the arguments, as `arguments` does, and what tells which of the copies the task changes."""
-        watched = Watched(self.frozen, values)
-        return watched, self._with_given(dict(watched.arguments), values)
+        frozen = self.frozen
+        try:
+            watched = Watched(frozen, values)
+            return watched, self._with_given(dict(watched.arguments), values)
+        except Exception as error:  # from code of the user's classes
+            self._explain(error, frozen, values)
+            raise
+
+    def _explain(self, error: Exception, frozen: Frozen, values: Sequence[Any]) -> None:
+        explain(error, self.name, frozen, values, self._given, self.dependencies)
 
     def _with_given(self, arguments: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
         """Add the arguments that are passed as they are."""

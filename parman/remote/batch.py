@@ -41,6 +41,7 @@ from ..errors import ResultError
 from ..pool.channel import Kind, Message, pack
 from ..pool.terminal import refusing_input
 from ..snapshots.attributes import Forgotten
+from ..snapshots.broken import explain
 from ..snapshots.buffers import Buffer
 from ..snapshots.cache import Ledger
 from ..snapshots.failures import PackedException, annotate, traceback_text
@@ -461,7 +462,7 @@ def _run(item: Item, spec: TaskSpec, where: str) -> Reply:
         return _not_loaded(exception, where)
     outcome = perform(
         definition,
-        lambda: _arguments_of(item),
+        lambda: _arguments_of(item, definition.name),
         structure,
         where,
         late=item.late,
@@ -470,12 +471,17 @@ def _run(item: Item, spec: TaskSpec, where: str) -> Reply:
     return _reply_of(outcome, definition.name)
 
 
-def _arguments_of(item: Item) -> dict[str, Any]:
+def _arguments_of(item: Item, name: str) -> dict[str, Any]:
     if type(item.arguments) is dict:
         return item.arguments
     values = [value.load() if isinstance(value, PackedException) else value for value in item.values]
     item.values.clear()
-    arguments: dict[str, Any] = item.arguments.thaw(values)  # type: ignore[union-attr]
+    frozen: Any = item.arguments
+    try:
+        arguments: dict[str, Any] = frozen.thaw(values)
+    except Exception as error:  # from code of the user's classes
+        explain(error, name, frozen, values)
+        raise
     return arguments
 
 

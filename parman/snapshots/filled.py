@@ -92,7 +92,8 @@ def _is_nothing(value: object) -> bool:
 
 def _says_different(old: Any, new: Any) -> bool:
     """Tell whether a class with an equality of its own says that two objects differ, and not of all of its objects."""
-    if type(new).__eq__ is object.__eq__:
+    cls: Any = type(new)
+    if cls.__eq__ is object.__eq__:
         return False
     try:
         return _is_plain(old == new, False) and _is_plain(new == new, True)  # NaN does not

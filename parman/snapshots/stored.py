@@ -209,12 +209,13 @@ class Frozen:
         """
         if not self.beside:
             return pickle.loads(self.stream)
-        beside = self._taken(thawed(slots), readonly, [] if memories is None else memories)
+        beside = self.taken(thawed(slots), readonly, [] if memories is None else memories)
         if self.has_big_strings:
             return _Thawer(io.BytesIO(self.stream), buffers=beside).load()
         return pickle.loads(self.stream, buffers=beside)
 
-    def _taken(self, values: Sequence[object], readonly: bool, memories: list[object]) -> Iterator[Any]:
+    def taken(self, values: Sequence[object], readonly: bool, memories: list[object]) -> Iterator[Any]:
+        """Yield what lies beside the stream, in copies; see `thaw`."""
         copies: dict[int, Any] = {}
         for item in self.beside:
             if isinstance(item, Buffer):
