@@ -26,6 +26,7 @@ from .engine.registry import CallRegistry, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, WorkflowError
 from .futures.future import CallFuture
+from .lifecycle import unfinished
 from .snapshots.failures import shorten
 from .tasks import Definition, Options
 from .workflows import Workflow
@@ -241,7 +242,7 @@ class _Calls(Workflow):
 
     def _tell_lost(self, pending: list[RegisteredCall], failures: list[Failure]) -> None:
         """Say what is dropped, as a warning: what becomes of a call is for who holds its future."""
-        logger.warning("the interpreter ends with an open executor: %d unfinished calls are dropped", len(pending))
+        logger.warning("the interpreter ends with an open executor: %s", unfinished(len(pending)))
 
     def finish(self, cause: BaseException | None) -> None:
         """Leave the block."""

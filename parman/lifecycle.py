@@ -44,7 +44,19 @@ from typing import Any, TypeVar
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
-__all__ = ["Stage", "Stop", "at_exit", "fail", "start_forks", "take", "tell", "unwatch", "watch"]
+__all__ = [
+    "Stage",
+    "Stop",
+    "at_exit",
+    "counted",
+    "fail",
+    "start_forks",
+    "take",
+    "tell",
+    "unfinished",
+    "unwatch",
+    "watch",
+]
 
 
 class Stop:
@@ -334,6 +346,16 @@ def _end_with_one() -> None:
 
 
 # --- words ---
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many there are of something: "1 call", "2 calls"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def unfinished(count: int) -> str:
+    """Say that calls are dropped."""
+    return f"{counted(count, 'unfinished call')} {'is' if count == 1 else 'are'} dropped"
 
 
 def tell(text: str) -> None:

@@ -20,7 +20,7 @@ from .context import call_site, current_workflow, in_force, opened
 from .engine.registry import CallRegistry, CallState, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
-from .lifecycle import Stage, at_exit, fail, tell, unwatch, watch
+from .lifecycle import Stage, at_exit, counted, fail, tell, unfinished, unwatch, watch
 from .snapshots.failures import annotate, safe_text, shorten
 from .tasks import Check
 
@@ -37,6 +37,8 @@ _PATIENCE = 2.5
 """How long leaving a block after Ctrl-C waits for futures to be failed [s]."""
 _NAMED = 20
 """How many calls are named that are lost with the interpreter."""
+_MOMENT = 0.1
+"""How long calls may still come to their end when the interpreter ends in an open block [s]."""
 
 
 def workflow(
@@ -327,7 +329,7 @@ class Workflow:
         self._registry.closed_to_calls = True
         self.runner.interrupt(self._registry)
         if not self._registry.wait(_PATIENCE):
-            logger.warning("%d calls could not be ended in time", len(self._registry.pending()))
+            logger.warning("%s could not be ended in time", counted(len(self._registry.pending()), "call"))
         self._note_failures(cause)
         self._is_hurried = False  # a second Ctrl-C does not come to this point
 
@@ -355,6 +357,8 @@ class Workflow:
         _open_blocks.discard(self)
         if self.runner.is_dry:
             self._report_late()
+        # A call that is just about to fail is not told as dropped, beside the message of its failure.
+        self._registry.wait(max(0.0, min(_MOMENT, deadline - time.monotonic())))
         pending = [call for call in self._registry.pending() if call.is_wanted()]
         failures = self._registry.failures(all_of_them=False)
         if pending or failures:
@@ -434,14 +438,14 @@ if hasattr(threading, "_register_atexit"):
 def _lost(dropped: list[RegisteredCall], failures: list[Failure], cure: str) -> str:
     lost = [f"dropped: {call.closure}" for call in dropped]
     lost += [f"failed: {closure}: {safe_text(exception)}" for closure, exception in failures]
-    counts = [f"{len(dropped)} unfinished calls are dropped"] if dropped else []
-    counts += [f"{len(failures)} calls failed"] if failures else []
+    counts = [unfinished(len(dropped))] if dropped else []
+    counts += [f"{counted(len(failures), 'call')} failed"] if failures else []
     more = [f"and {len(lost) - _NAMED} more"] if len(lost) > _NAMED else []
     return f"{' and '.join(counts)}; {cure}\n    " + "\n    ".join(lost[:_NAMED] + more)
 
 
 def _failed(failures: list[Failure]) -> WorkflowFailed:
-    count = f"{len(failures)} call{'s' if len(failures) > 1 else ''} failed"
+    count = f"{counted(len(failures), 'call')} failed"
     cure = "to go on with the others, resolve(..., return_exceptions=True) in the block, before it is left"
     group = WorkflowFailed(f"{count}; {cure}", [_as_exception(exception) for _, exception in failures])
     group.failed = tuple(failures)

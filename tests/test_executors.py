@@ -204,7 +204,7 @@ pool.submit(threading.Event().wait)
     result = run_script(script)
     assert result.returncode == 0
     assert result.stdout == "1\n"
-    assert "1 unfinished calls are dropped" in result.stderr
+    assert "1 unfinished call is dropped" in result.stderr
 
 
 def test_a_shutdown_that_does_not_wait_closes_later() -> None:

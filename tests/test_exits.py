@@ -62,7 +62,7 @@ def test_a_failure_that_nobody_saw(tmp_path: Path, runner: str) -> None:
     """The call is named on stderr, the exit status is 1, and all hooks run."""
     result = run(tmp_path, FAILED, runner=runner)
     assert result.returncode == 1
-    assert result.stderr.count("the interpreter ends in an open workflow: 1 calls failed") == 1
+    assert result.stderr.count("the interpreter ends in an open workflow: 1 call failed") == 1
     assert f"failed: invert(), called at {tmp_path}/script.py:{LINE}: ZeroDivisionError" in result.stderr
     assert result.stdout == "the last hook\nthe first hook\n"
 
@@ -236,3 +236,20 @@ def test_a_test_suite(tmp_path: Path) -> None:
     assert "1 passed" in result.stdout
     assert result.returncode == 1
     assert "interpreter ends in an open workflow" in result.stderr
+
+
+def test_a_call_that_is_about_to_fail(tmp_path: Path) -> None:
+    """A call that fails while the interpreter ends is told as a failure, and not as dropped besides."""
+    for _ in range(5):
+        result = run(tmp_path, "result = invert(0.0)", runner="threads:2")
+        assert result.returncode == 1
+        assert "the interpreter ends in an open workflow: 1 call failed; " in result.stderr
+        assert "dropped" not in result.stderr
+
+
+def test_one_and_several(tmp_path: Path) -> None:
+    """One call is, several are."""
+    result = run(tmp_path, PENDING, runner="threads:2")
+    assert "open workflow: 1 unfinished call is dropped; " in result.stderr
+    result = run(tmp_path, "results = [hold(name) for name in 'ab']", runner="threads:2")
+    assert "open workflow: 2 unfinished calls are dropped; " in result.stderr
