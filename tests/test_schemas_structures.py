@@ -459,3 +459,16 @@ def test_what_travels_is_what_the_call_returns() -> None:
 
     told, called = Schema(nothing), Schema(nothing)
     assert told.fixed_spec() == called.result_spec({}) == told.result_spec({})
+
+
+@pytest.mark.parametrize(
+    ("value", "more"), [("", "but no string"), (b"ab", "but no string"), (True, "but neither True nor False"), (1.5, "")]
+)
+def test_why_a_length_is_refused(value: Any, more: str) -> None:
+    """A string has a length, and True is a number: that these are refused is said, and why."""
+    with pytest.raises(StructureError) as caught:
+        Schema(function_of("Annotated[list[int], Length('n')]")).result_spec({"n": value})
+    text = "it has to be a whole number, 0 or larger, or something that has a length"
+    assert text in str(caught.value)
+    assert more in str(caught.value)
+    assert str(caught.value).endswith(text) == (not more)

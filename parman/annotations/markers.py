@@ -111,16 +111,21 @@ class Length(_Marker):
         found = self.value(call)
         if found is None:
             return None
-        cure = "it has to be a number, 0 or larger, or something that has a length"
-        if isinstance(found, Sized) and not isinstance(found, str | bytes):
+        cure = "it has to be a whole number, 0 or larger, or something that has a length"
+        if isinstance(found, str | bytes):
+            cure += ", but no string, whose length is its characters': make a list of it if that is meant"
+        elif isinstance(found, bool):
+            cure += ", but neither True nor False, which are hardly meant as 1 and 0: use int() if they are"
+        elif isinstance(found, Sized):
             return len(found)
-        try:
-            length = operator.index(found)
-        except TypeError:
-            raise self.error(call, found, cure) from None
-        if length < 0 or isinstance(found, bool):
-            raise self.error(call, found, cure)
-        return length
+        else:
+            try:
+                length = operator.index(found)
+            except TypeError:
+                raise self.error(name, found, cure) from None
+            if length >= 0:
+                return length
+        raise self.error(name, found, cure)
 
 
 class Keys(_Marker):
