@@ -462,7 +462,8 @@ def test_what_travels_is_what_the_call_returns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "more"), [("", "but no string"), (b"ab", "but no string"), (True, "but neither True nor False"), (1.5, "")]
+    ("value", "more"),
+    [("", "but no string"), (b"ab", "but no string"), (True, "but neither True nor False"), (1.5, "")],
 )
 def test_why_a_length_is_refused(value: Any, more: str) -> None:
     """A string has a length, and True is a number: that these are refused is said, and why."""

@@ -122,10 +122,10 @@ class Length(_Marker):
             try:
                 length = operator.index(found)
             except TypeError:
-                raise self.error(name, found, cure) from None
+                raise self.error(call, found, cure) from None
             if length >= 0:
                 return length
-        raise self.error(name, found, cure)
+        raise self.error(call, found, cure)
 
 
 class Keys(_Marker):
