@@ -28,13 +28,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parman.errors import ArgumentError, HiddenFutureError
+from parman.snapshots import memory as pages
 from parman.snapshots.buffers import Buffer
 from parman.snapshots.cache import BIG, Ledger
 from parman.snapshots.changes import Watched
 from parman.snapshots.share import Share, install_share, shared_value
 from parman.snapshots.stored import Frozen, FrozenAtoms
 from parman.snapshots.take import freeze, in_process, pickled, pickled_with
-from parman.snapshots.take import memory as pages
 from parman.trees.nodes import Placeholder
 
 
