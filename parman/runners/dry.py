@@ -44,6 +44,7 @@ from ..errors import DryRunErrors, FutureUseError, Interrupted, ParmanError, Str
 from ..futures.future import CallFuture, StrictFuture
 from ..futures.loop import EventLoop
 from ..futures.placeholders import stand_in
+from ..lifecycle import counted
 from ..snapshots.failures import safe_text
 from ..snapshots.stored import Frozen
 from ..snapshots.take import Carrier, freeze, in_process, pickled
@@ -260,9 +261,11 @@ class Plan:
     def _head(self) -> str:
         place = "" if self.end_place is None else f" up to {self.end_place}"
         if self.mistakes:
-            return f"Dry run: {count(len(self.mistakes), 'mistake')}{place}"
+            return f"Dry run: {counted(len(self.mistakes), 'mistake')}{place}"
         if self.failed is not None:
-            return f"Dry run: not finished: {self.failed}, after {count(self._calls.total(), 'call')} without a mistake"
+            return (
+                f"Dry run: not finished: {self.failed}, after {counted(self._calls.total(), 'call')} without a mistake"
+            )
         return f"Dry run: no mistakes found{place}"
 
     def _mistake_lines(self) -> Iterator[str]:
@@ -278,17 +281,17 @@ class Plan:
                 yield f"  {Site(file, line, '')}: {text}{times}"
             more = texts.total() - sum(texts[text] for text in shown)
             if more:
-                yield f"  {Site(file, line, '')}: and {count(more, 'more mistake')}"
+                yield f"  {Site(file, line, '')}: and {counted(more, 'more mistake')}"
 
     def _call_lines(self) -> list[str]:
         if not self._calls:
             return ["No task would be called"]
-        lines = [f"{count(sum(self._calls.values()), 'call')} would run:"]
+        lines = [f"{counted(sum(self._calls.values()), 'call')} would run:"]
         digits = len(str(max(self._calls.values())))
         lines += [f"  {number:{digits}} x {name}" for name, number in self._calls.items()]
         at_least = "" if self._exact else "at least "
         longest, widest = max(self._width), max(self._width.values())
-        return [*lines, f"Longest chain: {at_least}{count(longest, 'call')}; width: {widest}"]
+        return [*lines, f"Longest chain: {at_least}{counted(longest, 'call')}; width: {widest}"]
 
 
 def _parts(tree: object) -> Iterable[object]:
@@ -304,11 +307,6 @@ def _parts(tree: object) -> Iterable[object]:
         seen.add(id(part))
         values = list(kind.values(part))
         todo.extend(values[:1] if ATOMS.issuperset(map(type, values)) else values)
-
-
-def count(number: int, noun: str) -> str:
-    """Write a number of things."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _text(error: Exception) -> str:
@@ -456,7 +454,7 @@ class DryRunner(Runner):
     def _end(self, plan: Plan, cause: BaseException | None) -> None:
         """End the script, unless it is to go on, or an exception of its own ends it."""
         errors = [mistake.error for mistake in plan.mistakes]
-        found = DryRunErrors(f"the dry run found {count(len(errors), 'mistake')}", errors) if errors else None
+        found = DryRunErrors(f"the dry run found {counted(len(errors), 'mistake')}", errors) if errors else None
         if not _is_answered(cause, found):
             return
         if self.proceed and found is not None:
