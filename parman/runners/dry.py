@@ -60,7 +60,6 @@ __all__ = [
     "Extent",
     "Mistake",
     "Plan",
-    "count",
     "extent_of_caller",
     "is_installed",
     "readable",
