@@ -212,7 +212,7 @@ _OWN = "_NUM_THREADS"
 """How variables end that the pool sets for a worker."""
 
 
-class _Worker:
+class _WorkerMemory:
     """What a worker process remembers.
 
     Executors may run several calls of one process on threads of its own: what is remembered is changed, and what a
@@ -297,12 +297,12 @@ class _Worker:
             numpy_random.seed()
 
 
-_worker = _Worker()
+_memory = _WorkerMemory()
 
 
 def _renew_in_child() -> None:
     """Forget who held the lock in the process that was forked."""
-    _worker.lock = threading.RLock()
+    _memory.lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_renew_in_child)
@@ -322,7 +322,7 @@ def run_bytes(content: bytes) -> bytes:
         if isinstance(specs, MissingAssets):
             answer = specs
         else:
-            with refusing_input() if _worker.is_another_process() else nullcontext():
+            with refusing_input() if _memory.is_another_process() else nullcontext():
                 answer = _run(item, specs[0], where)
     return pickle.dumps(answer, protocol=5)
 
@@ -335,10 +335,10 @@ def _specs_for(batch: Batch) -> list[TaskSpec] | MissingAssets:
     Exception
         Whatever the user's modules and classes raise while a task is loaded.
     """
-    with _worker.lock:
-        _worker.seed()
-        missing = _worker.learn(batch)
-        return MissingAssets(missing) if missing else [_worker.assets[token] for token in batch.tasks]
+    with _memory.lock:
+        _memory.seed()
+        missing = _memory.learn(batch)
+        return MissingAssets(missing) if missing else [_memory.assets[token] for token in batch.tasks]
 
 
 def _not_loaded(exception: BaseException, where: str) -> Reply:
@@ -352,7 +352,7 @@ def _reply_of(outcome: Outcome, name: str) -> Reply:
     if outcome.failure is not None:
         return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
     assert outcome.values is not None
-    ledger = Ledger(_worker.forgotten)
+    ledger = Ledger(_memory.forgotten)
     told: list[Remark] = []
 
     def forgets(cls: type, names: list[str]) -> None:
