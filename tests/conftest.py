@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import signal
 
+from helpers.cluster import cluster  # noqa: F401 (a fixture)
 from hypothesis import HealthCheck, settings
-from slurm import cluster  # noqa: F401 (a fixture)
 
 # What runs in the background of a shell, as on some build machines, ignores Ctrl-C, and so does all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

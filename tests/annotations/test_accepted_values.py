@@ -22,11 +22,12 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, Optional, Proto
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from numpy.typing import ArrayLike, NDArray
 
 from parman.annotations.signature import Schema
 
-DOCS = Path(__file__).parents[1] / "docs" / "annotations.md"
+DOCS = ROOT / "docs" / "annotations.md"
 
 
 class Colour(enum.Enum):

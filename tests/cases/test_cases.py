@@ -28,7 +28,7 @@ import pytest
 from oracle.headers import Header
 from oracle.running import Run, run
 
-CASES = sorted((Path(__file__).parent / "cases").glob("[0-9][0-9]_*.py"))
+CASES = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.py"))
 HEADERS = {path: Header.of(path) for path in CASES}
 RUNS = [
     pytest.param(path, runner, id=f"{path.stem}-{runner}", marks=pytest.mark.timeout(2 * header.limit + 60))

@@ -164,7 +164,7 @@ def _slurm(stack: ExitStack) -> Runner:
 
 
 def _parsl_slurm(nodes: int, stack: ExitStack) -> Runner:
-    from parsl_slurm import configuration
+    from helpers.cluster_parsl import configuration
 
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     return stack.enter_context(ParslRunner(configuration(folder, nodes), workers=WORKERS))

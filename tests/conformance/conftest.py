@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from backends import BACKENDS, Backend
-from gates import Gate
+from helpers.gates import Gate
 
 from parman import Runner, Workflow, workflow
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from gates import Gate, pass_gate
+from helpers.gates import Gate, pass_gate
 
 from parman import ResultError, Runner, Workflow, executor, task
 from parman.executors import RunnerExecutor

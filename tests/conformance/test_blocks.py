@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gates import Gate, pass_gate
+from helpers.gates import Gate, pass_gate
 
 from parman import ConcurrentRunner, Runner, SerialRunner, Workflow, WorkflowError, resolve, task, workflow
 

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future, wait
 import numpy as np
 import pytest
 from backends import Backend
-from gates import Gate, pass_gate
+from helpers.gates import Gate, pass_gate
 
 from parman import Runner, Workflow, as_future, as_resolved, cancel, resolve, share, task, workflow
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gates import Gate, pass_gate
+from helpers.gates import Gate, pass_gate
 
 from parman import ArgumentError, FutureUseError, Workflow, resolve, task
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gates import Gate, pass_gate
+from helpers.gates import Gate, pass_gate
 
 import parman
 from parman import Runner, Workflow, as_resolved, cancel, resolve, share, task

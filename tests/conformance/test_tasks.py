@@ -18,12 +18,12 @@ from typing import Any
 
 import cloudpickle
 import pytest
+from helpers import ROOT
 from shapes import Fit
 
 from parman import ConcurrentRunner, ThreadPool, Workflow, resolve, task, workflow
 
 Block = Callable[..., Workflow]
-ROOT = Path(__file__).parents[2]
 
 
 @task

@@ -13,8 +13,8 @@ from unittest.mock import MagicMock, Mock
 
 import attrs
 import pytest
-from gates import Gate, pass_gate
 from helpers import TIMEOUT
+from helpers.gates import Gate, pass_gate
 
 from parman import Keys, Length, StructureError, Workflow, WorkflowFailed, as_future, cancel, resolve, task, workflow
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What holds for the futures and executors of the standard library holds for ours: CPython's own tests say so.
 
-Which tests are left out, and why, stands in `cpython.LEFT_OUT`.
+Which tests are left out, and why, stands in `helpers.cpython_suite.LEFT_OUT`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cpython import GROUPS, LEFT_OUT, find_tests
+from helpers import ROOT
+from helpers.cpython_suite import GROUPS, LEFT_OUT, find_tests
 
 pytestmark = pytest.mark.timeout(300)  # whole groups of CPython's tests, which sleep a lot
 
-HERE = Path(__file__).parent
 AHEAD = 10
 """How many groups run at a time: they sleep, most of the time."""
 
@@ -54,8 +53,8 @@ def report_of() -> Iterator[Callable[[tuple[str, str]], Report]]:
 
 def start(target: str, group: str) -> subprocess.Popen[str]:
     """Start a group of tests."""
-    command = [sys.executable, "-W", "error", str(HERE / "cpython.py"), target, group]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, "-W", "error", str(ROOT / "tests" / "helpers" / "cpython_suite.py"), target, group]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers import TIMEOUT
+from helpers import ROOT, TIMEOUT
 
-DEMO = Path(__file__).parents[1] / "demos" / "activelearning"
+DEMO = ROOT / "demos" / "activelearning"
 OWN = {"job.lock", "job.status", "jobenv.sh"}
 """Files that hold times, or absolute paths: not two runs have the same ones."""
 EVERY_JOB = OWN | {

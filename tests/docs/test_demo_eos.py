@@ -19,8 +19,9 @@ from ase import units
 from ase.build import bulk
 from ase.collections import dcdft
 from ase.eos import EquationOfState
+from helpers import ROOT
 
-DEMO = Path(__file__).parents[1] / "demos" / "eos"
+DEMO = ROOT / "demos" / "eos"
 # ASE 3.29 does with NumPy 2.5 what NumPy no longer likes; it is neither the demo's nor Parman's to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import attrs
+from helpers import ROOT
 
 from parman import JobSettings
 
-PAGE = Path(__file__).parents[1] / "docs" / "jobs.md"
+PAGE = ROOT / "docs" / "jobs.md"
 
 FENCE = re.compile(r"(?:`(?P<name>[^`\n]+)`:\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from slurm import call
+from helpers.cluster import call
 
 LIMIT = 900
 """How long one run of the suite may take [s]."""

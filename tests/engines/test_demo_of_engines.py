@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-DEMO = Path(__file__).parents[1] / "demos" / "engines"
+from helpers import ROOT
+
+DEMO = ROOT / "demos" / "engines"
 ROW = re.compile(r"^\| (\w[\w ]*?) +\| +([\d.]+) \| +(\d+) \| +(\d*) \| +([\d.]*) \|$", re.MULTILINE)
 
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers import MARK, ScriptGate, all_gone, marked, script_gate
-from helpers import TIMEOUT, death, died, handled, in_thread
+from helpers import ROOT, TIMEOUT
+from helpers.gates import ScriptGate, script_gate
+from helpers.processes import MARK, all_gone, marked
+from helpers.waiting import death, died, handled, in_thread
 
 from parman import (
     Interrupted,
@@ -42,7 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Parsl leaves sockets and processes to the collector
 ]
 
-DOCS = Path(__file__).parents[1] / "docs" / "clusters.md"
+DOCS = ROOT / "docs" / "clusters.md"
 
 
 @pytest.fixture

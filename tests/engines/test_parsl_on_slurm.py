@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from helpers import ROOT
-from parsl_slurm import LOST, configuration
-from slurm import LIMIT, call, until
+from helpers.cluster import LIMIT, call, until
+from helpers.cluster_parsl import LOST, configuration
 
 from parman import JobSettings, ParslRunner, WorkerDied, job_template, resolve, task, workflow
 
@@ -145,7 +145,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{demo!r}, {tests!r}]
 import eos
-from parsl_slurm import configuration
+from helpers.cluster_parsl import configuration
 from parman import ParslRunner
 eos.main(ParslRunner(configuration(Path("runinfo"))) if sys.argv[1] == "slurm" else "serial", Path(sys.argv[1]))
 """

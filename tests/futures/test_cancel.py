@@ -11,7 +11,9 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from contextlib import contextmanager
 
 import pytest
-from helpers import TIMEOUT, cancelled, hasty_switches, in_thread
+from helpers import TIMEOUT
+from helpers.futures import cancelled
+from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, SerialRunner, cancel, resolve, task, workflow
 

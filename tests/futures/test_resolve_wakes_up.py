@@ -12,7 +12,9 @@ from concurrent.futures import CancelledError, Future
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, failed, hasty_switches, in_thread
+from helpers import TIMEOUT
+from helpers.futures import failed
+from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, Workflow, as_future, cancel, resolve, resolving, task, workflow
 from parman import lifecycle as signals

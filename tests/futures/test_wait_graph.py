@@ -26,22 +26,10 @@ from concurrent.futures import (
 from typing import Any
 
 import pytest
-from helpers import (
-    TIMEOUT,
-    cancelled,
-    cancelled_and_notified,
-    death,
-    died,
-    dispatcher_threads,
-    failed,
-    handled,
-    hasty_switches,
-    in_thread,
-    interrupt_at,
-    run_script,
-    running,
-    succeeded,
-)
+from helpers import TIMEOUT
+from helpers.futures import cancelled, cancelled_and_notified, failed, running, succeeded
+from helpers.scripts import run_script
+from helpers.waiting import death, died, dispatcher_threads, handled, hasty_switches, in_thread, interrupt_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
 
 from parman.slurm.program import locked
+
+from . import ROOT
 
 __all__ = ["LIMIT", "call", "cluster", "until"]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from helpers import ROOT
+from . import ROOT
 
 __all__ = ["LOST", "configuration"]
 

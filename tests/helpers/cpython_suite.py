@@ -4,7 +4,7 @@
 
 They come with the interpreter, or with Debian's package libpython3.x-testsuite; `PARMAN_TEST_CPYTHON` names a directory
 with them, if they are elsewhere. Run as a script, in an interpreter of its own, since they reap all child processes,
-count all threads, and wait for many a second: `python cpython.py TARGET GROUP` prints a report in JSON.
+count all threads, and wait for many a second: `python cpython_suite.py TARGET GROUP` prints a report in JSON.
 """
 
 from __future__ import annotations

@@ -1,226 +1,32 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Drivers of template jobs that can be killed, and job scripts that wait at a gate."""
+"""A workflow of template jobs whose drivers are killed again and again."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
-import select
-import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import pytest
-from helpers import ROOT, TIMEOUT, until_gone
-
-from parman import InPlace, JobSettings, Scratch, Staging, job_template
 from parman.jobs.clean_results import main as clean_results
 from parman.jobs.directory import JobDirectory, State
 
-MARK = "PARMAN_TEST_MARK"
-"""The environment variable by which the processes of a test are found, in whatever session they are."""
+from . import ROOT, TIMEOUT
+from .processes import MARK, all_gone, kill_all
+from .templates import logged, write_template
 
-_HEAD = """#!/bin/sh
-say() { echo "$1 ${PWD##*/results/}" >>"$LOG"; }
-number=$(sed -n 's/.*"number": \\([0-9]*\\).*/\\1/p' kwargs.json)
-say start
-"""
-
-
-def write_template(path: Path, mock: str, script: str) -> Path:
-    """Make a template with a shell script that has `say` and `$number` at hand, and logs its start."""
-    path.mkdir(parents=True)
-    (path / "jobinfo.py").write_text(f"from pathlib import Path\n\n{mock}\n")
-    (path / "run").write_text(_HEAD + script)
-    (path / "run").chmod(0o755)
-    return path
-
-
-def logged(folder: Path, word: str = "start") -> list[str]:
-    """Return the locators of the jobs whose scripts have logged the word, once for each time."""
-    log = folder / "log"
-    lines = log.read_text().split("\n") if log.exists() else []
-    return [line.removeprefix(f"{word} ") for line in lines if line.startswith(f"{word} ")]
-
-
-def marked(mark: str) -> list[int]:
-    """Return the processes that carry the mark and are alive."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                if f"{MARK}={mark}\0".encode() in (folder / "environ").read_bytes():
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-    return found
-
-
-def all_gone(mark: str, timeout: float = TIMEOUT) -> bool:
-    """Wait until no process carries the mark."""
-    return until_gone(lambda: marked(mark), timeout)
-
-
-def kill_all(mark: str) -> None:
-    """Kill all processes that carry the mark, each with its group, so that none sees the end of another."""
-    while left := marked(mark):
-        for pid in left:
-            try:
-                group = os.getpgid(pid)
-                os.kill(pid, signal.SIGKILL) if group == os.getpgrp() else os.killpg(group, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-
-
-class ScriptGate:
-    """A gate for scripts: they write a line into one pipe, and read one from another.
-
-    Both pipes are held open for reading and writing, so that opening them blocks nobody.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self.template = folder
-        for name in ("here", "open"):
-            os.mkfifo(folder / name)
-        self._here = os.open(folder / "here", os.O_RDWR)
-        self._open = os.open(folder / "open", os.O_RDWR)
-        self._unread = b""
-
-    def arrival(self, timeout: float = TIMEOUT) -> list[str]:
-        """Wait for a line, and return its words."""
-        end = time.monotonic() + timeout
-        while b"\n" not in self._unread:
-            ready, _, _ = select.select([self._here], [], [], max(0.0, end - time.monotonic()))
-            assert ready, f"nobody came to the gate in time; before: {self._unread!r}"
-            self._unread += os.read(self._here, 4096)
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line.decode().split()
-
-    def is_quiet(self) -> bool:
-        """Tell whether nobody has come whose arrival was not asked for."""
-        return not self._unread and not select.select([self._here], [], [], 0)[0]
-
-    def open(self, count: int = 100) -> None:
-        """Let so many scripts pass."""
-        os.write(self._open, b"go\n" * count)
-
-    def close(self) -> None:
-        """Close both pipes, after letting everybody pass."""
-        self.open()
-        os.close(self._here)
-        os.close(self._open)
-
-
-@contextmanager
-def script_gate(folder: Path) -> Iterator[ScriptGate]:
-    """Make a gate, which is opened at the end."""
-    gate = ScriptGate(folder)
-    try:
-        yield gate
-    finally:
-        gate.close()
-
-
-# --- a job that is held up ---
-
-HOLD = """
-echo begun
-echo complaint >&2
-echo $$ $PPID >"$GATE/here"
-read -r _ <"$GATE/open"
-echo "$number" >result.json
-say end
-"""
-"""A script that stops at the gate, where it leaves its own number and that of the shell that watches it."""
-
-
-@contextmanager
-def held_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptGate]:
-    """Make a template whose script stops at a gate; what it starts carries the name of the folder as its mark."""
-    monkeypatch.chdir(folder)
-    for name, value in ((MARK, str(folder)), ("LOG", str(folder / "log")), ("GATE", str(folder / "gate"))):
-        monkeypatch.setenv(name, value)
-    template = write_template(folder / "hold", "def mock(number: int = 7):\n    return 1", HOLD)
-    with script_gate(folder / "gate") as gate:
-        gate.template = template
-        yield gate
-    kill_all(str(folder))
-
-
-class Told(logging.Handler):
-    """Waits for a record of the logger `parman`."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-        self.event = threading.Event()
-        self.message = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.text in record.getMessage():
-            self.message = record.getMessage()
-            self.event.set()
-
-    def __enter__(self) -> Self:
-        logging.getLogger("parman").addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("parman").removeHandler(self)
-
-
-def ended(pid: str) -> bool:
-    """Wait until a process has ended, which need not be a child."""
-    try:
-        fd = os.pidfd_open(int(pid))
-    except ProcessLookupError:
-        return True
-    with os.fdopen(fd):
-        return bool(select.select([fd], [], [], TIMEOUT)[0])
-
-
-def is_free(directory: Path) -> bool:
-    """Tell whether nobody holds the lock of a job."""
-    lock = JobDirectory(directory).lock()
-    taken = lock.try_to_take()
-    lock.release()
-    return taken
-
-
-def staging(kind: str) -> Staging:
-    """Return a staging by its name."""
-    return InPlace("results") if kind == "inplace" else Scratch("results", "scratch")
-
-
-def job_directory(locator: str) -> Path:
-    """Return where a job is kept."""
-    return InPlace("results").top / locator
-
-
-def job_with(gate: ScriptGate, kind: str, **settings: Any) -> Any:
-    """Return the job at the gate with settings of its own."""
-    return job_template(gate.template, JobSettings(staging=staging(kind), **settings))
-
-
-# --- a workflow that is killed again and again ---
+__all__ = ["DRIVER", "JOBS", "Campaign"]
 
 _WORK = """
 work() { n=0; while [ $n -lt 10000 ]; do n=$((n+1)); done; }
 """
-_MAKE_MOCK = "def mock(number: int):\n    return {'file': Path('out.txt'), 'number': 1}"
-_JOIN_MOCK = "def mock(files: list[Path], number: int):\n    return Path('all.txt'), 1"
+
 _MAKE = (
     _WORK
     + """
@@ -230,6 +36,7 @@ printf '{"file": "out' >result.json; work; printf '.txt", "number": %d}' "$numbe
 say end
 """
 )
+
 _JOIN = (
     _WORK
     + """
@@ -262,6 +69,7 @@ with workflow(runner, jobs=JobSettings(staging=chosen, rerun=rerun, at_once=2)):
     values = resolve([made, joined, last])
 print("VALUES", json.dumps(values, default=str))
 """
+
 JOBS = 8
 """How many jobs the workflow of DRIVER has."""
 

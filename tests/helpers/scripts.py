@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Scripts in a session of their own, which can be sent signals and leave no process behind unnoticed."""
+"""Scripts in an interpreter of their own, which can be sent signals and leave no process behind unnoticed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,79 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers import ROOT, all_processes, in_thread, until_gone
+from . import ROOT, TIMEOUT
+from .processes import all_processes, until_gone
+from .waiting import in_thread
 
-TIMEOUT = 60
-"""How long a script may take for what should come at once [s]."""
+__all__ = ["BLOCK", "LIMIT", "Script", "filled", "run_script", "script"]
 
 LIMIT = 20.0
 """Within what time a block is left after Ctrl-C [s]: the promise is 3 s, on a machine that does nothing else."""
+
+BLOCK = """
+import json, os, sys, threading, time, warnings
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from parman import ConcurrentRunner, Closure, ThreadPool, ProcessPool, as_future, cancel, resolve, task, workflow
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def idle():
+    while True:  # for CPython may overlook a Ctrl-C that comes just before a sleep
+        threading.Event().wait(0.5)
+
+@task
+def hold(seconds=1000):
+    say("RUNNING", os.getpid())
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.01)
+    return 1
+
+@task
+def quick(x):
+    return x
+
+@task
+def after(x):
+    say("STARTED")
+    return x
+
+def how(future):
+    if not isinstance(future, Future):
+        return "plain"
+    if not future.done():
+        return "open"
+    if future.cancelled():
+        return "cancelled"
+    return type(future.exception()).__name__ if future.exception() else "finished"
+
+def left(error, *futures, **more):
+    say("LEFT", json.dumps({"error": type(error).__name__, "futures": [how(f) for f in futures], **more}))
+
+def runner(name):
+    if name == "user-threads":
+        return ThreadPoolExecutor(2)
+    if name == "user-processes":
+        warnings.simplefilter("ignore")
+        import multiprocessing
+        pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"))
+        pool.submit(abs, 0).result()
+        return pool
+    if name == "unknown":
+        pool = ThreadPoolExecutor(2)
+        class Unknown:
+            submit = pool.submit
+        return ConcurrentRunner(Unknown(), where="inside")
+    return name
+"""
+"""What scripts begin with that leave a block in some way: tasks that hold on, and how futures are told in the end."""
+
+
+def run_script(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in an interpreter of its own."""
+    command = [sys.executable, *options, "-c", text]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
 
 class Script:

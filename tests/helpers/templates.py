@@ -1,19 +1,44 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What several test modules need of template jobs: small templates, and how often their scripts ran."""
+"""Templates of jobs: small ones in Python that tell how often they ran, and ones in shell that wait at a gate."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-from parman import InPlace, JobSettings, Scratch, job_template
+import pytest
 
-__all__ = ["JOBINFO", "RESUMES", "SCRIPT", "Made", "contents", "make", "old_directory", "staging_of"]
+from parman import InPlace, JobSettings, Scratch, Staging, job_template
+from parman.jobs.directory import JobDirectory
+
+from .gates import ScriptGate, script_gate
+from .processes import MARK, kill_all
+
+__all__ = [
+    "HOLD",
+    "JOBINFO",
+    "RESUMES",
+    "SCRIPT",
+    "Made",
+    "contents",
+    "held_up",
+    "is_free",
+    "job_directory",
+    "job_with",
+    "logged",
+    "make",
+    "old_directory",
+    "staging",
+    "staging_of",
+    "write_template",
+]
 
 JOBINFO = """\
 from pathlib import Path
@@ -134,3 +159,75 @@ def contents(folder: Path, *without: str) -> dict[str, bytes | str]:
             else:
                 found[name] = path.read_bytes() if path.is_file() else "a directory"
     return found
+
+
+# --- in shell ---
+
+_SHELL_HEAD = """#!/bin/sh
+say() { echo "$1 ${PWD##*/results/}" >>"$LOG"; }
+number=$(sed -n 's/.*"number": \\([0-9]*\\).*/\\1/p' kwargs.json)
+say start
+"""
+
+
+def write_template(path: Path, mock: str, script: str) -> Path:
+    """Make a template with a shell script that has `say` and `$number` at hand, and logs its start."""
+    path.mkdir(parents=True)
+    (path / "jobinfo.py").write_text(f"from pathlib import Path\n\n{mock}\n")
+    (path / "run").write_text(_SHELL_HEAD + script)
+    (path / "run").chmod(0o755)
+    return path
+
+
+def logged(folder: Path, word: str = "start") -> list[str]:
+    """Return the locators of the jobs whose scripts have logged the word, once for each time."""
+    log = folder / "log"
+    lines = log.read_text().split("\n") if log.exists() else []
+    return [line.removeprefix(f"{word} ") for line in lines if line.startswith(f"{word} ")]
+
+
+HOLD = """
+echo begun
+echo complaint >&2
+echo $$ $PPID >"$GATE/here"
+read -r _ <"$GATE/open"
+echo "$number" >result.json
+say end
+"""
+"""A script that stops at the gate, where it leaves its own number and that of the shell that watches it."""
+
+
+@contextmanager
+def held_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptGate]:
+    """Make a template whose script stops at a gate; what it starts carries the name of the folder as its mark."""
+    monkeypatch.chdir(folder)
+    for name, value in ((MARK, str(folder)), ("LOG", str(folder / "log")), ("GATE", str(folder / "gate"))):
+        monkeypatch.setenv(name, value)
+    template = write_template(folder / "hold", "def mock(number: int = 7):\n    return 1", HOLD)
+    with script_gate(folder / "gate") as gate:
+        gate.template = template
+        yield gate
+    kill_all(str(folder))
+
+
+def is_free(directory: Path) -> bool:
+    """Tell whether nobody holds the lock of a job."""
+    lock = JobDirectory(directory).lock()
+    taken = lock.try_to_take()
+    lock.release()
+    return taken
+
+
+def staging(kind: str) -> Staging:
+    """Return a staging by its name."""
+    return InPlace("results") if kind == "inplace" else Scratch("results", "scratch")
+
+
+def job_directory(locator: str) -> Path:
+    """Return where a job is kept."""
+    return InPlace("results").top / locator
+
+
+def job_with(gate: ScriptGate, kind: str, **settings: Any) -> Any:
+    """Return the job at the gate with settings of its own."""
+    return job_template(gate.template, JobSettings(staging=staging(kind), **settings))

@@ -1,62 +1,21 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What several test modules need: futures in every state, gates, scripts in an interpreter of their own."""
+"""What tests wait for in their own process: threads, dispatchers, the end of an object, a line of the log."""
 
 from __future__ import annotations
 
 import gc
-import os
-import select
-import subprocess
+import logging
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-TIMEOUT = 60
-"""How long a test waits for what should come at once [s]."""
+from . import TIMEOUT
 
-ROOT = Path(__file__).parents[1]
-
-
-def succeeded(result: Any = None) -> Future[Any]:
-    """Make a future with a result."""
-    future: Future[Any] = Future()
-    future.set_result(result)
-    return future
-
-
-def failed(exception: BaseException) -> Future[Any]:
-    """Make a future with an exception."""
-    future: Future[Any] = Future()
-    future.set_exception(exception)
-    return future
-
-
-def running() -> Future[Any]:
-    """Make a future whose call has started."""
-    future: Future[Any] = Future()
-    future.set_running_or_notify_cancel()
-    return future
-
-
-def cancelled() -> Future[Any]:
-    """Make a future that was cancelled, of which its executor has not taken notice."""
-    future: Future[Any] = Future()
-    future.cancel()
-    return future
-
-
-def cancelled_and_notified() -> Future[Any]:
-    """Make a future that was cancelled, as its executor knows."""
-    future = cancelled()
-    future.set_running_or_notify_cancel()
-    return future
+__all__ = ["Told", "death", "died", "dispatcher_threads", "handled", "hasty_switches", "in_thread", "interrupt_at"]
 
 
 def death(thing: object) -> threading.Event:
@@ -132,38 +91,23 @@ def interrupt_at(count: int, function: Callable[[], object]) -> bool:
     return False
 
 
-def run_script(text: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in an interpreter of its own."""
-    command = [sys.executable, *options, "-c", text]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+class Told(logging.Handler):
+    """Waits for a record of the logger `parman`."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.event = threading.Event()
+        self.message = ""
 
-def until_gone(find: Callable[[], list[int]], timeout: float) -> bool:
-    """Wait until no process is found any more, none of which need be a child [s]; tell whether that is so."""
-    end = time.monotonic() + timeout
-    while (left := find()) and time.monotonic() < end:
-        try:
-            fd = os.pidfd_open(left[0])
-        except ProcessLookupError:
-            continue
-        with os.fdopen(fd):
-            select.select([fd], [], [], max(0.0, end - time.monotonic()))
-    return not left
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.text in record.getMessage():
+            self.message = record.getMessage()
+            self.event.set()
 
+    def __enter__(self) -> Self:
+        logging.getLogger("parman").addHandler(self)
+        return self
 
-def all_processes() -> Iterator[tuple[int, int, int, str]]:
-    """Give the number, parent, session and state of all processes."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has ended since
-                continue
-            yield int(folder.name), int(fields[1]), int(fields[3]), fields[0]
-
-
-def children(of: int | None = None) -> list[int]:
-    """Return the processes that a process, by default this one, has started and that have not been seen off."""
-    # Not those of each of its threads: a child that passes from a thread that ends to another could be missed.
-    wanted = os.getpid() if of is None else of
-    return sorted(pid for pid, parent, _, _ in all_processes() if parent == wanted)
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("parman").removeHandler(self)

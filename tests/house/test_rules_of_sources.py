@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 import parman
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "parman"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES}

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from jobs import RESUMES, Made, contents, make, old_directory
+from helpers import ROOT
+from helpers.templates import RESUMES, Made, contents, make, old_directory
 
 from parman import InPlace, JobFailed, Scratch
 from parman.jobs.clean_results import main, unfinished
@@ -231,7 +232,7 @@ def test_odd_names_are_no_trouble(made: Made) -> None:
     """Directories with any names are listed and removed, on a terminal that knows ASCII only, too."""
     for name in ("a b", "-rf", "grüße", "new\nline", "\udcff"):
         _fail(made, name, "fail")
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PROGRAM, "results"]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -240,7 +241,7 @@ def test_odd_names_are_no_trouble(made: Made) -> None:
 
 def test_it_tells_how_it_is_called(made: Made) -> None:
     """The program has a help that says how it is called."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PROGRAM, "--help"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "usage: parman-clean-results [-h] [-n] results" in done.stdout

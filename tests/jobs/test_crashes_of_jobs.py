@@ -9,21 +9,12 @@ import random
 import signal
 
 import pytest
-from drivers import (
-    Campaign,
-    Told,
-    ended,
-    held_up,
-    is_free,
-    job_directory,
-    job_with,
-    kill_all,
-    logged,
-    marked,
-    staging,
-)
 from helpers import TIMEOUT
-from scripts import filled, script
+from helpers.drivers import Campaign
+from helpers.processes import ended, kill_all, marked
+from helpers.scripts import filled, script
+from helpers.templates import held_up, is_free, job_directory, job_with, logged, staging
+from helpers.waiting import Told
 
 from parman import JobFailed, JobSettings, job_template, resolve, workflow
 from parman.jobs.clean_results import main as clean_results

@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 import pytest
+from helpers.templates import RESUMES, contents, make, staging_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobs import RESUMES, contents, make, staging_of
 
 from parman import (
     ArgumentError,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs import JOBINFO, RESUMES, SCRIPT, Made, contents, make, old_directory, staging_of
+from helpers.templates import JOBINFO, RESUMES, SCRIPT, Made, contents, make, old_directory, staging_of
 
 from parman import InPlace, JobError, JobFailed, JobSettings, Scratch, job_template, resolve, workflow
 from parman.jobs.directory import JobDirectory, State

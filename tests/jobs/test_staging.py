@@ -14,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from jobs import RESUMES, SCRIPT, Made, contents, make
+from helpers.templates import RESUMES, SCRIPT, Made, contents, make
 
 from parman import ArgumentError, InPlace, JobError, JobFailed, JobSettings, Scratch, resolve, workflow
 from parman.jobs.directory import JobDirectory, State

@@ -13,10 +13,11 @@ import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
-from drivers import Told, ended, held_up, is_free, job_directory, job_with, logged, write_template
-from helpers import TIMEOUT, handled, hasty_switches, in_thread
-from scripts import LIMIT, filled, script
-from test_leaving import HEAD
+from helpers import TIMEOUT
+from helpers.processes import ended
+from helpers.scripts import BLOCK, LIMIT, filled, script
+from helpers.templates import held_up, is_free, job_directory, job_with, logged, write_template
+from helpers.waiting import Told, handled, hasty_switches, in_thread
 
 from parman import Interrupted, JobFailed, JobSettings, WorkflowFailed, cancel, job_template, resolve, task, workflow
 from parman.jobs.directory import JobDirectory, State
@@ -59,7 +60,7 @@ def stubborn(hold):
 RUNNERS = ["serial", "threads:2", "processes:2", "user-threads", "user-processes"]
 
 DRIVER = (
-    HEAD
+    BLOCK
     + """
 from parman import InPlace, JobSettings, job_template
 os.chdir({folder})
@@ -163,7 +164,7 @@ def wait_for_errors(driver, text):
 # --- the end of the interpreter ---
 
 OPEN = (
-    HEAD
+    BLOCK
     + """
 import logging
 logging.basicConfig()
@@ -200,7 +201,7 @@ def test_the_interpreter_ends_in_an_open_block(stubborn, tmp_path, name):
 def test_the_interpreter_ends_in_a_plain_call(stubborn, tmp_path):
     """A script that was started without a block, in another thread, ends with the interpreter."""
     text = (
-        HEAD
+        BLOCK
         + """
 from parman import job_template
 os.chdir({folder})

@@ -99,7 +99,7 @@ def _run(path: Path, runner: str, header: Header, python: str, limit: float) -> 
         closed_input=header.one("INPUT") == "closed",
         descriptors=int(descriptors) if descriptors else None,
         python=python,
-        variables={"ORACLE_COUNT": str(Path(__file__).parents[1])} if counts else None,
+        variables={"ORACLE_COUNT": str(Path(__file__).parents[1] / "helpers")} if counts else None,
     )
 
 

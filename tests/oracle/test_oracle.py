@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
 from oracle.examining import examine
 from oracle.headers import Header
 from oracle.judging import differences
@@ -32,7 +33,7 @@ COUNTS = {
     "cancels": 4,
 }
 SEED = 1
-FOUND = sorted((Path(__file__).parent / "oracle" / "found").glob("*.py"))
+FOUND = sorted((Path(__file__).parent / "found").glob("*.py"))
 
 
 @cache

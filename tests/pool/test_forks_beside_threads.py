@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import run_script
+from helpers.scripts import run_script
 
 HEAD = """
 import dataclasses, multiprocessing, os, sys, threading, warnings

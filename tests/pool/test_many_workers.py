@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from helpers import TIMEOUT, hasty_switches, in_thread
-from standins import Peers
+from helpers import TIMEOUT
+from helpers.pretended_workers import Peers
+from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, resolve, task, workflow
 from parman.engine import pull

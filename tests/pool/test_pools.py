@@ -23,7 +23,8 @@ from pickle import PicklingError, UnpicklingError
 
 import cloudpickle
 import pytest
-from helpers import TIMEOUT, children
+from helpers import ROOT, TIMEOUT
+from helpers.processes import children
 
 from parman.errors import ArgumentError, Interrupted, WorkerDied
 from parman.pool.processes import ProcessPool
@@ -33,7 +34,6 @@ from parman.snapshots.buffers import Buffer
 # Otherwise each worker would import this file, and with it pytest.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-ROOT = Path(__file__).parent.parent
 MB = 1 << 20
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")

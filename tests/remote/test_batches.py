@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance.gates import Gate, pass_gate
-from helpers import TIMEOUT, handled, hasty_switches
+from helpers import TIMEOUT
+from helpers.gates import Gate, pass_gate
+from helpers.waiting import handled, hasty_switches
 
 from parman import ArgumentError, ConcurrentRunner, Interrupted, WorkerDied, as_future, resolve, task, workflow
 from parman.engine.handles import BatchHandle

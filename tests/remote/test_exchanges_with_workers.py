@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exchanges import Exchanges, counted
-from helpers import TIMEOUT, hasty_switches
+from helpers import TIMEOUT
+from helpers.exchanges import Exchanges, counted
+from helpers.waiting import hasty_switches
 
 from parman import ConcurrentRunner, WorkerDied, resolve, share, task, workflow
 from parman.pool import processes

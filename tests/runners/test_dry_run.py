@@ -21,7 +21,8 @@ from textwrap import dedent
 from typing import Annotated, Any, NamedTuple, NoReturn
 
 import pytest
-from helpers import ROOT, TIMEOUT, hasty_switches, in_thread
+from helpers import ROOT, TIMEOUT
+from helpers.waiting import hasty_switches, in_thread
 
 from parman import (
     ConcurrentRunner,

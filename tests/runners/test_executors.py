@@ -17,7 +17,9 @@ from typing import Any
 
 import nbformat
 import pytest
-from helpers import TIMEOUT, death, dispatcher_threads, run_script
+from helpers import TIMEOUT
+from helpers.scripts import run_script
+from helpers.waiting import death, dispatcher_threads
 from nbclient import NotebookClient
 
 import parman

@@ -14,7 +14,7 @@ from textwrap import dedent
 
 import pytest
 from helpers import ROOT
-from slurm import LIMIT, call, until
+from helpers.cluster import LIMIT, call, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("cluster")]
 

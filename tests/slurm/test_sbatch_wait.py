@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, TIMEOUT, run_script
+from helpers import ROOT, TIMEOUT
+from helpers.scripts import run_script
 
 from parman.slurm import log as sbatch_log
 from parman.slurm.log import Log

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers import ROOT
-from slurm import LIMIT, call, until
+from helpers.cluster import LIMIT, call, until
 
 pytestmark = pytest.mark.timeout(120)
 

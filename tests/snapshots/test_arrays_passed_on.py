@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance.gates import Gate, pass_gate
 from helpers import TIMEOUT
+from helpers.gates import Gate, pass_gate
 
 from parman import resolve, task, workflow
 from parman.snapshots.stored import Frozen, FrozenArray

@@ -15,7 +15,7 @@ import weakref
 from pathlib import Path
 
 import pytest
-from helpers import in_thread
+from helpers.waiting import in_thread
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -52,7 +52,7 @@ def elsewhere(value: object, text: str) -> str:
     """Load a value in another interpreter as `x`, and return what an expression is there."""
     code = f"import pickle, sys; x = pickle.load(sys.stdin.buffer).thaw(); print(repr(({text})), end='')"
     content = pickle.dumps(freeze(value, pickled))
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent), str(ROOT / "tests")])
     run = subprocess.run(
         [sys.executable, "-c", code], input=content, capture_output=True, check=False, env={"PYTHONPATH": paths}
     )

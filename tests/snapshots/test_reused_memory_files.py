@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import TIMEOUT, hasty_switches
+from helpers import TIMEOUT
+from helpers.waiting import hasty_switches
 
 from parman import resolve, task, workflow
 from parman.snapshots.buffers import Buffer, spare

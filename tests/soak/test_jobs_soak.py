@@ -16,7 +16,7 @@ import sys
 import time
 
 import pytest
-from drivers import Campaign
+from helpers.drivers import Campaign
 
 KILLS = int(os.environ.get("SOAK_KILLS", "10"))
 SEED = os.environ.get("SOAK_SEED", "1")

@@ -9,14 +9,14 @@ import time
 from concurrent.futures import CancelledError, Future
 
 import pytest
-from helpers import TIMEOUT, interrupt_at
-from scripts import LIMIT, filled, script
-from test_leaving import HEAD
+from helpers import TIMEOUT
+from helpers.scripts import BLOCK, LIMIT, filled, script
+from helpers.waiting import interrupt_at
 
 from parman import ConcurrentRunner, SerialRunner, resolve, task, workflow
 
 WORK = (
-    HEAD
+    BLOCK
     + """
 error, name, where = None, {name}, {where}
 chosen = runner(name)
@@ -84,7 +84,7 @@ def test_ctrl_c_at_work(tmp_path, name, where, group):
 
 
 OVERLOOKED = (
-    HEAD
+    BLOCK
     + """
 import signal
 from parman import as_resolved
@@ -149,7 +149,7 @@ def test_ctrl_c_while_an_exception_waits_for_running_calls(tmp_path, name):
 def test_ctrl_c_without_a_handler(tmp_path):
     """A script that does not catch the interrupt ends with its traceback, and takes its workers along."""
     text = (
-        HEAD
+        BLOCK
         + """
 with workflow("processes:2"):
     futures = [hold(), hold(), hold()]
@@ -170,7 +170,7 @@ with workflow("processes:2"):
 def test_ctrl_c_when_idle(tmp_path, name):
     """Ctrl-C in the body of a block without work leaves it, and workers outlive one that goes to the group."""
     text = (
-        HEAD
+        BLOCK
         + """
 error = None
 try:
@@ -204,7 +204,7 @@ left(error, done, again=again)
 
 
 STUCK = (
-    HEAD
+    BLOCK
     + """
 error = None
 stuck = threading.Event()
@@ -331,7 +331,7 @@ def test_an_interrupt_at_any_point_of_a_decision(runners, name, act):
 
 
 STORM = (
-    HEAD
+    BLOCK
     + """
 import random, signal
 from parman.context import in_force

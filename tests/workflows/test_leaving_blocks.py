@@ -11,69 +11,12 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextvars import copy_context
 
 import pytest
-from helpers import TIMEOUT, in_thread
-from scripts import LIMIT, script
+from helpers import TIMEOUT
+from helpers.scripts import BLOCK, LIMIT, script
+from helpers.waiting import in_thread
 
 from parman import ConcurrentRunner, SerialRunner, WorkflowError, WorkflowFailed, resolve, task, workflow
 from parman.context import in_force, opened
-
-HEAD = """
-import json, os, sys, threading, time, warnings
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from parman import ConcurrentRunner, Closure, ThreadPool, ProcessPool, as_future, cancel, resolve, task, workflow
-
-def say(*words):
-    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
-
-def idle():
-    while True:  # for CPython may overlook a Ctrl-C that comes just before a sleep
-        threading.Event().wait(0.5)
-
-@task
-def hold(seconds=1000):
-    say("RUNNING", os.getpid())
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(0.01)
-    return 1
-
-@task
-def quick(x):
-    return x
-
-@task
-def after(x):
-    say("STARTED")
-    return x
-
-def how(future):
-    if not isinstance(future, Future):
-        return "plain"
-    if not future.done():
-        return "open"
-    if future.cancelled():
-        return "cancelled"
-    return type(future.exception()).__name__ if future.exception() else "finished"
-
-def left(error, *futures, **more):
-    say("LEFT", json.dumps({"error": type(error).__name__, "futures": [how(f) for f in futures], **more}))
-
-def runner(name):
-    if name == "user-threads":
-        return ThreadPoolExecutor(2)
-    if name == "user-processes":
-        warnings.simplefilter("ignore")
-        import multiprocessing
-        pool = ProcessPoolExecutor(2, multiprocessing.get_context("fork"))
-        pool.submit(abs, 0).result()
-        return pool
-    if name == "unknown":
-        pool = ThreadPoolExecutor(2)
-        class Unknown:
-            submit = pool.submit
-        return ConcurrentRunner(Unknown(), where="inside")
-    return name
-"""
 
 
 @task
@@ -144,7 +87,7 @@ def test_an_exception_in_the_body():
 def test_an_exception_in_the_body_on_processes(tmp_path):
     """The same on our own processes: running calls finish."""
     text = (
-        HEAD
+        BLOCK
         + """
 error = None
 try:
@@ -351,7 +294,7 @@ FORGETFUL = {
 def test_the_interpreter_ends_in_an_open_block(tmp_path, name, way):
     """A script that does not leave its block ends in 3 s with status 1, names what it drops, leaves no process."""
     text = (
-        HEAD
+        BLOCK
         + FORGETFUL[way].format(name=name)
         + """
 first, second = hold(), hold()
@@ -380,7 +323,7 @@ say("ENDING")
 def test_the_interpreter_ends_while_the_user_s_threads_run(tmp_path):
     """On a pool of the standard library, whose threads Python waits for, what is pending is dropped all the same."""
     text = (
-        HEAD
+        BLOCK
         + """
 executor = ThreadPoolExecutor(1)
 w = workflow(executor).open()
@@ -401,7 +344,7 @@ sys.stdin.readline()
 def test_forgotten_runners_keep_nothing_alive(tmp_path):
     """Runners and pools with running calls, without any block, don't keep the interpreter."""
     text = (
-        HEAD
+        BLOCK
         + """
 runners = [ConcurrentRunner.threads(1), ConcurrentRunner.processes(1)]
 futures = [runner(Closure(hold)) for runner in runners]
@@ -422,7 +365,7 @@ sys.stdin.readline()
 def test_an_unhandled_exception_in_an_open_block(tmp_path):
     """A script that dies of an exception between `open` and `close` ends likewise, with its own traceback."""
     text = (
-        HEAD
+        BLOCK
         + """
 w = workflow("processes:1").open()
 first = hold()

@@ -21,7 +21,10 @@ from typing import Any
 
 import numpy
 import pytest
-from helpers import TIMEOUT, children, in_thread, run_script
+from helpers import ROOT, TIMEOUT
+from helpers.processes import children
+from helpers.scripts import run_script
+from helpers.waiting import in_thread
 
 from parman import ConcurrentRunner, Workflow, WorkflowFailed, cancel, resolve, task, workflow
 from parman.snapshots.cache import Ledger
@@ -96,9 +99,9 @@ class Meter:
 
 def measured(scenario: Callable[..., float], *args: object) -> Any:
     """Return what a scenario returns in an interpreter of its own."""
-    here = str(Path(__file__).parent)
-    call = f"test_memory.{scenario.__name__}({', '.join(map(repr, args))})"
-    text = f"import json, sys; sys.path.insert(0, {here!r}); import test_memory; print(json.dumps({call}))"
+    paths = [str(ROOT / "tests"), str(Path(__file__).parent)]
+    call = f"test_memory_use.{scenario.__name__}({', '.join(map(repr, args))})"
+    text = f"import json, sys; sys.path[:0] = {paths!r}; import test_memory_use; print(json.dumps({call}))"
     done = run_script(text)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

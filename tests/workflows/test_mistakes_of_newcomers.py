@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import pytest
-from helpers import run_script
+from helpers.scripts import run_script
 
 import parman
 from parman import (

@@ -9,7 +9,9 @@ import threading
 from concurrent.futures import Executor, Future
 
 import pytest
-from helpers import TIMEOUT, hasty_switches, in_thread, run_script
+from helpers import TIMEOUT
+from helpers.scripts import run_script
+from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, ProcessPool, WorkflowError, as_future, resolve, share, task, workflow
 from parman.engine.calls import Call

@@ -10,7 +10,8 @@ import threading
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
 
 import pytest
-from helpers import TIMEOUT, hasty_switches, in_thread
+from helpers import TIMEOUT
+from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, SerialRunner, WorkflowFailed, cancel, resolve, task, workflow
 

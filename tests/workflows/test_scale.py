@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from helpers import TIMEOUT, children
+from helpers import TIMEOUT
+from helpers.processes import children
 
 from parman import ConcurrentRunner, Length, as_future, cancel, resolve, task, workflow
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy
 import pytest
-from helpers import run_script, succeeded
+from helpers.futures import succeeded
+from helpers.scripts import run_script
 
 from parman import ConcurrentRunner, DryRunner, HiddenFutureError, resolve, task, workflow
 
