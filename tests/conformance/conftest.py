@@ -33,9 +33,9 @@ def _can_run(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a backend can't do."""
-    kept = [item for item in items if _can_run(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    chosen = [(item, _can_run(item)) for item in items]
+    config.hook.pytest_deselected(items=[item for item, can_run in chosen if not can_run])
+    items[:] = [item for item, can_run in chosen if can_run]
 
 
 @pytest.fixture(scope="session")
