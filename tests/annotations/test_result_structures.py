@@ -432,6 +432,7 @@ def test_mock_that_is_in_itself() -> None:
             mocked(lambda n, example=example: example).result_spec({"n": 1})
 
 
+@pytest.mark.slow
 def test_large_structures_are_small() -> None:
     """A hundred thousand items of one form are described by that form and a number."""
     structure = Schema(function_of("Annotated[list[tuple[int, str]], Length(100000)]")).result_spec({})

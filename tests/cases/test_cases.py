@@ -30,8 +30,16 @@ from oracle.running import Run, run
 
 CASES = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.py"))
 HEADERS = {path: Header.of(path) for path in CASES}
+SLOW = {"12_error_attributes", *(path.stem for path in CASES if path.stem.startswith("15_"))}
+"""Many arrays, and many errors, on each runner: that takes a while."""
+
 RUNS = [
-    pytest.param(path, runner, id=f"{path.stem}-{runner}", marks=pytest.mark.timeout(2 * header.limit + 60))
+    pytest.param(
+        path,
+        runner,
+        id=f"{path.stem}-{runner}",
+        marks=[pytest.mark.timeout(2 * header.limit + 60), *[pytest.mark.slow] * (path.stem in SLOW)],
+    )
     for path, header in HEADERS.items()
     for runner in header.runners
     if sys.version_info >= header.python

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """The runners that the same tests run on: another one is one more line in `BACKENDS`.
 
-`PARMAN_TEST_ENGINE` names one of the engines, which is then the only runner; see `test_engines.py`.
+`PARMAN_TEST_ENGINE` names one of the engines, which is then the only runner; see `test_conformance_of_engines.py`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Backend:
         Makes the runner; what has to be closed at the end is entered in the stack.
     processes
         Whether tasks run in other processes.
+    foreign
+        Whether it is a pool of the standard library or of loky, as any user may have one.
     lacks
         What it can't have, so that tests that need it are left out. "quiet": the engine itself draws from the driver's
         `random`. "directory": directory and filters of warnings of the block; "environment": its environment, too.
@@ -50,6 +52,7 @@ class Backend:
     name: str
     open: Callable[[ExitStack], Runner]
     processes: bool = False
+    foreign: bool = False
     lacks: frozenset[str] = frozenset()
 
     @property
@@ -177,12 +180,12 @@ _UNKNOWN = frozenset({"environment", "directory"})
 BACKENDS = [
     Backend("serial", lambda stack: stack.enter_context(SerialRunner())),
     Backend("threads", _on(lambda: ThreadPool(WORKERS))),
-    Backend("stdlib-threads", _on(lambda: ThreadPoolExecutor(WORKERS))),
+    Backend("stdlib-threads", _on(lambda: ThreadPoolExecutor(WORKERS)), foreign=True),
     Backend("processes", _on(lambda: ProcessPool(WORKERS)), processes=True),
-    Backend("fork", _on(lambda: _stdlib_pool("fork")), processes=True),
-    Backend("spawn", _on(lambda: _stdlib_pool("spawn")), processes=True),
-    Backend("forkserver", _on(lambda: _stdlib_pool("forkserver")), processes=True),
-    Backend("loky", _on(_loky), processes=True),
+    Backend("fork", _on(lambda: _stdlib_pool("fork")), processes=True, foreign=True),
+    Backend("spawn", _on(lambda: _stdlib_pool("spawn")), processes=True, foreign=True),
+    Backend("forkserver", _on(lambda: _stdlib_pool("forkserver")), processes=True, foreign=True),
+    Backend("loky", _on(_loky), processes=True, foreign=True),
 ]
 
 _ENGINES = [

@@ -24,15 +24,27 @@ def _params(backends: list[Backend]) -> list[Any]:
     return [pytest.param(backend, id=backend.name) for backend in backends]
 
 
+def _backends(item: pytest.Item) -> list[Backend]:
+    params = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    return [param for param in params if isinstance(param, Backend)]
+
+
 def _can_run(item: pytest.Item) -> bool:
     needed = {name for marker in item.iter_markers("needs") for name in marker.args}
-    params = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
-    backends = [param for param in params if isinstance(param, Backend)]
-    return not any(needed & backend.lacks for backend in backends)
+    return not any(needed & backend.lacks for backend in _backends(item))
 
 
+def _is_quick(item: pytest.Item, backend: Backend) -> bool:
+    """Whether a test on a pool of others is in the quick suite: the core is, on two of them."""
+    return backend.name in ("stdlib-threads", "spawn") and item.get_closest_marker("core") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a backend can't do."""
+    """Leave out what a backend can't do; mark what repeats, on pools of others, what the quick suite sees on ours."""
+    for item in items:
+        if any(backend.foreign and not _is_quick(item, backend) for backend in _backends(item)):
+            item.add_marker("foreign")
     chosen = [(item, _can_run(item)) for item in items]
     config.hook.pytest_deselected(items=[item for item, can_run in chosen if not can_run])
     items[:] = [item for item, can_run in chosen if can_run]

@@ -18,7 +18,7 @@ import pytest
 from helpers import ROOT
 from helpers.cpython_suite import GROUPS, LEFT_OUT, find_tests
 
-pytestmark = pytest.mark.timeout(300)  # whole groups of CPython's tests, which sleep a lot
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # whole groups of CPython's tests, which sleep a lot
 
 AHEAD = 10
 """How many groups run at a time: they sleep, most of the time."""

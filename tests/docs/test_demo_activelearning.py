@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, TIMEOUT
 
+pytestmark = pytest.mark.slow
+
 DEMO = ROOT / "demos" / "activelearning"
 OWN = {"job.lock", "job.status", "jobenv.sh"}
 """Files that hold times, or absolute paths: not two runs have the same ones."""

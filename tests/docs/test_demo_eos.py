@@ -15,15 +15,21 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from helpers import ROOT
+
+pytest.importorskip("ase", reason="the demo needs ASE")
+
 from ase import units
 from ase.build import bulk
 from ase.collections import dcdft
 from ase.eos import EquationOfState
-from helpers import ROOT
 
 DEMO = ROOT / "demos" / "eos"
 # ASE 3.29 does with NumPy 2.5 what NumPy no longer likes; it is neither the demo's nor Parman's to mend.
-pytestmark = pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning"),
+]
 
 METALS = ("Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au")
 

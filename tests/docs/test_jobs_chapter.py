@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import attrs
+import pytest
 from helpers import ROOT
 
 from parman import JobSettings
@@ -102,6 +103,7 @@ class Reader:
         assert output or result.returncode == 0, command
 
 
+@pytest.mark.slow
 def test_page_holds_when_it_is_followed(tmp_path: Path) -> None:
     """Whoever writes the files of the page and types its commands sees what it shows, from the first to the last.
 

@@ -166,6 +166,7 @@ def wait_for_writer(fifo: str) -> str:
     return Path(fifo).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make_runner",
     [

@@ -40,7 +40,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:cachepro
 MPI = ["mpirun", "-n", "3", "--oversubscribe", sys.executable, "-m", "mpi4py.futures", *PYTEST[1:]]
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
-pytestmark = pytest.mark.timeout(LIMIT + 20)
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(LIMIT + 20)]
 
 
 @pytest.fixture

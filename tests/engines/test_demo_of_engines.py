@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import ROOT
+
+pytestmark = pytest.mark.engines
 
 DEMO = ROOT / "demos" / "engines"
 ROW = re.compile(r"^\| (\w[\w ]*?) +\| +([\d.]+) \| +(\d+) \| +(\d*) \| +([\d.]*) \|$", re.MULTILINE)

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
+pytestmark = pytest.mark.engines
+
 PAGE = (ROOT / "docs" / "engines.md").read_text()
 SNIPPETS = re.findall(r"^(?:<!-- not run.*-->\n\n)?```python\n.*?^```$", PAGE, re.DOTALL | re.MULTILINE)
 TASKS, *OTHERS = [

@@ -40,6 +40,7 @@ from parsl.config import Config  # noqa: E402
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor  # noqa: E402
 
 pytestmark = [
+    pytest.mark.engines,
     pytest.mark.timeout(120),
     pytest.mark.filterwarnings("default"),  # Parsl leaves sockets and processes to the collector
 ]

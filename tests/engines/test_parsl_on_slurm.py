@@ -22,6 +22,8 @@ pytest.importorskip("parsl", reason="Parsl is not installed")
 
 
 pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.slurm,
     pytest.mark.timeout(180),
     pytest.mark.usefixtures("cluster"),
     pytest.mark.filterwarnings("default"),  # Parsl leaves sockets and processes to the collector

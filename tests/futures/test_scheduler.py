@@ -568,6 +568,7 @@ def test_interrupt_while_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- depth, width, memory ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["succeeds", "fails", "cancelled"])
 def test_long_chain(how: str) -> None:
     """A chain of 100,000 calls that finish in place ends, without recursion."""
@@ -588,6 +589,7 @@ def test_long_chain(how: str) -> None:
         assert (last.exception() is None) == (how == "succeeds")
 
 
+@pytest.mark.slow
 def test_wide_fan_that_is_given_up() -> None:
     """100,000 waiting calls are cancelled when the body of the block fails."""
     first: Future[int] = Future()

@@ -553,6 +553,7 @@ def expected_end(how: str, result: object) -> object:
 WAYS = ["succeeds", "fails", "cancelled"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_long_chain(how: str) -> None:
     """A chain of 100,000 futures ends, without recursion."""
@@ -566,6 +567,7 @@ def test_long_chain(how: str) -> None:
     assert state_of(last) == expected_end(how, MANY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_wide_fan(how: str) -> None:
     """100,000 futures behind one, and one behind these, end."""
@@ -578,6 +580,7 @@ def test_wide_fan(how: str) -> None:
     assert state_of(last) == expected_end(how, MANY)
 
 
+@pytest.mark.slow
 def test_wide_fan_in_reverse() -> None:
     """100,000 foreign dependencies may finish in any order."""
     futures = [Future[int]() for _ in range(MANY)]
@@ -595,6 +598,7 @@ def test_one_callback_a_future() -> None:
     assert future.result(TIMEOUT) is None
 
 
+@pytest.mark.slow
 def test_long_chain_that_nobody_wants() -> None:
     """A pending chain of 100,000 futures that is dropped is freed, without recursion."""
     graph = WaitGraph()

@@ -41,6 +41,7 @@ def undisturbed(tmp_path_factory):
     return campaign, campaign.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", [True, False], ids=["driver", "all"])
 @pytest.mark.parametrize(
     ("kind", "runner", "rerun"),

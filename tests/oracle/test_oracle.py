@@ -32,7 +32,15 @@ COUNTS = {
     "deaths": 3,
     "cancels": 4,
 }
+QUICK = {"mixed": 1, "values": 1, "failures": 1, "deaths": 1, "cancels": 1}
+"""How many of these the quick suite has: the own runners see all kinds of ends there."""
+
 SEED = 1
+SCRIPTS = [
+    pytest.param(theme, number, marks=[pytest.mark.slow] * (number >= QUICK.get(theme, 0)))
+    for theme, count in COUNTS.items()
+    for number in range(count)
+]
 FOUND = sorted((Path(__file__).parent / "found").glob("*.py"))
 
 
@@ -43,13 +51,14 @@ def drawn(theme: str) -> list[Plan]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("theme", "number"), [(theme, n) for theme, count in COUNTS.items() for n in range(count)])
+@pytest.mark.parametrize(("theme", "number"), SCRIPTS)
 def test_a_script_ends_alike_on_every_runner(theme: str, number: int) -> None:
     """Values, failures, prints and exit status are those of plain Python, in time, and nothing is left behind."""
     found = examine(drawn(theme)[number], f"{theme}_{SEED}_{number}")
     assert found is None, found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_what_failed_once_is_right(path: Path) -> None:
@@ -65,6 +74,7 @@ def test_scripts_are_drawn_alike_each_time(theme: str) -> None:
     assert [script(plan) for plan in first] != [script(plan) for plan in other]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", THEMES)
 def test_smaller_scripts_are_scripts(theme: str) -> None:
     """What a failing script is made into can be run, and has fewer calls or simpler ones."""

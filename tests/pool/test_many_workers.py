@@ -109,6 +109,7 @@ def test_calls_on_many_lanes(peers: Peers, make: Callable[[], Any]) -> None:
     assert cost_on_lanes(peers, 200, make) <= MOST * cost_on_lanes(peers, FEW, make)
 
 
+@pytest.mark.slow
 def test_calls_that_travel_alone_on_many_lanes(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same holds for calls that are not known to be short."""
     monkeypatch.setattr("parman.remote.batching._BUDGET", 0.0)

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from helpers import TIMEOUT
 from helpers.gates import Gate, pass_gate
+from helpers.seeds import seeds
 from helpers.waiting import handled, hasty_switches
 
 from parman import ArgumentError, ConcurrentRunner, Interrupted, WorkerDied, as_future, resolve, task, workflow
@@ -142,7 +143,7 @@ def test_each_worker_has_its_share(field: Field, batches: list[int]) -> None:
     assert max(batches) <= 10
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_a_call_that_takes_longer_than_expected_holds_up_nobody(field: Field, seed: int) -> None:
     """What is behind it in its batch runs elsewhere while it is running."""
     with processes(2):
@@ -421,7 +422,7 @@ def test_other_calls_of_the_same_pool_have_their_turn(field: Field) -> None:
         resolve(as_future(last))
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_calls_that_end_in_any_way(field: Field, seed: int) -> None:
     """Among very many calls with dependencies: each ends, as it should, and runs once at most."""
     dice = random.Random(seed)

@@ -16,7 +16,7 @@ import pytest
 from helpers import ROOT
 from helpers.cluster import LIMIT, call, until
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("cluster")]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120), pytest.mark.usefixtures("cluster")]
 
 INFO = """
 from pathlib import Path

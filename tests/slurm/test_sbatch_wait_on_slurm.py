@@ -18,7 +18,7 @@ import pytest
 from helpers import ROOT
 from helpers.cluster import LIMIT, call, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
 
 RUN = [sys.executable, "-c", "import sys; from parman.slurm.sbatch_wait import main; sys.exit(main())"]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import TIMEOUT
+from helpers.seeds import seeds
 from helpers.waiting import hasty_switches
 
 from parman import resolve, task, workflow
@@ -309,7 +310,7 @@ def mix(number: int, *arrays: np.ndarray) -> np.ndarray:
     return np.full(size, float(number))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 @pytest.mark.parametrize("runner", ["threads:2", "processes:2"])
 def test_storm(runner: str, seed: int) -> None:
     """Of many calls with arrays of several lengths, in a random graph, each finds what it should."""

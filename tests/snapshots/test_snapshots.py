@@ -393,6 +393,7 @@ def test_object_that_refuses(carrier):
             freeze([refusing], carrier)
 
 
+@pytest.mark.slow
 def test_too_deep():
     """Nesting that is too deep for pickle is an error for other processes, never a crash."""
     deep: list[Any] = []
@@ -551,6 +552,7 @@ MEMORY = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "calls"), [("in_process", 100), ("pickled", 50)])
 def test_memory(name, calls):
     """200 MB in a hundred snapshots, fifty of them thawed and read, are 200 MB in all."""

@@ -254,6 +254,7 @@ def test_new_leaves_are_not_looked_into() -> None:
     assert new[1] is old
 
 
+@pytest.mark.slow
 def test_depth_has_no_limit() -> None:
     """A hundred thousand lists in each other are walked and rebuilt without recursion."""
     tree: list[Any] = [1]

@@ -205,6 +205,7 @@ def chain(name: str) -> float:
         return meter.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize(
     "scenario", [argument_to_many, result_to_many, late_result_to_many, resolved_result_to_many, writing_calls]
@@ -214,6 +215,7 @@ def test_one_array_for_many_calls(scenario, runner):
     assert BIG / MB < measured(scenario, runner) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_chain_costs_two_results(runner, monkeypatch):
     """A chain of 200 calls costs two of its results, and a third while one is copied; not the 200."""

@@ -108,6 +108,7 @@ def run(way: str, runner: str, count: int) -> Any:
     return used
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", ["threads:2", "processes:2"])
 @pytest.mark.parametrize("way", WAYS)
 def test_descriptors_and_maps_do_not_grow(way: str, runner: str) -> None:

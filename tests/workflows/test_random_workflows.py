@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 
 import pytest
 from helpers import TIMEOUT
+from helpers.seeds import seeds
 from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, SerialRunner, WorkflowFailed, cancel, resolve, task, workflow
@@ -138,7 +139,7 @@ def check(futures, models):
     return outcomes
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 @pytest.mark.parametrize("name", ["serial", "threads", "unknown", "processes"])
 def test_random_graphs(runners, name, seed):
     """Each call of a random graph ends as the model says, and the block tells exactly the root failures."""
@@ -151,7 +152,7 @@ def test_random_graphs(runners, name, seed):
     assert {failure.exception.args[0] for failure in w.failed} == roots
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8))
 @pytest.mark.parametrize("name", ["threads", "unknown", "processes"])
 def test_random_graphs_with_racing_cancels(runners, name, seed):
     """While two threads cancel at random, every future ends, in the way that `cancel()` told."""
@@ -185,7 +186,7 @@ def test_random_graphs_with_racing_cancels(runners, name, seed):
     assert all(call.state in ("finished", "failed", "cancelled") for call in w.calls)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 @pytest.mark.parametrize("name", ["threads", "unknown", "processes"])
 def test_random_graphs_left_by_an_exception(runners, name, seed):
     """When the body raises, every future is done when the block is left."""
@@ -206,7 +207,7 @@ def test_random_graphs_left_by_an_exception(runners, name, seed):
     outer.set_result(1)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 @pytest.mark.parametrize("name", ["threads", "unknown", "processes"])
 def test_random_graphs_that_fail_fast(runners, name, seed):
     """Under fail_fast every future is done in the end, and only calls that ran have failed."""

@@ -69,6 +69,7 @@ def fifo(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_chain_succeeds(pool, fifo):
     """A chain of very many calls, made before the first has run, gives its result."""
@@ -78,6 +79,7 @@ def test_chain_succeeds(pool, fifo):
         assert resolve(end) == MANY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_fan_out_succeeds(pool, fifo):
     """Very many calls behind one give their results."""
@@ -87,6 +89,7 @@ def test_fan_out_succeeds(pool, fifo):
         assert set(resolve(ends)) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("shape", [chain_behind, fan_behind])
 def test_failure_reaches_all(pool, shape, fifo):
@@ -99,6 +102,7 @@ def test_failure_reaches_all(pool, shape, fifo):
     assert len(w.failed) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("shape", [chain_behind, fan_behind])
 def test_cancellation_reaches_all(pool, shape, fifo):
@@ -152,6 +156,7 @@ def test_cancelling_many_leaves():
         cancel(leaves)
 
 
+@pytest.mark.slow
 def test_fan_out_through_a_process_pool_executor():
     """Tens of thousands of calls behind one don't lock a pool of the standard library up."""
     with ProcessPoolExecutor(2, get_context("forkserver")) as pool, workflow(pool):
@@ -169,6 +174,7 @@ def timed(function: Callable[[], object]) -> float:
     return min(times)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [chain_behind, fan_behind])
 def test_cost_of_a_call_does_not_grow(shape):
     """Eight times as many calls take about eight times as long."""
