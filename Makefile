@@ -5,18 +5,22 @@
 # PYTHON=python3.12 make test  uses that interpreter, with an environment of its own. Other packages are installed in the
 # versions of .ci/constraints; VERSIONS=newest and VERSIONS=lowest take others, likewise.
 
-.PHONY: help demo test soak lint bench constraints clean
+.PHONY: help demo test test-all soak lint bench constraints clean
 .NOTPARALLEL:
 export PYTHON VERSIONS
+# Some hundred tests start interpreters: each would compile the library anew, and each run of pytest all tests.
+unexport PYTHONDONTWRITEBYTECODE
 RUNNER ?= $(or $(PARMAN_RUNNER),processes)
 ARGS ?=
 MINUTES ?= 60
 SEED ?= 1
-EXTRAS ?= demos test engines
+QUICK := not (slow or foreign or engines or slurm)
+PYTEST := -m pytest -n 2 --dist worksteal
 
 help:
 	@echo "make demo    install, and run the main demo (RUNNER=serial, threads, processes, parsl, dry)"
-	@echo "make test    install, and run the whole test suite (ARGS=... for pytest)"
+	@echo "make test    install, and run the quick tests, in some minutes (ARGS=... for pytest)"
+	@echo "make test-all   all tests, also those of engines, Slurm and MPI, as far as these are here; then random scripts"
 	@echo "make soak    scripts drawn at random, MINUTES=60 SEED=1; then drivers of jobs that are killed (SOAK_KILLS=10)"
 	@echo "make lint    ruff, mypy and pyright"
 	@echo "make bench   Parman beside its peers (ARGS=... for python -m benchmarks, as --help)"
@@ -28,7 +32,12 @@ demo:
 	$$environment/bin/python demos/eos/eos.py --runner $(RUNNER) --output demos/eos/results
 
 test:
-	@environment=$$(.ci/environment $(EXTRAS)) && $$environment/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@environment=$$(.ci/environment test) && $$environment/bin/python $(PYTEST) -m "$(QUICK)" $(ARGS)
+
+test-all:
+	@environment=$$(.ci/environment demos test engines) && status=0; \
+	$$environment/bin/python $(PYTEST) $(ARGS) || status=1; \
+	$$environment/bin/python -m tests.oracle --minutes 3 --seed $(SEED) || status=1; exit $$status
 
 soak:
 	@environment=$$(.ci/environment demos test) && status=0; \
