@@ -380,5 +380,5 @@ def test_who_asks_for_a_cancelled_result_is_told_which() -> None:
         doubled = double(Future())  # type: ignore[arg-type]
         assert cancel(doubled)
         for read in (resolve, lambda future: future.result(), lambda future: future[0].result()):
-            with pytest.raises(CancelledError, match=r"double\(\), called at .*test_cancelling.py:\d+, was cancelled"):
+            with pytest.raises(CancelledError, match=r"double\(\), called at .*test_cancel.py:\d+, was cancelled"):
                 read(doubled)

@@ -109,7 +109,7 @@ def test_all_mistakes_at_once(job: Job, tmp_path: Path) -> None:
     for text, part in zip(found, expected, strict=True):
         assert part in text
     notes = [error.__notes__[-1] for error in caught.value.exceptions]
-    assert all("test_jobs_dry.py" in note for note in notes)
+    assert all("test_jobs_in_a_dry_run.py" in note for note in notes)
     assert len(set(notes)) == len(expected)
     assert not Path("results").exists()
 

@@ -121,7 +121,7 @@ def on_processes(workers: int = 2) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shape", [chains, fan_out, fan_in, diamonds])
-@pytest.mark.parametrize("source", [make, grid, names])
+@pytest.mark.parametrize("source", [make, *(pytest.param(other, marks=pytest.mark.slow) for other in (grid, names))])
 def test_few_messages_and_sends(shape: Callable[..., Any], source: Any) -> None:
     """Whatever depends on what, and however big it is: the values of the serial script, for few messages."""
     todo = [(size, pause) for size in SIZES for pause in ((0.0, 0.004) if size < MB else (0.0,))]

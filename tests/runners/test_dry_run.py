@@ -506,7 +506,7 @@ def test_asking_for_a_value_after_the_block_is_told(caplog: pytest.LogCaptureFix
     with pytest.raises(DryRunStopped):
         value.result()
     assert re.search(
-        r"Dry run: Checked up to \S*test_dry\.py:\d+, which needs a value: give `number` a mock", caplog.text
+        r"Dry run: Checked up to \S*test_dry_run\.py:\d+, which needs a value: give `number` a mock", caplog.text
     )
 
 
@@ -608,7 +608,7 @@ def test_mock_that_raises_is_a_mistake() -> None:
         text(inverse(0))
 
     failed, wired = mistakes(body)
-    assert re.match(r"the mock of inverse\(\) failed: ZeroDivisionError: .* \(\S*test_dry\.py:\d+\)$", str(failed))
+    assert re.match(r"the mock of inverse\(\) failed: ZeroDivisionError: .* \(\S*test_dry_run\.py:\d+\)$", str(failed))
     assert isinstance(wired, FutureTypeError)
 
 
@@ -649,7 +649,7 @@ def test_use_of_a_stand_in_as_a_value_is_reported(
         use(number())
     assert isinstance(raised.value.exceptions[1], FutureUseError)
     assert "Dry run: 2 mistakes" in caplog.text
-    assert re.search(r"Checked up to \S*test_dry\.py:\d+, where this ended the block", caplog.text)
+    assert re.search(r"Checked up to \S*test_dry_run\.py:\d+, where this ended the block", caplog.text)
 
 
 def test_place_of_a_use_in_a_library_is_the_users_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -658,7 +658,7 @@ def test_place_of_a_use_in_a_library_is_the_users_line(caplog: pytest.LogCapture
 
     with pytest.raises(DryRunErrors), dry():
         np.mean(number())
-    assert re.search(r"^  \S*test_dry\.py:\d+: the result of number\(\)", caplog.messages[0], re.MULTILINE)
+    assert re.search(r"^  \S*test_dry_run\.py:\d+: the result of number\(\)", caplog.messages[0], re.MULTILINE)
 
 
 def test_waiting_does_not_hang() -> None:
@@ -689,7 +689,7 @@ def test_graph_of_stand_ins_ends_the_run(caplog: pytest.LogCaptureFixture) -> No
     """A digest that needs a stand-in's value ends the run at the line that made it wait for that."""
     with pytest.raises(DryRunStopped), dry():
         WaitGraph().submit([number()], lambda value: value).result(TIMEOUT)
-    assert re.search(r"Checked up to \S*test_dry.py:\d+, which needs a value: give `number`", caplog.text)
+    assert re.search(r"Checked up to \S*test_dry_run.py:\d+, which needs a value: give `number`", caplog.text)
 
 
 def test_need_for_a_value_on_a_thread_of_the_library_names_the_call(caplog: pytest.LogCaptureFixture) -> None:
@@ -699,7 +699,7 @@ def test_need_for_a_value_on_a_thread_of_the_library_names_the_call(caplog: pyte
         waiting = WaitGraph().submit([last, number()], lambda *values: values)
         last.set_result(1)
         waiting.result(TIMEOUT)
-    assert re.search(r"Checked up to the need for a value of number\(\), called at \S*test_dry.py:\d+", caplog.text)
+    assert re.search(r"Checked up to the need for a value of number\(\), called at \S*test_dry_run.py:\d+", caplog.text)
 
 
 # --- the rest ---
@@ -879,7 +879,7 @@ def test_mistakes_of_one_call_are_never_cut(caplog: pytest.LogCaptureFixture) ->
     assert len(mistakes(lambda: anything(locks))) == 4  # the last one says that there are more
     caplog.clear()
     assert len(mistakes(lambda: [strict(x, y, z=1, u=2, v=3, w=4) for x, y in [("a", "b")]])) == 7  # type: ignore
-    assert len(re.findall(r"^  \S*test_dry\.py:\d+: ", caplog.text, re.MULTILINE)) == 7
+    assert len(re.findall(r"^  \S*test_dry_run\.py:\d+: ", caplog.text, re.MULTILINE)) == 7
 
 
 def test_generators_passed_twice_are_told_beside_other_mistakes() -> None:

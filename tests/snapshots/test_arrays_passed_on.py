@@ -16,7 +16,7 @@ import pytest
 from helpers import TIMEOUT
 from helpers.gates import Gate, pass_gate
 
-from parman import resolve, task, workflow
+from parman import ConcurrentRunner, Runner, resolve, task, workflow
 from parman.snapshots.stored import Frozen, FrozenArray
 from parman.snapshots.take import freeze, in_process
 
@@ -204,11 +204,18 @@ def describe(array: Any) -> tuple[Any, ...]:
     return type(array).__name__, array.dtype.str, array.shape, strides, array.flags.writeable, repr(array.tolist())
 
 
+@pytest.fixture(scope="module")
+def runners() -> Iterator[list[Runner]]:
+    """Open a runner on a thread, and one on a process."""
+    with ConcurrentRunner.threads(1) as threads, ConcurrentRunner.processes(1) as processes:
+        yield [threads, processes]
+
+
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_arrays_are_as_on_processes(kind: str) -> None:
+def test_odd_arrays_are_as_on_processes(kind: str, runners: list[Runner]) -> None:
     """Class, order and all else of an array that goes from task to task do not depend on the runner."""
     seen = []
-    for runner in ("threads:1", "processes:1"):
+    for runner in runners:
         with workflow(runner):
             seen.append(resolve(describe(make_odd(kind))))
     assert seen[0] == seen[1]

@@ -248,7 +248,9 @@ def test_mock_that_fails_is_shown_with_its_line(runner: Runner) -> None:
     """What a mock raises is told with the line of the mock, and is the cause of the error."""
     error = failure(runner, lambda: mocked(0))
     assert isinstance(error, StructureError)
-    assert re.search(r"^the mock of mocked\(\) failed: ZeroDivisionError: .* \(\S*test_messages\.py:\d+\)$", str(error))
+    assert re.search(
+        r"^the mock of mocked\(\) failed: ZeroDivisionError: .* \(\S*test_mistakes_of_newcomers\.py:\d+\)$", str(error)
+    )
     assert isinstance(error.__cause__, ZeroDivisionError)
 
 
