@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from parman.engine import queue as queues
+from parman.engine import pull as queues
 from parman.engine.pull import ReadyQueue
 
 QUICK, SLOW = queues._QUICK / 2, queues._QUICK * 2
