@@ -70,7 +70,7 @@ def run(tmp_path: Path, runner: str, how: str, **environment: str) -> subprocess
     )
 
 
-@pytest.mark.parametrize("runner", ["processes:1", "pool"])
+@pytest.mark.parametrize("runner", ["processes:1", pytest.param("pool", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", WAYS)
 def test_worker_process_says_that_it_has_no_input(tmp_path: Path, runner: str, how: str) -> None:
     """Whatever asks for input or a debugger in a worker process fails, and names the serial runner."""

@@ -67,7 +67,7 @@ def cost_on_threads(workers: int, make: Callable[[], Any]) -> float:
         return cost(make)
 
 
-@pytest.mark.parametrize("workers", [64, 200, 1000])
+@pytest.mark.parametrize("workers", [200, *(pytest.param(count, marks=pytest.mark.slow) for count in (64, 1000))])
 @pytest.mark.parametrize("make", [wide, chains])
 def test_calls_on_many_threads(make: Callable[[], Any], workers: int) -> None:
     """However many threads there are, a call costs about the same."""
