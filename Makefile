@@ -36,12 +36,12 @@ test:
 	@environment=$$(.ci/environment test) && $$environment/bin/python $(PYTEST) -m "$(QUICK)" $(ARGS)
 
 test-all:
-	@environment=$$(.ci/environment demos test engines) && status=0; \
+	@environment=$$(.ci/environment demos test engines) || exit 1; status=0; \
 	$$environment/bin/python $(PYTEST) $(ARGS) || status=1; \
 	$$environment/bin/python -m tests.oracle --minutes 3 --seed $$(date +%Y%m%d) || status=1; exit $$status
 
 soak:
-	@environment=$$(.ci/environment demos test) && status=0; \
+	@environment=$$(.ci/environment demos test) || exit 1; status=0; \
 	$$environment/bin/python -m tests.oracle --minutes $(MINUTES) --seed $(SEED) $(ARGS) || status=1; \
 	SOAK_SEED=$(SEED) $$environment/bin/python -m pytest -q -s -o addopts= tests/soak || status=1; exit $$status
 
