@@ -15,7 +15,7 @@ ARGS ?=
 MINUTES ?= 60
 SEED ?= 1
 QUICK := not (slow or foreign or engines or slurm)
-# Three at a time are quickest on two cores, since many tests wait for other processes.
+# One more than a small machine has cores, since many tests wait for other processes.
 PYTEST := -m pytest -n 3 --dist worksteal
 
 help:
