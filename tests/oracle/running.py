@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import select
 import shutil
@@ -190,5 +191,6 @@ def _kill_all(mark: str, group: int) -> None:
 
 def _files_left(temporary: Path, pid: int) -> list[str]:
     """Return what is left of files in the directory for temporary ones, and in the memory that processes share."""
-    shared = [path for path in Path("/dev/shm").iterdir() if f"{pid}" in path.name]
+    # The number as a whole: another's may begin with it.
+    shared = [path for path in Path("/dev/shm").iterdir() if str(pid) in re.findall(r"\d+", path.name)]
     return [f"file {path.relative_to(path.parents[0])}" for path in [*sorted(temporary.iterdir()), *shared]]
