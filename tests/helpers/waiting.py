@@ -32,7 +32,7 @@ def died(event: threading.Event) -> bool:
 
 
 def handled(post: Callable[[Callable[[], object]], None]) -> bool:
-    """Wait until a event_loop has handled what was posted up to now."""
+    """Wait until an event loop has handled what was posted up to now."""
     event = threading.Event()
     post(event.set)
     return event.wait(TIMEOUT)
