@@ -66,7 +66,7 @@ def test_a_fork_finds_no_lock_held() -> None:
     text = f"""{HEAD}
 import cloudpickle, logging, parman.remote.batch, parman.engine.calls, parman.descriptors
 all_locks = lambda: [cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_LOCK, logging._lock,
-    parman.remote.batch._worker.lock, parman.engine.calls._changing, parman.descriptors._filling]
+    parman.remote.batch._memory.lock, parman.engine.calls._moving, parman.descriptors._filling]
 held, go = threading.Event(), threading.Event()
 
 def hold(lock):
