@@ -149,7 +149,7 @@ def _handle_all(later: deque[Callable[[], object]], role: RLock) -> None:
             while later:
                 later.popleft()()
         except BaseException:
-            logger.exception("an event of the event_loop failed; this is a mistake in Parman or in a runner")
+            logger.exception("an event of the event loop failed; this is a mistake in Parman or in a runner")
         finally:
             role.release()
 

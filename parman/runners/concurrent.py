@@ -420,7 +420,7 @@ class ConcurrentRunner(Runner):
         if isinstance(exception, WorkerDied):
             return self.died(call, f"{exception}, while it was running {call}")
         if tells_of_death(exception):
-            what = "was in batch when its worker died" if in_flight else "can't run any more: the executor is broken"
+            what = "was in flight when its worker died" if in_flight else "can't run any more: the executor is broken"
             return self.died(call, f"{call}, {what}: {safe_text(exception)}", exception)
         failure = duplicate(exception)
         strip(failure)

@@ -11,7 +11,7 @@ makes up for what Parsl leaves open.
   known.
 * Its errors tell of managers and workers; the user knows of calls.
 * It finds its own programs on PATH only, which is not set in a notebook or a cron job.
-* Its clean-up leaves futures open for ever, and asks an interchange that is dead. So what is in batch is failed here,
+* Its clean-up leaves futures open for ever, and asks an interchange that is dead. So what is in flight is failed here,
   and blocks are cancelled without the interchange.
 """
 
@@ -225,7 +225,7 @@ class ParslRunner(ConcurrentRunner):
         if isinstance(exception, names.ExecutorError) and getattr(exception, "reason", None) == _STOPPED:
             return Interrupted(f"{call} was given up while it was running")
         if isinstance(exception, names.ManagerLost | names.WorkerLost | names.ExecutorError | WorkerDied):
-            when = "was in batch when Parsl lost it" if in_flight else "can't run"
+            when = "was in flight when Parsl lost it" if in_flight else "can't run"
             if isinstance(exception, WorkerDied):
                 return self.died(call, f"{call} {when}: {exception}")
             return self.died(call, f"{call} {when}: {safe_text(exception)}", exception)
@@ -234,7 +234,7 @@ class ParslRunner(ConcurrentRunner):
     # --- when nobody is left ---
 
     def look(self, kernel: _Kernel) -> bool:
-        """Fail the calls that nobody is going to run; in the thread of the watch. Tell whether calls are in batch."""
+        """Fail the calls that nobody is going to run; in the thread of the watch. Tell whether calls are in flight."""
         for labels in set(self._in_flight.values()):
             reasons = kernel.reasons_for_loss(labels)
             if reasons is not None:
@@ -247,7 +247,7 @@ class ParslRunner(ConcurrentRunner):
 
     def _lose(self, kernel: _Kernel, labels: tuple[str, ...], reasons: str) -> None:
         if kernel is not self._executor:
-            return  # it was taken away meanwhile: what is in batch now is another one's
+            return  # it was taken away meanwhile: what is in flight now is another one's
         self._broken[labels] = reasons
         lost = [call for call, others in list(self._in_flight.items()) if others == labels]
         for call in lost:
@@ -456,7 +456,7 @@ class _OwnKernel(_Kernel):
         return [executor for executor in self.dfk.executors.values() if isinstance(executor, kind)]
 
     def _give_up(self) -> None:
-        """Fail what is in batch, and cancel all blocks without the interchange."""
+        """Fail what is in flight, and cancel all blocks without the interchange."""
         self._is_given_up = True
         executors = self._main_executors()
         cancelled: set[str] = set()
@@ -480,7 +480,7 @@ def _is_hopeless(executor: Any) -> bool:
 
 
 def _fail_all(executor: Any) -> None:
-    """Fail what an executor has in batch, while others may bring results."""
+    """Fail what an executor has in flight, while others may bring results."""
     try:
         if not executor.bad_state_is_set:
             executor.set_bad_state_and_fail_all(Interrupted(_STOPPED))

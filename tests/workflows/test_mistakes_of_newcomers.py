@@ -213,7 +213,7 @@ IN_CALLS: dict[str, tuple[Callable[[], object], type[BaseException], str]] = {
     "negative length": (
         lambda: repeated(-1),
         StructureError,
-        r"^repeated\(\): Length\('n'\) is -1 \(int\) here; it has to be a number, 0 or larger",
+        r"^repeated\(\): Length\('n'\) is -1 \(int\) here; it has to be a whole number, 0 or larger",
     ),
 }
 
