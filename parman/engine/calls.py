@@ -195,7 +195,9 @@ class Call(Node):
 
     def may_cancel(self, promise: CallFuture) -> bool:
         handle = self.handle
-        return handle is None or handle.cancel(self, promise)
+        if handle is None:  # the state is read after: a call that ends changes its state first, then drops the handle
+            return self.state is CallState.PENDING
+        return handle.cancel(self, promise)
 
     def end(self) -> None:
         # Also a call that is "pending": it may be claimed already. One that was cancelled never looks at its stop.

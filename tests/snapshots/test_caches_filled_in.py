@@ -311,6 +311,7 @@ def test_sparse_matrices():
         assert changed(matrix, lambda x: (x + x, x.data.__setitem__(0, 9.0))) == ["x"]
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 def test_atoms():
     """Reading atoms is no change; a calculator, constraints, a cell and what goes by other private names are."""
     build = pytest.importorskip("ase.build")

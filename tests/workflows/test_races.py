@@ -249,7 +249,7 @@ def step(x: int) -> int:
 held, go = threading.Event(), threading.Event()
 
 def hold():
-    with calls._changing:
+    with calls._moving:
         held.set()
         go.wait()
 
