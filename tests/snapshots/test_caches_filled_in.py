@@ -331,13 +331,3 @@ def test_atoms():
         assert changed(atoms, change) == ["x"]
     atoms.calc = EMT()
     assert changed(atoms, lambda x: x.get_potential_energy()) == []
-
-
-def test_graphs_and_expressions():
-    """The views of a graph, and what is known of an expression, are no change."""
-    networkx, sympy = pytest.importorskip("networkx"), pytest.importorskip("sympy")
-    graph = networkx.path_graph(3)
-    assert changed(graph, lambda x: (x.nodes, x.edges, x.adj, networkx.shortest_path(x, 0, 2))) == []
-    assert changed(graph, lambda x: (x.nodes, x.add_edge(3, 4))) == ["x"]
-    a = sympy.Symbol("a", positive=True)
-    assert changed(sympy.sin(a) + a**2, lambda x: (hash(x), x.diff(a), x.is_real, x.free_symbols)) == []
