@@ -22,7 +22,7 @@ TIMEOUT = 60
 """How long a script may take for what should come at once [s]."""
 
 LIMIT = 20.0
-"""Within what time a block is left after Ctrl-C [s]: 3 s on a machine that does nothing else, where tasks take 1000 s."""
+"""Within what time a block is left after Ctrl-C [s]: the promise is 3 s, on a machine that does nothing else."""
 
 
 class Script:
