@@ -290,7 +290,9 @@ class _Drawing:
         if container == "set":
             return Items("set", _NUMBER, self._number(0, 5))
         kind = self._kind(depth + 1) if _size(one := self._kind(depth + 1)) > 20_000_000 else one
-        count = self._number(0, 4) if _size(kind) < 20_000_000 else 1
+        # A result that is annotated as empty has no future, and so nothing that could tell of a failure.
+        least = 1 if self._name in ("failures", "deaths", "cancels") else 0
+        count = self._number(least, 4) if _size(kind) < 20_000_000 else 1
         return Items(container, kind, count, fixed=container == "list" and self._chance(40))
 
     def _record(self, depth: int) -> Record:
