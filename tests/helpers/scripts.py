@@ -24,7 +24,6 @@ __all__ = ["BLOCK", "LIMIT", "Script", "filled", "run_script", "script"]
 
 LIMIT = 20.0
 """Within what time a block is left after Ctrl-C [s]: the promise is 3 s, on a machine that does nothing else."""
-<<<<<<< HEAD:tests/helpers/scripts.py
 
 BLOCK = """
 import json, os, sys, threading, time, warnings
@@ -90,8 +89,6 @@ def run_script(text: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run a script in an interpreter of its own."""
     command = [sys.executable, *options, "-c", text]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT)
-=======
->>>>>>> main:tests/scripts.py
 
 
 class Script:
