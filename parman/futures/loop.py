@@ -105,7 +105,7 @@ class EventLoop:
             )
         if self._thread is None:
             args = (self._queue, self._elected, self._role, self._later)
-            thread = Thread(target=_serve, args=args, name="parman-event_loop", daemon=True)
+            thread = Thread(target=_serve, args=args, name="parman-event-loop", daemon=True)
             thread.start()
             self._thread = thread
 

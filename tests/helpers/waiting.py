@@ -40,7 +40,7 @@ def handled(post: Callable[[Callable[[], object]], None]) -> bool:
 
 def dispatcher_threads() -> list[threading.Thread]:
     """Return the threads of all dispatchers."""
-    return [thread for thread in threading.enumerate() if thread.name == "parman-event_loop"]
+    return [thread for thread in threading.enumerate() if thread.name == "parman-event-loop"]
 
 
 def in_thread(function: Callable[[], object]) -> threading.Thread:
