@@ -1294,7 +1294,7 @@ print(type(future.exception()).__name__)
     )
     pids = list(map(int, hear(started).split()))
     os.killpg(run.popen.pid, signal.SIGINT) if group else os.kill(run.popen.pid, signal.SIGINT)
-    assert run.finish(timeout=10) == (0, "1\nInterrupted\n", "")
+    assert run.finish() == (0, "1\nInterrupted\n", "")
     assert all(wait_gone(pid) for pid in pids)
 
 
