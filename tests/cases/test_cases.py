@@ -32,12 +32,14 @@ CASES = sorted(Path(__file__).parent.glob("[0-9][0-9]_*.py"))
 HEADERS = {path: Header.of(path) for path in CASES}
 LONG = {"12_error_attributes", *(path.stem for path in CASES if path.stem.startswith("15_"))}
 """Many arrays, and many errors: that takes a while."""
+DEMANDING = {"30_given_back"}
+"""They need ASE, which the quick suite's environment does not have."""
 
 
 def is_slow(path: Path, runner: str) -> bool:
     """Tell what the quick suite leaves out: it runs each case that is not long once, on processes if it may."""
     runners = HEADERS[path].runners
-    return path.stem in LONG or runner != ("processes:2" if "processes:2" in runners else runners[0])
+    return path.stem in LONG | DEMANDING or runner != ("processes:2" if "processes:2" in runners else runners[0])
 
 
 RUNS = [
