@@ -148,7 +148,7 @@ def test_a_pool_of_the_block_is_released():
     before = set(threading.enumerate())
     with workflow("threads:2"):
         resolve([double(i) for i in range(4)])
-        pool = [t for t in set(threading.enumerate()) - before if "event_loop" not in t.name]
+        pool = [t for t in set(threading.enumerate()) - before if "event-loop" not in t.name]
         assert pool
     assert not any(thread.is_alive() for thread in pool)
 
