@@ -135,8 +135,7 @@ class BatchHandle:
         place = self._places[call] = len(self.calls)
         call.handle = self
         if not call.is_wanted():
-            call.handle = None
-            del self._places[call]
+            call.handle = None  # its place stays known: another thread may be about to ask for it
             return False
         if is_ready:
             self._last_ready = place
