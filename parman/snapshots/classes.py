@@ -44,6 +44,7 @@ __all__ = [
     "is_prepared_struct",
     "is_struct",
     "reduce_class",
+    "reduce_parametrised",
     "reduce_prepared_struct",
     "reduce_type",
     "subscription",
@@ -477,17 +478,26 @@ _SET_BY_ENUM = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
 # --- classes that generic classes make ---
 
 
-def _parametrised(cls: Any) -> Reduced | None:
-    """Return how a class is had from the generic class that made it for its parameters."""
+def reduce_parametrised(cls: Any) -> Reduced | None:
+    """Return how a class is had from the generic class that made it for its parameters; None if there is none.
+
+    Also one that can be imported here: pydantic puts some among the names of their module, in this process.
+    """
     made = vars(cls).get("__pydantic_generic_metadata__")
     origin, args = (made.get("origin"), made.get("args")) if isinstance(made, dict) else (None, None)
-    if origin is not None and args:
-        item = args[0] if len(args) == 1 else tuple(args)
-        try:
-            if origin[item] is cls:
-                return _parametrise, (origin, item)
-        except Exception:
-            return None
+    if origin is None or not args:
+        return None
+    item = args[0] if len(args) == 1 else tuple(args)
+    try:
+        return (_parametrise, (origin, item)) if origin[item] is cls else None
+    except Exception:  # of a class of the user's, whose parameters are of another kind
+        return None
+
+
+def _parametrised(cls: Any) -> Reduced | None:
+    reduced = reduce_parametrised(cls)
+    if reduced is not None:
+        return reduced
     is_made_here = cls not in _received and (cls.__bases__[0] in _received or os.getpid() != _HOME)
     twin = _twin(cls) if is_made_here and "[" in cls.__qualname__ else None
     return None if twin is None else (_same, (twin,))

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
-from .classes import TYPES, reduce_class, reduce_type, subscription
+from .classes import TYPES, reduce_class, reduce_parametrised, reduce_type, subscription
 
 __all__ = ["ScriptPickler", "Source", "dumps", "file_sources", "learn_sources", "reduce_code"]
 
@@ -158,6 +158,8 @@ class ScriptPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
         reduced = super().reducer_override(obj)
         if reduced is not NotImplemented:
             return reduce_class(obj, reduced) if isinstance(obj, type) else reduced
+        if isinstance(obj, type) and "[" in obj.__name__:
+            return reduce_parametrised(obj) or reduced
         return reduce_type(obj) if type(obj) in TYPES else reduced
 
 
