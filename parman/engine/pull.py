@@ -275,9 +275,8 @@ class WorkerLoops:
 
     def __init__(self, runner: Puller, queue: ReadyQueue) -> None:
         self.event_loop = runner.event_loop
-        self.admit = runner.admit
-        self.explain = runner.explain
-        self._runner = runner
+        # Weakly, so that a runner that was forgotten is gone at once. Its calls and the loops that run hold it.
+        self._runner: Puller = weakref.proxy(runner)
         self._queue = queue
         self._loops: set[WorkerLoop] = set()
         self._starting: set[WorkerLoop] = set()
@@ -291,6 +290,17 @@ class WorkerLoops:
         self._is_start_due = False
 
     # --- in the role ---
+
+    def admit(self) -> None:
+        """Let the calls that were made begin to wait for their dependencies."""
+        try:
+            self._runner.admit()
+        except ReferenceError:  # it is gone, so that there are no calls
+            pass
+
+    def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
+        """Say what an exception of the executor means for the call."""
+        return self._runner.explain(call, exception, in_flight=in_flight)
 
     def push(self, call: Call) -> None:
         """Take a call whose dependencies are done."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -113,7 +114,8 @@ class Submission:
     """The calls of one runner that are with executors; in the event loop."""
 
     def __init__(self, runner: Submitter) -> None:
-        self._runner = runner
+        # Weakly, so that a runner that was forgotten is gone at once. Its calls hold it.
+        self._runner: Submitter = weakref.proxy(runner)
         self._event_loop = runner.event_loop
 
     def push(self, call: Call) -> None:

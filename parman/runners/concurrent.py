@@ -62,6 +62,7 @@ from ..snapshots.take import in_process, is_plain, pickled
 
 if TYPE_CHECKING:
     from ..closures import Closure
+    from ..pool.processes import ProcessWorker
     from ..remote.exchange import BatchExchange
     from ..remote.requirements import BlockStates
     from ..remote.submit import RemoteSubmitter
@@ -376,8 +377,19 @@ class ConcurrentRunner(Runner):
             executor = self.executor
             if self._exchange is not None:
                 assert is_process_pool(executor)
-                return executor.run_on_worker(partial(self._exchange.run_loop, self._loops, loop))
-            return executor.submit(self._loops.run_loop, loop)
+                return executor.run_on_worker(partial(self._run_exchange, loop))
+            return executor.submit(self._run_loop, loop)
+
+    # Methods of the runner, which they hold while they run.
+
+    def _run_loop(self, loop: WorkerLoop) -> None:
+        assert self._loops is not None
+        self._loops.run_loop(loop)
+
+    def _run_exchange(self, loop: WorkerLoop, worker: ProcessWorker) -> None:
+        assert self._loops is not None
+        assert self._exchange is not None
+        self._exchange.run_loop(self._loops, loop, worker)
 
     def perform(self, call: Call) -> Outcome:
         """Run a call in this thread; never raises."""

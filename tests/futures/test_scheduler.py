@@ -20,7 +20,7 @@ import pytest
 from helpers import TIMEOUT
 from helpers.futures import cancelled, cancelled_and_notified, failed, succeeded
 from helpers.scripts import run_script
-from helpers.waiting import death, died, dispatcher_threads, handled, hasty_switches, in_thread, interrupt_at
+from helpers.waiting import death, died, event_loop_threads, handled, hasty_switches, in_thread, interrupt_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,10 +135,10 @@ def test_mixes_with_wait_graphs() -> None:
 
 def test_done_futures_need_no_thread() -> None:
     """A call that can be submitted and is done at once starts no thread."""
-    before = dispatcher_threads()
+    before = event_loop_threads()
     scheduler = Scheduler(at_once)
     assert scheduler.submit([1], dependencies=[succeeded()]).result(0) == 1
-    assert set(dispatcher_threads()) <= set(before)
+    assert set(event_loop_threads()) <= set(before)
 
 
 # --- mistakes of the caller ---

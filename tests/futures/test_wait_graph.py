@@ -29,7 +29,7 @@ import pytest
 from helpers import TIMEOUT
 from helpers.futures import cancelled, cancelled_and_notified, failed, running, succeeded
 from helpers.scripts import run_script
-from helpers.waiting import death, died, dispatcher_threads, handled, hasty_switches, in_thread, interrupt_at
+from helpers.waiting import death, died, event_loop_threads, handled, hasty_switches, in_thread, interrupt_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,12 +111,12 @@ def test_dependencies_from_anywhere() -> None:
 
 def test_finished_dependencies_need_no_thread() -> None:
     """When everything is done already the digest runs in `submit`, and no thread is started."""
-    before = dispatcher_threads()
+    before = event_loop_threads()
     graph = WaitGraph()
     future = graph.submit([succeeded(1), graph.submit([])], lambda *_: threading.get_ident())
     assert future.done()
     assert future.result() == threading.get_ident()
-    assert set(dispatcher_threads()) <= set(before)
+    assert set(event_loop_threads()) <= set(before)
 
 
 # --- mistakes of the caller ---

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What tests wait for in their own process: threads, dispatchers, the end of an object, a line of the log."""
+"""What tests wait for in their own process: threads, event loops, the end of an object, a line of the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from . import TIMEOUT
 
-__all__ = ["Told", "death", "died", "dispatcher_threads", "handled", "hasty_switches", "in_thread", "interrupt_at"]
+__all__ = ["Told", "death", "died", "event_loop_threads", "handled", "hasty_switches", "in_thread", "interrupt_at"]
 
 
 def death(thing: object) -> threading.Event:
@@ -38,8 +38,8 @@ def handled(post: Callable[[Callable[[], object]], None]) -> bool:
     return event.wait(TIMEOUT)
 
 
-def dispatcher_threads() -> list[threading.Thread]:
-    """Return the threads of all dispatchers."""
+def event_loop_threads() -> list[threading.Thread]:
+    """Return the threads of all event loops."""
     return [thread for thread in threading.enumerate() if thread.name == "parman-event-loop"]
 
 

@@ -19,7 +19,7 @@ import nbformat
 import pytest
 from helpers import TIMEOUT
 from helpers.scripts import run_script
-from helpers.waiting import death, dispatcher_threads
+from helpers.waiting import death, event_loop_threads
 from nbclient import NotebookClient
 
 import parman
@@ -126,11 +126,11 @@ def test_nothing_is_kept_of_calls() -> None:
 
 def test_no_thread_outlives_a_failure() -> None:
     """When an executor is gone, so is its event_loop, also if calls failed, without the garbage collector."""
-    before = set(dispatcher_threads())
+    before = set(event_loop_threads())
     with no_collector():
         with executor("threads:1") as pool:
             pool.submit(Thing().fail).exception(TIMEOUT)
-            (event_loop,) = set(dispatcher_threads()) - before
+            (event_loop,) = set(event_loop_threads()) - before
         del pool
         event_loop.join(TIMEOUT)
         assert not event_loop.is_alive()

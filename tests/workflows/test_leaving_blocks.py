@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from contextvars import copy_context
 import pytest
 from helpers import TIMEOUT
 from helpers.scripts import BLOCK, LIMIT, script
-from helpers.waiting import in_thread
+from helpers.waiting import death, in_thread
 
 from parman import ConcurrentRunner, SerialRunner, WorkflowError, WorkflowFailed, resolve, task, workflow
 from parman.context import in_force, opened
@@ -413,3 +414,29 @@ def test_results_keep_no_thread(runner):
     with workflow(block.runner if runner != "pool" else "threads:1"):
         results.append(half(results[-1]))
     assert resolve(results) == [0.0, 0.5, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda executor: ConcurrentRunner.threads(2),
+        lambda executor: ConcurrentRunner.processes(2),
+        ConcurrentRunner,
+        lambda executor: ConcurrentRunner(executor, where="unknown"),
+    ],
+    ids=["threads", "processes", "executor", "unknown"],
+)
+def test_a_runner_that_is_forgotten_is_gone(make):
+    """It is gone with its last reference, without the garbage collector, so that its threads end."""
+    with ThreadPoolExecutor(2) as executor:
+        runner = make(executor)
+        with workflow(runner):
+            assert resolve([double(double(i)) for i in range(20)]) == [4 * i for i in range(20)]
+        gone = death(runner)
+        gc.collect()
+        gc.disable()
+        try:
+            del runner
+            assert gone.wait(TIMEOUT)
+        finally:
+            gc.enable()
