@@ -500,7 +500,7 @@ class _TreeFuture(WaitFuture[Any]):
     """The future of a tree: who asks how it ended has seen how the calls ended that it waits for."""
 
     def __init__(self, tree: Any, futures: list[Future[Any]]) -> None:
-        super().__init__(_dispatcher_of(futures), lambda *_: resolve(tree))
+        super().__init__(_event_loop_of(futures), lambda *_: resolve(tree))
         self._sources = futures
 
     @property
@@ -539,7 +539,7 @@ class _TreeFuture(WaitFuture[Any]):
         return exception
 
 
-def _dispatcher_of(futures: list[Future[Any]]) -> EventLoop:
+def _event_loop_of(futures: list[Future[Any]]) -> EventLoop:
     """Return that of a runner, if there is one: a thread for each tree would be too many."""
     for future in futures:
         if isinstance(future, CallFuture):

@@ -18,7 +18,6 @@ Invariants
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -49,6 +48,8 @@ class BlockingThreads:
         self._lock = threading.RLock()
         self._pool: ThreadPool | None = None
         self._running: set[Call] = set()
+        self._idle = threading.Event()  # set whenever nothing runs
+        self._idle.set()
 
     def submit(self, function: Callable[[Call], Any], call: Call) -> Future[Any]:
         """Run a call on a thread."""
@@ -59,6 +60,7 @@ class BlockingThreads:
     def _run(self, pool: ThreadPool, function: Callable[[Call], Any], call: Call) -> Any:
         with self._lock:
             self._running.add(call)
+            self._idle.clear()
             is_stopped = pool is not self._pool
         if is_stopped and call.stop is not None:
             call.stop.ask()
@@ -67,6 +69,8 @@ class BlockingThreads:
         finally:
             with self._lock:
                 self._running.discard(call)
+                if not self._running:
+                    self._idle.set()
 
     def stop(self) -> None:
         """Ask all calls to end, and give them up; in any thread."""
@@ -80,9 +84,7 @@ class BlockingThreads:
 
     def wait(self, timeout: float) -> None:
         """Wait until what was asked to end has ended, at most so long [s]."""
-        deadline = time.monotonic() + timeout
-        while self._running and time.monotonic() < deadline:
-            time.sleep(0.01)
+        self._idle.wait(timeout)
 
     def shutdown(self) -> None:
         """Let the threads end; no call is running."""
