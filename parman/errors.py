@@ -166,6 +166,7 @@ class FailedCall(Protocol):
     """A call that failed, as far as a script needs it: a `Closure`."""
 
     task: Any
+    name: str
     site: Any
 
     def rerun(self) -> Any:

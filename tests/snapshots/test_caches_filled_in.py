@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pint
 import pytest
+import uncertainties
 
 from parman.snapshots.changes import Watched
 from parman.snapshots.take import freeze, in_process
@@ -281,7 +283,7 @@ def test_changing_a_frame_is_told(way):
 
 def test_quantities():
     """A dimension that a quantity looks up is no change; a value, a unit are."""
-    units = pytest.importorskip("pint").UnitRegistry()
+    units = pint.UnitRegistry()
     for value in (2.0 * units.m, float("nan") * units.m, np.ones(3) * units.m):
         assert changed(value, lambda x: (x + x, x.to("mm"), x.dimensionality)) == []
         assert changed([value], lambda x: (x[0] + x[0], x.append(1))) == ["x"]
@@ -292,7 +294,6 @@ def test_quantities():
 
 def test_numbers_with_uncertainties():
     """A linear combination that is expanded is no change."""
-    uncertainties = pytest.importorskip("uncertainties")
     u = uncertainties.ufloat(3, 0.1)
     assert changed(u * 2, lambda x: x.std_dev) == []
     values = [u * 2, {"k": u + uncertainties.ufloat(1, 0.2)}]
@@ -304,7 +305,7 @@ def test_numbers_with_uncertainties():
 
 def test_sparse_matrices():
     """The flags of a sparse matrix are no change; its values are."""
-    sparse = pytest.importorskip("scipy.sparse")
+    sparse = pytest.importorskip("scipy.sparse", reason="SciPy comes with the demos: make test-all has it")
     for form in ("csr", "csc", "coo"):
         matrix = sparse.random(20, 20, 0.2, form, random_state=1)
         assert changed(matrix, lambda x: (x @ x, x + x, x.T, x.tocsr(), x.has_canonical_format)) == []
@@ -314,7 +315,7 @@ def test_sparse_matrices():
 @pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 def test_atoms():
     """Reading atoms is no change; a calculator, constraints, a cell and what goes by other private names are."""
-    build = pytest.importorskip("ase.build")
+    build = pytest.importorskip("ase.build", reason="ASE comes with the demos: make test-all has it")
     from ase.calculators.emt import EMT
     from ase.constraints import FixAtoms
 
