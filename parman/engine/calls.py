@@ -18,7 +18,7 @@ from ..futures.future import CallFuture
 from ..futures.loop import EventLoop, exception_of, result_of
 from ..futures.wait_graph import Node
 from ..lifecycle import Stop
-from ..snapshots.changes import Named, portrait, shown
+from ..snapshots.preview import Named, preview, shown
 from ..snapshots.stored import Frozen
 from ..snapshots.take import Carrier, freeze, freeze_own, in_process, is_plain
 from .execute import Outcome, Remark, describe_call
@@ -157,7 +157,7 @@ class Call(Node):
         """Write the call with its arguments as far as they can be shown without running code of the user's."""
         closure = self.closure
         try:
-            arguments = portrait(closure.frozen, [self._shown_value(i, d) for i, d in enumerate(closure.dependencies)])
+            arguments = preview(closure.frozen, [self._shown_value(i, d) for i, d in enumerate(closure.dependencies)])
             return describe_call(closure.definition.name, arguments)
         except Exception:  # they are gone, very long, or of a kind that can't be read so
             return f"{closure.definition.name}()"
