@@ -342,8 +342,10 @@ def _without_caches(obj: Any, reduced: Any, names: Collection[str]) -> Any:
 
     def without(state: Any) -> Any:
         if type(state) is tuple:  # of attributes and slots, or with attributes somewhere, as a class likes it
-            parts = tuple([without(part) if type(part) is dict else part for part in state])
-            return None if all(part is None for part in parts) else parts
+            parts = [without(part) if type(part) is dict else part for part in state]
+            while parts and parts[-1] is None:  # there is no dict or slots at all where none is set
+                parts.pop()
+            return tuple(parts) if len(parts) > 1 else parts[0] if parts else None
         if not isinstance(state, dict):
             return state
         return {
