@@ -16,10 +16,10 @@ from .annotations.evaluate import learn_fields
 from .annotations.spec import ResultSpec
 from .errors import StructureError
 from .snapshots.code import Source, file_sources, learn_sources
-from .snapshots.take import freeze, pickled
+from .snapshots.take import pickled, take_snapshot
 
 if TYPE_CHECKING:
-    from .tasks import Definition
+    from .tasks import TaskDefinition
 
 __all__ = ["TaskSpec"]
 
@@ -53,7 +53,7 @@ class TaskSpec:
     @classmethod
     def about(cls, task: Any) -> TaskSpec:
         """Make the spec, in the driver."""
-        definition: Definition = task.__parman_task__
+        definition: TaskDefinition = task.__parman_task__
         structure = definition.schema.fixed_spec()
         fields = definition.schema.stringized_fields()
         return cls(
@@ -67,9 +67,9 @@ class TaskSpec:
         return TaskSpec, (self.task, self.structure, self.sources, self.fields)
 
     @property
-    def definition(self) -> Definition:
+    def definition(self) -> TaskDefinition:
         """What is known of the task here."""
-        definition: Definition = self.task.__parman_task__
+        definition: TaskDefinition = self.task.__parman_task__
         return definition
 
     def structure_of(self, expected: ResultSpec | str) -> ResultSpec:
@@ -104,7 +104,7 @@ class TaskSpec:
 def _first_that_travels(*candidates: Any) -> Any:
     for candidate in candidates:
         try:
-            freeze(candidate, pickled)
+            take_snapshot(candidate, pickled)
         except Exception:
             continue
         return candidate

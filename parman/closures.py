@@ -5,7 +5,7 @@
 A closure is made in the caller's thread and at the caller's line: the arguments are bound, checked and copied, the
 futures among them are found, the structure of the result is known. A runner only has to supply the values of the
 futures. Arguments that are nothing but numbers, short strings and futures, as in most calls of a workflow with very
-many, are checked, searched and frozen in one loop. Anything that is not known to fit takes the long way, which gives
+many, are checked, searched and taken in one loop. Anything that is not known to fit takes the long way, which gives
 the messages, and teaches the schema what fits.
 
 A task is looked at once a block, at its first call: for futures that its function holds, and, where calls leave the
@@ -34,26 +34,26 @@ from .context import InsideTask, Site, call_site, in_force
 from .errors import ArgumentError, HiddenFutureError, WorkflowError
 from .futures.future import CallFuture
 from .snapshots.broken import explain
-from .snapshots.cache import BIG, Ledger
+from .snapshots.cache import BIG, SnapshotCache
 from .snapshots.changes import Watched
 from .snapshots.hidden import search_function
 from .snapshots.share import Share
-from .snapshots.stored import Frozen, FrozenAtoms
-from .snapshots.take import Carrier, freeze, in_process, what_is_lost
-from .tasks import Definition
+from .snapshots.stored import AtomSnapshot, Snapshot
+from .snapshots.take import Serializer, in_process, take_snapshot, what_is_lost
+from .tasks import TaskDefinition
 from .trees.nodes import ATOMS, Path
 from .trees.walk import all_futures, futures_in, map_futures
 
 if TYPE_CHECKING:
     from .tasks import Check
 
-__all__ = ["Asset", "Closure", "Rules", "freeze_flat", "names_in"]
+__all__ = ["Asset", "CallOptions", "Closure", "flat_snapshot", "names_in"]
 
 _NUMBERS = frozenset({int, float, complex, bool, type(None), type(...), range, Decimal})
 _TEXTS = (str, bytes)
 
 
-def freeze_flat(arguments: dict[str, Any], schema: Schema, checked: bool) -> FrozenAtoms | None:
+def flat_snapshot(arguments: dict[str, Any], schema: Schema, checked: bool) -> AtomSnapshot | None:
     """Make the snapshot of such arguments; None if there are others, or if one is not known to fit.
 
     Parameters
@@ -77,7 +77,7 @@ def freeze_flat(arguments: dict[str, Any], schema: Schema, checked: bool) -> Fro
             found.append((name, value))
         else:
             return None
-    return _with_futures(arguments, found) if found else FrozenAtoms(arguments)
+    return _with_futures(arguments, found) if found else AtomSnapshot(arguments)
 
 
 @lru_cache(maxsize=1000)
@@ -92,11 +92,11 @@ def names_in(places: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
     return tuple([name for name, _ in places])
 
 
-def _with_futures(arguments: dict[str, Any], found: list[tuple[str, Future[Any]]]) -> FrozenAtoms:
+def _with_futures(arguments: dict[str, Any], found: list[tuple[str, Future[Any]]]) -> AtomSnapshot:
     if len(found) == 1:
         ((name, future),) = found
         arguments[name] = None
-        return FrozenAtoms(arguments, (future,), _only_place(name))
+        return AtomSnapshot(arguments, (future,), _only_place(name))
     numbers: dict[int, int] = {}
     futures: list[Future[Any]] = []
     places = []
@@ -106,7 +106,7 @@ def _with_futures(arguments: dict[str, Any], found: list[tuple[str, Future[Any]]
             futures.append(future)
         places.append((name, number))
         arguments[name] = None
-    return FrozenAtoms(arguments, tuple(futures), tuple(places))
+    return AtomSnapshot(arguments, tuple(futures), tuple(places))
 
 
 _BIG_GLOBAL = 10_000_000
@@ -118,24 +118,24 @@ class Asset:
     """Something that travels once to each worker, which then knows it by its token."""
 
     token: str
-    frozen: Frozen
+    snapshot: Snapshot
 
 
-def new_asset(value: object, carrier: Carrier, ledger: Ledger, label: str) -> Asset:
-    """Freeze a value under a token of its own."""
-    return Asset(uuid.uuid4().hex, freeze(value, carrier, ledger=ledger, label=label))
+def new_asset(value: object, serializer: Serializer, cache: SnapshotCache, label: str) -> Asset:
+    """Take a snapshot under a token of its own."""
+    return Asset(uuid.uuid4().hex, take_snapshot(value, serializer, cache=cache, label=label))
 
 
 def _tell_nobody(key: tuple[str, ...], text: str) -> None:
     pass
 
 
-class Rules:
+class CallOptions:
     """How the calls of one block are made.
 
     Parameters
     ----------
-    carrier
+    serializer
         How snapshots are taken.
     check
         What a mismatch of types does, unless a task says otherwise.
@@ -147,20 +147,20 @@ class Rules:
 
     def __init__(
         self,
-        carrier: Carrier = in_process,
+        serializer: Serializer = in_process,
         check: Check = "error",
         tell: Callable[[tuple[str, ...], str], None] = _tell_nobody,
         keep_originals: bool = False,
     ) -> None:
-        self.carrier = carrier
+        self.serializer = serializer
         self.check: Check = check
         self.tell = tell
         self.keep_originals = keep_originals
-        self.ledger = Ledger()
+        self.cache = SnapshotCache()
         self._lock = threading.Lock()
-        self._met: dict[Definition, Asset | None] = {}
+        self._met: dict[TaskDefinition, Asset | None] = {}
 
-    def meet(self, task: Any, definition: Definition, site: Site) -> None:
+    def meet(self, task: Any, definition: TaskDefinition, site: Site) -> None:
         """Look at a task, unless it has been called in this block before.
 
         Raises
@@ -175,11 +175,11 @@ class Rules:
         hidden = _hidden_future(definition)
         if hidden is not None:
             raise hidden
-        asset = None if self._stays(definition) else self._freeze_function(task, definition, site)
+        asset = None if self._stays(definition) else self._snapshot_function(task, definition, site)
         with self._lock:
             self._met.setdefault(definition, asset)
 
-    def mistakes_of(self, task: Any, definition: Definition, site: Site) -> list[ArgumentError]:
+    def mistakes_of(self, task: Any, definition: TaskDefinition, site: Site) -> list[ArgumentError]:
         """Return all for which `meet` would raise an error, where that raises the first."""
         if definition in self._met:
             return []
@@ -187,33 +187,33 @@ class Rules:
         found: list[ArgumentError] = [] if hidden is None else [hidden]
         if not self._stays(definition):
             try:
-                self._freeze_function(task, definition, site)
+                self._snapshot_function(task, definition, site)
             except ArgumentError as error:
                 found += list(self._outsiders(definition)) or ([] if found else [error])
         return found
 
-    def _stays(self, definition: Definition) -> bool:
+    def _stays(self, definition: TaskDefinition) -> bool:
         """Tell whether a function is called in this process: a call that waits runs in the driver, as a rule."""
-        return self.carrier is in_process or definition.waits
+        return self.serializer is in_process or definition.waits
 
     def share(self, value: Any) -> Share:
         """Take the snapshot of something once, for all calls it is passed to."""
-        return Share(freeze(value, self.carrier, ledger=self.ledger, label="share(x)"))
+        return Share(take_snapshot(value, self.serializer, cache=self.cache, label="share(x)"))
 
     def share_here(self, value: Any) -> Share:
         """Share something that can't leave this process, for a dry run that goes on after saying so."""
-        return Share(freeze(value, in_process, label="share(x)"))
+        return Share(take_snapshot(value, in_process, label="share(x)"))
 
-    def asset_of(self, task: Any, definition: Definition, site: Site) -> Asset:
+    def asset_of(self, task: Any, definition: TaskDefinition, site: Site) -> Asset:
         """Return the snapshot of the function that was taken at the first call, or take it now."""
         asset = self._met[definition]
         if asset is None:
-            asset = self._met[definition] = self._freeze_function(task, definition, site)
+            asset = self._met[definition] = self._snapshot_function(task, definition, site)
         return asset
 
-    def _freeze_function(self, task: Any, definition: Definition, site: Site) -> Asset:
+    def _snapshot_function(self, task: Any, definition: TaskDefinition, site: Site) -> Asset:
         try:
-            asset = new_asset(TaskSpec.about(task), self.carrier, self.ledger, definition.name)
+            asset = new_asset(TaskSpec.about(task), self.serializer, self.cache, definition.name)
         except Exception as error:
             known = next(self._outsiders(definition), None)
             if known is not None:
@@ -227,7 +227,7 @@ class Rules:
         self._tell_of_globals(definition, asset, site)
         return asset
 
-    def _outsiders(self, definition: Definition) -> Iterator[ArgumentError]:
+    def _outsiders(self, definition: TaskDefinition) -> Iterator[ArgumentError]:
         """Yield an error for each variable and default because of which a function can't be pickled."""
         for text in self._failing(definition.function, definition.name + "()", set()):
             yield ArgumentError(text)
@@ -248,19 +248,19 @@ class Rules:
 
     def _failure(self, value: object, label: str) -> Exception | None:
         try:
-            freeze(value, self.carrier, ledger=self.ledger, label=label)
+            take_snapshot(value, self.serializer, cache=self.cache, label=label)
         except Exception as error:
             return error
         return None
 
-    def _tell_of_globals(self, definition: Definition, asset: Asset, site: Site) -> None:
+    def _tell_of_globals(self, definition: TaskDefinition, asset: Asset, site: Site) -> None:
         for name in _assigned_globals(definition.function):
             self.tell(
                 ("assigns", definition.name, name),
                 f"{site}: {definition.name}() assigns to the global {name!r}: on processes this changes the worker's "
                 "copy only; return the value instead",
             )
-        if asset.frozen.nbytes > _BIG_GLOBAL:
+        if asset.snapshot.nbytes > _BIG_GLOBAL:
             for name, size in self._big_variables(definition.function):
                 self.tell(
                     ("big", definition.name, name),
@@ -271,7 +271,7 @@ class Rules:
     def _big_variables(self, function: Any) -> Iterator[tuple[str, int]]:
         for name, value in _variables(function).items():
             try:
-                size = freeze(value, self.carrier, ledger=self.ledger, label=name).nbytes
+                size = take_snapshot(value, self.serializer, cache=self.cache, label=name).nbytes
             except Exception:
                 continue  # it travelled as a part of the function, so this can only be a detail of the pickling
             if size > _BIG_GLOBAL:
@@ -299,7 +299,7 @@ def _defaults(function: FunctionType) -> dict[str, Any]:
     return dict(zip(names, values, strict=True)) | (function.__kwdefaults__ or {})
 
 
-def _hidden_future(definition: Definition) -> HiddenFutureError | None:
+def _hidden_future(definition: TaskDefinition) -> HiddenFutureError | None:
     found = search_function(definition.function)
     if found is None:
         return None
@@ -370,8 +370,8 @@ class Closure:
     __slots__ = (
         "__weakref__",
         "_admitted",
-        "_frozen",
         "_given",
+        "_snapshot",
         "check",
         "definition",
         "dependencies",
@@ -389,7 +389,7 @@ class Closure:
     dependencies: tuple[Future[Any], ...]
     late: tuple[str, ...]
     originals: Mapping[str, Any]
-    _frozen: Frozen | None
+    _snapshot: Snapshot | None
     _given: Mapping[str, Any]
     _admitted: Mapping[int, list[tuple[str, Path]]]
 
@@ -399,16 +399,16 @@ class Closure:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        rules: Rules | None = None,
+        rules: CallOptions | None = None,
         site: Site | None = None,
     ) -> None:
-        definition: Definition = task.__parman_task__
+        definition: TaskDefinition = task.__parman_task__
         self.task = task
         self.definition = definition
         self.name = definition.name
         self.number = next(_numbers)
         self.site = site or call_site()
-        self.rules = rules or Rules()
+        self.rules = rules or CallOptions()
         self.check: str = definition.options.check or self.rules.check
         schema = definition.schema
         arguments = schema.bind(tuple(args), kwargs or _NOTHING)
@@ -418,7 +418,7 @@ class Closure:
         self._check(arguments)
         self.structure = schema.result_spec(arguments)
         self.originals = dict(arguments) if self.rules.keep_originals else _NOTHING
-        self._freeze(arguments)
+        self._take_snapshot(arguments)
 
     def __str__(self) -> str:
         return f"{self.name}(), called at {self.site}"
@@ -432,13 +432,13 @@ class Closure:
         structure = definition.schema.fixed
         if structure is None or not definition.goes_flat or self.rules.keep_originals:
             return False
-        frozen = freeze_flat(arguments, definition.schema, self.check != "off")
-        if frozen is None:
+        snapshot = flat_snapshot(arguments, definition.schema, self.check != "off")
+        if snapshot is None:
             return False
-        self._frozen = frozen
+        self._snapshot = snapshot
         self.structure = structure
-        self.dependencies = frozen.futures
-        self.late = names_in(frozen.places) if frozen.places else ()
+        self.dependencies = snapshot.futures
+        self.late = names_in(snapshot.places) if snapshot.places else ()
         self.originals = self._given = self._admitted = _NOTHING
         return True
 
@@ -451,20 +451,20 @@ class Closure:
         for problem in problems:
             self.rules.tell(("argument", str(problem)), f"{self.site}: {problem}")
 
-    def _freeze(self, arguments: dict[str, Any]) -> None:
-        carrier = self.rules.carrier
-        names = self.definition.as_they_are if carrier is in_process else frozenset()
+    def _take_snapshot(self, arguments: dict[str, Any]) -> None:
+        serializer = self.rules.serializer
+        names = self.definition.as_they_are if serializer is in_process else frozenset()
         self._given = {name: arguments.pop(name) for name in names if name in arguments}
-        self._frozen = freeze(
+        self._snapshot = take_snapshot(
             arguments,
-            carrier,
-            ledger=self.rules.ledger,
+            serializer,
+            cache=self.rules.cache,
             label=f"{self.name}()",
             as_is=self._tell_as_is,
             forgets=self.tell_forgotten,
             seeds=self._tell_seeds,
         )
-        futures = self._frozen.futures
+        futures = self._snapshot.futures
         if self._given:
             futures = (*futures, *(f for f in all_futures(self._given) if not any(f is g for g in futures)))
         self.dependencies = futures
@@ -525,11 +525,11 @@ class Closure:
     # --- for runners ---
 
     @property
-    def frozen(self) -> Frozen:
+    def snapshot(self) -> Snapshot:
         """The snapshot of the arguments, without those that are passed as they are."""
-        if self._frozen is None:
+        if self._snapshot is None:
             raise WorkflowError(f"the arguments of {self} were dropped after the call had run")
-        return self._frozen
+        return self._snapshot
 
     def arguments(self, values: Sequence[Any] = ()) -> dict[str, Any]:
         """Return a copy of the arguments of its own, with the values of the dependencies in their places.
@@ -537,51 +537,51 @@ class Closure:
         Parameters
         ----------
         values
-            For each dependency its value, plain or frozen.
+            For each dependency its value, plain or a snapshot.
         """
-        frozen = self._frozen
-        if frozen is None:
-            frozen = self.frozen
+        snapshot = self._snapshot
+        if snapshot is None:
+            snapshot = self.snapshot
         try:
-            return self._with_given(frozen.thaw(values), values)
+            return self._with_given(snapshot.load(values), values)
         except Exception as error:  # from code of the user's classes
-            self._explain(error, frozen, values)
+            self._explain(error, snapshot, values)
             raise
 
     def watched_arguments(self, values: Sequence[Any] = ()) -> tuple[Watched, dict[str, Any]]:
         """Return the arguments, as `arguments` does, and what tells which of the copies the task changes."""
-        frozen = self.frozen
+        snapshot = self.snapshot
         try:
-            watched = Watched(frozen, values)
+            watched = Watched(snapshot, values)
             return watched, self._with_given(dict(watched.arguments), values)
         except Exception as error:  # from code of the user's classes
-            self._explain(error, frozen, values)
+            self._explain(error, snapshot, values)
             raise
 
-    def _explain(self, error: Exception, frozen: Frozen, values: Sequence[Any]) -> None:
-        explain(error, self.name, frozen, values, self._given, self.dependencies)
+    def _explain(self, error: Exception, snapshot: Snapshot, values: Sequence[Any]) -> None:
+        explain(error, self.name, snapshot, values, self._given, self.dependencies)
 
     def _with_given(self, arguments: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
         """Add the arguments that are passed as they are."""
         if self._given:
             plain = {
-                id(future): value.thaw() if isinstance(value, Frozen) else value
+                id(future): value.load() if isinstance(value, Snapshot) else value
                 for future, value in zip(self.dependencies, values, strict=True)
             }
             arguments |= map_futures(lambda future: plain[id(future)], self._given)
         return arguments
 
-    def carried_by(self, carrier: Carrier) -> Closure:
+    def carried_by(self, serializer: Serializer) -> Closure:
         """Return this call with a snapshot of the kind that a runner needs."""
-        if self.rules.carrier is carrier:
+        if self.rules.serializer is serializer:
             return self
         args, kwargs = self.definition.schema.call_arguments(self.arguments(self.dependencies))
-        rules = Rules(carrier, self.rules.check, self.rules.tell)
+        rules = CallOptions(serializer, self.rules.check, self.rules.tell)
         return Closure(self.task, args, kwargs, rules=rules, site=self.site)
 
     def release(self) -> None:
         """Drop the arguments, which nobody needs any more."""
-        self._frozen = None
+        self._snapshot = None
         self._given = self._admitted = _NOTHING
         self.dependencies = ()
 
@@ -612,5 +612,5 @@ def _value_of(future: Future[Any]) -> Any:
     if isinstance(future, CallFuture):
         if future.failure is not None:
             return future.failure
-        return future.current(lambda value: freeze(value, in_process))
+        return future.current(lambda value: take_snapshot(value, in_process))
     return future.exception() or future.result()

@@ -28,7 +28,7 @@ from .errors import Failure, WorkflowError
 from .futures.future import CallFuture
 from .lifecycle import unfinished
 from .snapshots.failures import shorten
-from .tasks import Definition, Options
+from .tasks import Options, TaskDefinition
 from .workflows import Workflow
 
 __all__ = ["RunnerExecutor", "executor"]
@@ -263,7 +263,7 @@ class _Submit:
     """The task that is called for each `submit`."""
 
     def __init__(self) -> None:
-        self.__parman_task__ = Definition(submit, Options(check="off"))
+        self.__parman_task__ = TaskDefinition(submit, Options(check="off"))
 
     def __reduce__(self) -> Any:
         return _Submit, ()
@@ -272,7 +272,7 @@ class _Submit:
 def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function, in the worker; named as what the user has called, for the messages."""
     definition = getattr(fn, "__parman_task__", None)
-    if isinstance(definition, Definition) and not definition.waits:
+    if isinstance(definition, TaskDefinition) and not definition.waits:
         fn = definition.function  # the task itself would say that it was called in another one
     return fn(*args, **kwargs)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .context import Site
     from .errors import ParmanError
 
-__all__ = ["Definition", "Options", "task"]
+__all__ = ["Options", "TaskDefinition", "task"]
 
 Check = Literal["error", "warn", "off"]
 
@@ -55,7 +55,7 @@ class Options:
     resources: Mapping[str, Any] | None = None
 
 
-class Definition:
+class TaskDefinition:
     """What is known of a task.
 
     Parameters
@@ -81,7 +81,7 @@ class Definition:
     limit_key: Hashable = None
     """Which calls are counted together for that."""
 
-    def rehearse(
+    def dry_run(
         self, arguments: Mapping[str, Any], site: Site, seen: dict[Any, Any], is_made: Callable[[Any], bool]
     ) -> list[ParmanError]:
         """Return what a dry run can find wrong with a call, besides its arguments.
@@ -195,10 +195,10 @@ def _takes(signature: inspect.Signature, parameters: Mapping[str, inspect.Parame
 
 
 def _travels(annotation: Any) -> bool:
-    from .snapshots.take import freeze, pickled  # needed only where calls leave the process
+    from .snapshots.take import pickled, take_snapshot  # needed only where calls leave the process
 
     try:
-        freeze(annotation, pickled)
+        take_snapshot(annotation, pickled)
     except Exception:
         return False
     return True
@@ -325,7 +325,7 @@ class _Task(wrapt.CallableObjectProxy[Any]):
 
     def __init__(self, function: Any, options: Options) -> None:
         super().__init__(function)
-        self._self_definition = Definition(function, options)
+        self._self_definition = TaskDefinition(function, options)
         self._self_is_method = isinstance(function, FunctionType)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -342,7 +342,7 @@ class _Task(wrapt.CallableObjectProxy[Any]):
         return MethodType(self, bound.__self__) if isinstance(bound, MethodType) else self
 
     @property
-    def __parman_task__(self) -> Definition:
+    def __parman_task__(self) -> TaskDefinition:
         return self._self_definition
 
     def __repr__(self) -> str:
@@ -358,10 +358,10 @@ class _Task(wrapt.CallableObjectProxy[Any]):
         place = _place(self)
         if place is not None:
             return _import_task, place
-        from .snapshots.take import freeze, pickled  # a module of tasks is imported often, and pickled rarely
+        from .snapshots.take import pickled, take_snapshot  # a module of tasks is imported often, and pickled rarely
 
         # A pickler of another kind gets the bytes of ours, which knows functions of notebooks and closures.
-        return _load_task, (freeze(self._content(), pickled),)
+        return _load_task, (take_snapshot(self._content(), pickled),)
 
     def __parman_reduce__(self) -> Any:
         """Return what our own pickler writes, which can pickle any function and keeps what it shares with others."""
@@ -401,8 +401,8 @@ def _import_task(module: str, name: str) -> Any:
     return _look_up(sys.modules[module], name)
 
 
-def _load_task(frozen: Any) -> _Task:
-    return _make_task(*frozen.thaw())
+def _load_task(snapshot: Any) -> _Task:
+    return _make_task(*snapshot.load())
 
 
 def _make_task(function: Any, options: Options, annotations: dict[str, Any]) -> _Task:

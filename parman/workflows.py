@@ -15,7 +15,7 @@ from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .closures import Closure, Rules
+from .closures import CallOptions, Closure
 from .context import call_site, current_workflow, in_force, opened
 from .engine.registry import CallRegistry, CallState, RegisteredCall
 from .engine.runner import Runner
@@ -102,7 +102,7 @@ class Workflow:
         self._runner: Runner | None = None
         self._owns_runner = False
         self._registry = CallRegistry(keep=keep, fail_fast=fail_fast)
-        self._rules: Rules | None = None
+        self._rules: CallOptions | None = None
         self._token: Token[Any] | None = None
         self._state = "new"
         self._main_thread = False
@@ -212,10 +212,10 @@ class Workflow:
         self._runner = runner
         self._main_thread = threading.current_thread() is threading.main_thread()
         if self._wanted is None and around is not None and around._rules is not None:
-            carrier = around._rules.carrier
+            serializer = around._rules.serializer
         else:
-            carrier = runner.carrier_for(self._wanted)
-        self._rules = Rules(carrier, self._check, self._registry.warn_once, keep_originals=runner.is_dry)
+            serializer = runner.serializer_for(self._wanted)
+        self._rules = CallOptions(serializer, self._check, self._registry.warn_once, keep_originals=runner.is_dry)
         if self._registry.fail_fast:
             self._registry.on_failure = self._fail_fast
         runner.begin(self._registry)

@@ -19,9 +19,9 @@ from ..futures.loop import EventLoop, exception_of, result_of
 from ..futures.wait_graph import Node
 from ..lifecycle import Stop
 from ..snapshots.preview import Named, preview, shown
-from ..snapshots.stored import Frozen
-from ..snapshots.take import Carrier, freeze, freeze_own, in_process, is_plain
-from .execute import Outcome, Remark, describe_call
+from ..snapshots.stored import Snapshot
+from ..snapshots.take import Serializer, in_process, is_plain, take_owned, take_snapshot
+from .execute import Outcome, TaskWarning, describe_call
 from .registry import CallRegistry, CallState
 
 __all__ = ["Call", "CallRunner", "Handle"]
@@ -43,7 +43,7 @@ class CallRunner(Protocol):
     """A runner as its calls see it."""
 
     event_loop: EventLoop
-    carrier: Carrier
+    serializer: Serializer
 
     def enqueue(self, call: Call) -> None:
         """Take a call whose dependencies succeeded."""
@@ -129,7 +129,7 @@ class Call(Node):
         self.returns = 0
         self.deaths = 0
         # For a function that runs in this process.
-        is_inside = runner.carrier.within or closure.definition.waits
+        is_inside = runner.serializer.within or closure.definition.waits
         self.context: contextvars.Context | None = contextvars.copy_context() if is_inside else None
         self._uncancelled = 0
         self._counted = 0
@@ -157,7 +157,7 @@ class Call(Node):
         """Write the call with its arguments as far as they can be shown without running code of the user's."""
         closure = self.closure
         try:
-            arguments = preview(closure.frozen, [self._shown_value(i, d) for i, d in enumerate(closure.dependencies)])
+            arguments = preview(closure.snapshot, [self._shown_value(i, d) for i, d in enumerate(closure.dependencies)])
             return describe_call(closure.definition.name, arguments)
         except Exception:  # they are gone, very long, or of a kind that can't be read so
             return f"{closure.definition.name}()"
@@ -165,7 +165,7 @@ class Call(Node):
     def _shown_value(self, i: int, dependency: Future[Any]) -> object:
         value = self._values[i] if i < len(self._values) else None
         if value is None and isinstance(dependency, CallFuture):
-            value = dependency.failure or dependency.frozen or dependency.shown_plain
+            value = dependency.failure or dependency.snapshot or dependency.shown_plain
         name = f"<{dependency.origin if isinstance(dependency, CallFuture) else 'a future'}>"
         return Named(name) if value is None else shown(value, name)
 
@@ -214,12 +214,14 @@ class Call(Node):
         if root is not None:
             root.retrieved = True
 
-    def freeze_value(self, value: Any) -> Frozen:
-        return freeze(value, self.runner.carrier, ledger=self.closure.rules.ledger, label=f"the result of {self}")
+    def take_snapshot(self, value: Any) -> Snapshot:
+        return take_snapshot(
+            value, self.runner.serializer, cache=self.closure.rules.cache, label=f"the result of {self}"
+        )
 
-    def freeze_own(self, values: list[Any], i: int) -> Frozen:
+    def take_owned(self, values: list[Any], i: int) -> Snapshot:
         """Make the form of a value, an item of a list to be dropped, that tasks are given."""
-        return freeze_own(values, i, self.runner.carrier, self.freeze_value)
+        return take_owned(values, i, self.runner.serializer, self.take_snapshot)
 
     def leaf_cancelled(self, promise: CallFuture) -> None:
         self._uncancelled -= 1
@@ -249,19 +251,19 @@ class Call(Node):
         self._counted += 1
         if isinstance(dependency, CallFuture):
             if dependency.expect() and dependency.failure is None:
-                return self._fit(dependency.current(self.freeze_value))
+                return self._fit(dependency.current(self.take_snapshot))
             return None
         if type(dependency).done is Future.done and dependency._state != FINISHED:
             return None  # without its lock, which Ctrl-C can lose in futures of the standard library
         if dependency.done() and not dependency.cancelled() and dependency.exception() is None:
-            return self.freeze_value(dependency.result())
+            return self.take_snapshot(dependency.result())
         return None
 
-    def _fit(self, frozen: Any) -> Any:
-        """Freeze anew what was frozen for another kind of runner."""
-        if not isinstance(frozen, Frozen) or self.runner.carrier is in_process or not frozen.references:
-            return frozen
-        return self.freeze_value(frozen.thaw())
+    def _fit(self, snapshot: Any) -> Any:
+        """Take anew the snapshot that was taken for another kind of runner."""
+        if not isinstance(snapshot, Snapshot) or self.runner.serializer is in_process or not snapshot.references:
+            return snapshot
+        return self.take_snapshot(snapshot.load())
 
     def enter(self) -> None:
         """Start to wait for the dependencies; in the event loop."""
@@ -322,9 +324,9 @@ class Call(Node):
             return None
         if isinstance(dependency, CallFuture):
             # The user may have the value in hands by now, and have changed it since the call.
-            frozen = dependency.frozen if self._captured is not None else None
-            return self._fit(frozen or dependency.current(self.freeze_value))
-        return self.freeze_value(result_of(dependency))
+            snapshot = dependency.snapshot if self._captured is not None else None
+            return self._fit(snapshot or dependency.current(self.take_snapshot))
+        return self.take_snapshot(result_of(dependency))
 
     def ready(self) -> None:
         if self.state is not CallState.PENDING:
@@ -428,7 +430,7 @@ class Call(Node):
         values, self._values = self._values, ()
         return list(values)
 
-    def tell(self, remarks: Iterable[Remark]) -> None:
+    def tell(self, remarks: Iterable[TaskWarning]) -> None:
         """Tell the user what was noticed while the task ran, once for each task and kind."""
         for remark in remarks:
             key = (remark.kind, self.closure.name, remark.text if remark.kind != "nested" else "")
@@ -450,7 +452,7 @@ class Call(Node):
             self.fail(exception, None)
 
     def succeed(self, values: list[Any]) -> None:
-        """Finish with a value, plain or frozen, for each leaf."""
+        """Finish with a value, plain or a snapshot, for each leaf."""
         if self.is_over:
             return
         if len(self.leaves) == len(values) == 1 and is_plain(values[0]):
@@ -489,12 +491,12 @@ class Call(Node):
         self._leave()
 
     def _settle(self, leaf: CallFuture, value: Any) -> None:
-        if isinstance(value, Frozen):
-            leaf.settle_frozen(value)
+        if isinstance(value, Snapshot):
+            leaf.settle_snapshot(value)
         elif is_plain(value):
             leaf.settle_plain(value)
         elif not leaf.settle_value(value):
-            leaf.settle_frozen(self.freeze_value(value))
+            leaf.settle_snapshot(self.take_snapshot(value))
 
     def fail(self, exception: BaseException, root: Call | None) -> None:
         """Finish with an exception; `root` is the call that raised it, if that was another one."""

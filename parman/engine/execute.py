@@ -18,14 +18,14 @@ from ..context import InsideTask, in_force
 from ..errors import ArgumentError, JobError, StructureError
 from ..lifecycle import Stop
 from ..snapshots.failures import annotate, duplicate, strip, traceback_text
-from ..tasks import Definition
+from ..tasks import TaskDefinition
 from ..trees.nodes import short_repr
 
-__all__ = ["Outcome", "Remark", "describe_call", "perform"]
+__all__ = ["Outcome", "TaskWarning", "describe_call", "perform"]
 
 
 @attrs.frozen
-class Remark:
+class TaskWarning:
     """Something that the user is told once: a kind, and a sentence."""
 
     kind: str
@@ -51,7 +51,7 @@ class Outcome:
     values: list[Any] | None
     failure: BaseException | None
     result: Any = None
-    remarks: tuple[Remark, ...] = ()
+    remarks: tuple[TaskWarning, ...] = ()
 
 
 def describe_call(name: str, arguments: Mapping[str, Any]) -> str:
@@ -60,7 +60,7 @@ def describe_call(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def perform(
-    definition: Definition,
+    definition: TaskDefinition,
     take_arguments: Callable[[], dict[str, Any]],
     structure: ResultSpec,
     where: object,
@@ -95,7 +95,7 @@ def perform(
         The caller of the task waits for it in the same thread: Ctrl-C is the caller's, the frames of a failure are
         kept for a debugger, and the result is wanted as it is.
     """
-    remarks: list[Remark] = []
+    remarks: list[TaskWarning] = []
     arguments: dict[str, Any] = {}
     outcome: Outcome
     around = in_force.get()
@@ -127,22 +127,22 @@ def perform(
 
 
 def _check_late(
-    definition: Definition, arguments: dict[str, Any], late: Sequence[str], check: str, remarks: list[Remark]
+    definition: TaskDefinition, arguments: dict[str, Any], late: Sequence[str], check: str, remarks: list[TaskWarning]
 ) -> None:
     problems = definition.schema.problems(arguments, late)
     if problems and check == "error":
         raise problems[0]
-    remarks += [Remark("argument", str(problem)) for problem in problems]
+    remarks += [TaskWarning("argument", str(problem)) for problem in problems]
 
 
-def _mismatches(definition: Definition, texts: list[str]) -> list[Remark]:
+def _mismatches(definition: TaskDefinition, texts: list[str]) -> list[TaskWarning]:
     head = f"{definition.name}() returned what its annotation does not promise"
-    return [Remark("result", f"{head}: {text}") for text in texts]
+    return [TaskWarning("result", f"{head}: {text}") for text in texts]
 
 
-def _nested(definition: Definition, called: set[str]) -> Remark:
+def _nested(definition: TaskDefinition, called: set[str]) -> TaskWarning:
     names = ", ".join(sorted(called))
-    return Remark(
+    return TaskWarning(
         "nested",
         f"{definition.name}() called the tasks {names} while it was running: those ran in place, one after another; "
         "call them from the workflow to run them in parallel",
@@ -150,7 +150,7 @@ def _nested(definition: Definition, called: set[str]) -> Remark:
 
 
 def _told(
-    exception: BaseException, definition: Definition, arguments: dict[str, Any], where: object, in_place: bool
+    exception: BaseException, definition: TaskDefinition, arguments: dict[str, Any], where: object, in_place: bool
 ) -> BaseException:
     """Return the exception as the future will have it.
 
@@ -168,7 +168,7 @@ def _told(
 
 
 def _add_notes(
-    exception: BaseException, trace: str, definition: Definition, arguments: dict[str, Any], where: object
+    exception: BaseException, trace: str, definition: TaskDefinition, arguments: dict[str, Any], where: object
 ) -> None:
     annotate(exception, f"In the task {describe_call(definition.name, arguments)}, called at {where}.")
     if not isinstance(exception, StructureError | ArgumentError | JobError):

@@ -40,7 +40,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ..futures.loop import EventLoop
-from ..tasks import Definition
+from ..tasks import TaskDefinition
 from .calls import Call
 from .execute import Outcome
 from .handles import BatchHandle
@@ -103,7 +103,7 @@ class ReadyQueue:
         # When each was started, and whether it was expected to be quick; in this order.
         self._running: dict[Call, tuple[float, bool]] = {}
         self._slow = 0
-        self._quick_in_a_row: weakref.WeakKeyDictionary[Definition, int] = weakref.WeakKeyDictionary()
+        self._quick_in_a_row: weakref.WeakKeyDictionary[TaskDefinition, int] = weakref.WeakKeyDictionary()
 
     def __len__(self) -> int:
         """Return the number of calls."""

@@ -20,11 +20,11 @@ import attrs
 
 from ..errors import WorkflowError
 from ..pool.threads import ThreadPool
-from ..snapshots.take import Carrier, in_process
+from ..snapshots.take import Serializer, in_process
 from ..trees.nodes import short_repr
 
 if TYPE_CHECKING:
-    from ..closures import Closure, Rules
+    from ..closures import CallOptions, Closure
     from ..context import Site
     from ..errors import ParmanError
     from ..pool.processes import ProcessPool
@@ -48,7 +48,7 @@ class Runner(ABC):
     A runner is a context manager that shuts down what it opened itself, and can be entered again.
     """
 
-    carrier: Carrier = in_process
+    serializer: Serializer = in_process
     """How the arguments of calls are copied for this runner."""
 
     is_dry: ClassVar[bool] = False
@@ -80,19 +80,25 @@ class Runner(ABC):
         -------
         The result tree, with futures where values are still missing.
         """
-        return self.run(closure.carried_by(self.carrier), self.own_registry)
+        return self.run(closure.carried_by(self.serializer), self.own_registry)
 
     @property
     @abstractmethod
     def own_registry(self) -> CallRegistry:
         """The registry of calls that belong to no block."""
 
-    def carrier_for(self, wanted: Runner | Executor | str | None) -> Carrier:
+    def serializer_for(self, wanted: Runner | Executor | str | None) -> Serializer:
         """Return how the arguments of calls are copied in a block on this runner whose head names another one."""
-        return self.carrier
+        return self.serializer
 
     def refuse(
-        self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], rules: Rules, site: Site
+        self,
+        error: Exception,
+        task: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        rules: CallOptions,
+        site: Site,
     ) -> Any:
         """Deal with a call that can't be made: raise the error, or return what stands in for the result."""
         raise error

@@ -8,8 +8,8 @@ knows three things more.
 * What it stands for: the declared type, and the call, so that using the future where its value was meant gives an
   error that names the call, its line and the cure (`StrictFuture`; the futures of `parman.executor()` are plain ones).
 * Whether somebody asked how the call ended, so that a failure that nobody saw is raised when the block is left.
-* Its value in up to two forms. `frozen` is the snapshot that tasks are given: nobody can change it. `value` is what
-  the user was given, and may change. A task is given the frozen form that was made when the call finished, or one
+* Its value in up to two forms. `snapshot` is the snapshot that tasks are given: nobody can change it. `value` is what
+  the user was given, and may change. A task is given the snapshot that was made when the call finished, or one
   made at the call if the user had the value in hands by then: what a serial script would have passed.
 
 Who may change the state of a future: the event loop of its runner, and any thread through `cancel()`. Both do so
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from ..annotations.evaluate import item_type
 from ..errors import FutureAttributeError, FutureUseError, WorkflowError
 from ..snapshots.failures import annotate
-from ..snapshots.stored import Frozen
+from ..snapshots.stored import Snapshot
 from ..snapshots.take import is_plain
 from .loop import EventLoop, LoopFuture
 
@@ -174,7 +174,7 @@ class Origin(Protocol):
     def leaf_cancelled(self, promise: CallFuture) -> None:
         """Follow up on a cancelled future, in the event loop."""
 
-    def freeze_value(self, value: Any) -> Frozen:
+    def take_snapshot(self, value: Any) -> Snapshot:
         """Make the form of a value that tasks are given."""
 
 
@@ -189,7 +189,7 @@ class CallFuture(LoopFuture[Any]):
         The annotation of this leaf; `typing.Any` if nothing is known.
     """
 
-    __slots__ = ("_awaited", "_dependents", "_frozen", "_needed", "_origin", "_told", "declared")
+    __slots__ = ("_awaited", "_dependents", "_needed", "_origin", "_snapshot", "_told", "declared")
     _parts: tuple[int, int] | None = None
 
     def __init__(self, origin: Origin, declared: object = Any) -> None:
@@ -199,7 +199,7 @@ class CallFuture(LoopFuture[Any]):
         self._awaited = False
         self._told = False
         self._needed = 0
-        self._frozen: Frozen | None = None
+        self._snapshot: Snapshot | None = None
         # None when they have been told. Changed in the event loop only.
         self._dependents: list[Dependent] | tuple[()] | None = ()
 
@@ -220,8 +220,8 @@ class CallFuture(LoopFuture[Any]):
         """The task and the line of the call that this is a result of."""
         return str(self._origin)
 
-    def await_frozen(self) -> bool:
-        """Ask, before a call that waits for this future is made known, for a frozen form of its value.
+    def await_snapshot(self) -> bool:
+        """Ask, before a call that waits for this future is made known, for a snapshot of its value.
 
         Returns
         -------
@@ -235,7 +235,7 @@ class CallFuture(LoopFuture[Any]):
             return False
 
     def expect(self) -> bool:
-        """Count a call that needs this future, and do as `await_frozen`."""
+        """Count a call that needs this future, and do as `await_snapshot`."""
         with self._condition:
             self._needed += 1
             if self._state == FINISHED:
@@ -265,23 +265,23 @@ class CallFuture(LoopFuture[Any]):
 
     @property
     def awaited(self) -> bool:
-        """Whether calls wait for the frozen form."""
+        """Whether calls wait for the snapshot."""
         return self._awaited
 
-    def current(self, freeze: Callable[[Any], Frozen]) -> Any:
-        """Return the frozen form of the value of this successful future, as it is now; plain values as they are."""
+    def current(self, take_snapshot: Callable[[Any], Snapshot]) -> Any:
+        """Return a snapshot of the value of this successful future, as it is now; plain values as they are."""
         with self._condition:
-            value, frozen = self._result, self._frozen
-        if is_plain(value) and (value is not None or frozen is None):
+            value, snapshot = self._result, self._snapshot
+        if is_plain(value) and (value is not None or snapshot is None):
             return value
-        if frozen is not None and value is None:
-            return frozen  # nobody had it in hands
-        return freeze(value)
+        if snapshot is not None and value is None:
+            return snapshot  # nobody had it in hands
+        return take_snapshot(value)
 
     @property
-    def frozen(self) -> Frozen | None:
-        """The form that was frozen when the call finished."""
-        return self._frozen
+    def snapshot(self) -> Snapshot | None:
+        """The snapshot that was taken when the call finished."""
+        return self._snapshot
 
     @property
     def shown_plain(self) -> Any:
@@ -301,7 +301,7 @@ class CallFuture(LoopFuture[Any]):
     # --- how it ends; in the event loop ---
 
     def settle_value(self, value: Any) -> bool:
-        """Finish with a value that the user may see, unless a call waits for the frozen form: then return false."""
+        """Finish with a value that the user may see, unless a call waits for the snapshot: then return false."""
         with self._condition:
             if self._awaited:
                 return False
@@ -311,8 +311,8 @@ class CallFuture(LoopFuture[Any]):
         return True
 
     def settle_plain(self, value: Any) -> None:
-        """Finish with a value that nobody can change, which is its own frozen form."""
-        # As `settle_frozen` does it, with fewer calls: most calls end here.
+        """Finish with a value that nobody can change, which is its own snapshot."""
+        # As `settle_snapshot` does it, with fewer calls: most calls end here.
         condition = self._condition
         with condition:
             if self._state not in _OPEN:
@@ -328,12 +328,12 @@ class CallFuture(LoopFuture[Any]):
         else:
             self._dependents = self._event_loop = None
 
-    def settle_frozen(self, frozen: Frozen) -> None:
-        """Finish with a frozen value."""
+    def settle_snapshot(self, snapshot: Snapshot) -> None:
+        """Finish with the snapshot of a value."""
         with self._condition:
             if not self.is_open():
                 return
-            self._finish(None, frozen, None)
+            self._finish(None, snapshot, None)
         self._invoke_callbacks()
 
     def settle_failure(self, exception: BaseException) -> None:
@@ -357,8 +357,8 @@ class CallFuture(LoopFuture[Any]):
         for call in dependents or ():
             call.dependency_done()
 
-    def _finish(self, value: Any, frozen: Frozen | None, exception: BaseException | None) -> None:
-        self._result, self._frozen, self._exception = value, frozen, exception
+    def _finish(self, value: Any, snapshot: Snapshot | None, exception: BaseException | None) -> None:
+        self._result, self._snapshot, self._exception = value, snapshot, exception
         self._state = FINISHED
         if self._lists is not None:
             for waiter in self._waiters:
@@ -493,11 +493,11 @@ class CallFuture(LoopFuture[Any]):
 
     def _take(self) -> Any:
         with self._condition:
-            value, frozen = self._result, self._frozen
-        if value is not None or frozen is None:
+            value, snapshot = self._result, self._snapshot
+        if value is not None or snapshot is None:
             return value
         try:
-            value = frozen.ordinary.thaw()  # runs code of the user's classes, so not under the condition
+            value = snapshot.ordinary.load()  # runs code of the user's classes, so not under the condition
         except Exception as error:
             annotate(error, f"The result of {self._origin} can't be rebuilt in this process.")
             raise
@@ -605,15 +605,15 @@ class _Item(StrictFuture):
         parent = self._parent
         return self if parent is None else parent.source
 
-    def await_frozen(self) -> bool:
+    def await_snapshot(self) -> bool:
         parent = self._parent
         if parent is not None:
-            parent.await_frozen()  # for the user may change its value before the item is taken from it
-        return super().await_frozen()
+            parent.await_snapshot()  # for the user may change its value before the item is taken from it
+        return super().await_snapshot()
 
     def expect(self) -> bool:
         self.source.need(+1)
-        return self.await_frozen()
+        return self.await_snapshot()
 
     def _release(self) -> None:
         super()._release()
@@ -631,15 +631,15 @@ class _Item(StrictFuture):
 
     def _settle_item(self, parent: CallFuture) -> None:
         try:
-            frozen = parent.frozen if self._awaited else None
-            item = (parent._take() if frozen is None else frozen.thaw())[self._key]
+            snapshot = parent.snapshot if self._awaited else None
+            item = (parent._take() if snapshot is None else snapshot.load())[self._key]
         except BaseException as error:  # whatever the classes of the user raise
             annotate(error, f"There is no item {self._key!r} in the result of {self._origin}.")
             self.settle_failure(error)
             return
         try:
             if not self.settle_value(item):
-                self.settle_frozen(self._origin.freeze_value(item))
+                self.settle_snapshot(self._origin.take_snapshot(item))
         except BaseException as error:
             self.settle_failure(error)
 

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""Stand-ins: what a call returns in place of a dataclass or attrs instance, with futures as fields.
+"""Placeholders: what a call returns in place of a dataclass or attrs instance, with futures as fields.
 
-A stand-in is an instance of a subclass that is made here, so that `isinstance` holds. It is made without `__init__`,
+A placeholder is an instance of a subclass that is made here, so that `isinstance` holds. It is made without `__init__`,
 which could not do much with futures. It promises two things: its fields, and that it can be passed on. A task that
-receives it gets the object that the call really returned, of which the stand-in holds the future, or a copy of that
+receives it gets the object that the call really returned, of which the placeholder holds the future, or a copy of that
 with the fields replaced that the user has assigned since. All else (methods, properties, comparisons, copies) would
 work on futures as if they were values, so it raises an error that says so.
 """
@@ -22,7 +22,7 @@ from ..trees.nodes import Attr, Path, Placeholder, is_leaf
 from ..trees.walk import futures_in, walk
 from .future import CallFuture
 
-__all__ = ["stand_in"]
+__all__ = ["make_placeholder"]
 
 _OPERATIONS = (
     "lt le gt ge eq ne hash bool len iter next reversed contains getitem setitem delitem call enter exit "
@@ -31,7 +31,7 @@ _OPERATIONS = (
 )
 
 
-def stand_in(cls: type, fields: Mapping[str, object], whole: CallFuture) -> Any:
+def make_placeholder(cls: type, fields: Mapping[str, object], whole: CallFuture) -> Any:
     """Make an instance of a subclass of `cls` that holds futures.
 
     Parameters
@@ -43,7 +43,7 @@ def stand_in(cls: type, fields: Mapping[str, object], whole: CallFuture) -> Any:
     whole
         The future of the object itself.
     """
-    instance: Any = object.__new__(_stand_in_class(cls))
+    instance: Any = object.__new__(_placeholder_class(cls))
     for name, value in fields.items():
         object.__setattr__(instance, name, value)
     whole.cover(sum(map(_count_leaves, fields.values())))
@@ -63,7 +63,7 @@ def _count_leaves(field: object) -> int:
 
 
 @functools.lru_cache(maxsize=256)
-def _stand_in_class(cls: type) -> type:
+def _placeholder_class(cls: type) -> type:
     names = _field_names(cls)
     namespace: dict[str, object] = {
         "__slots__": ("_parman_changes", "_parman_whole"),
@@ -103,7 +103,7 @@ def _refuse(instance: Any, cls: type, name: str) -> NoReturn:
 
 
 class _Behaviour(Placeholder):
-    """What all stand-ins do, whatever class they stand for."""
+    """What all placeholders do, whatever class they stand for."""
 
     __slots__ = ()
     _parman_class: Any
@@ -114,7 +114,7 @@ class _Behaviour(Placeholder):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         raise FutureUseError(
-            f"a stand-in for {type(self).__name__} that holds futures can't be made anew, as by replace(); "
+            f"a placeholder for {type(self).__name__} that holds futures can't be made anew, as by replace(); "
             "assign to its fields, resolve() it, or pass it to a task in the block"
         )
 
@@ -162,7 +162,7 @@ class _Behaviour(Placeholder):
 
 
 def _holds_changes(field: object) -> bool:
-    """Tell whether a field was assigned to on a stand-in in this field: then the field is not the real object's."""
+    """Tell whether a field was assigned to on a placeholder in this field: then the field is not the real object's."""
     return any(isinstance(leaf, _Behaviour) and leaf._parman_pass()[1] for _, leaf in walk(field))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from ..context import InsideTask, Site, call, current_workflow, in_force
 from ..errors import ParmanError
 from ..lifecycle import Stop
-from ..tasks import Definition, Options
+from ..tasks import Options, TaskDefinition
 from .call import JobCall, check_job
 from .schema import JobSchema
 from .settings import JobSettings
@@ -138,7 +138,7 @@ def _load_bound_job(content: tuple[Any, ...], annotations: dict[str, Any]) -> _B
     return bound
 
 
-class JobDefinition(Definition):
+class JobDefinition(TaskDefinition):
     """What is known of a job as a task.
 
     Parameters
@@ -178,7 +178,7 @@ class JobDefinition(Definition):
         """Parameters and result, as the template says."""
         return JobSchema(self.function, self.plan)
 
-    def rehearse(
+    def dry_run(
         self, arguments: Mapping[str, Any], site: Site, seen: dict[Any, Any], is_made: Callable[[Any], bool]
     ) -> list[ParmanError]:
         """Return what is wrong with a call, as far as the files show it."""

@@ -26,8 +26,8 @@ import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 from ..annotations.markers import is_pending
 from ..errors import JobError, TemplateError
 from ..snapshots.failures import safe_text
-from ..snapshots.stored import Frozen
-from ..snapshots.take import freeze, pickled
+from ..snapshots.stored import Snapshot
+from ..snapshots.take import pickled, take_snapshot
 from ..trees.walk import map_leaves
 from .directory import RESERVED
 from .files import copy, files_below, folders_below, sha256
@@ -91,7 +91,7 @@ class Template:
         return _from_state, (vars(self) | {"signature": None},)
 
     def __reduce__(self) -> Any:
-        return _from_snapshot, (freeze(self, pickled),)
+        return _from_snapshot, (take_snapshot(self, pickled),)
 
     def __repr__(self) -> str:
         return f"Template({str(self.path)!r})"
@@ -246,8 +246,8 @@ def _from_state(state: dict[str, Any]) -> Template:
     return made
 
 
-def _from_snapshot(frozen: Frozen) -> Any:
-    return frozen.thaw()
+def _from_snapshot(snapshot: Snapshot) -> Any:
+    return snapshot.load()
 
 
 def _load_jobinfo(template: Path) -> types.ModuleType:

@@ -36,19 +36,19 @@ import attrs
 
 from ..annotations.spec import ResultSpec
 from ..assets import TaskSpec
-from ..engine.execute import Outcome, Remark, perform
+from ..engine.execute import Outcome, TaskWarning, perform
 from ..errors import ResultError
 from ..pool.channel import Kind, Message, pack
 from ..pool.terminal import refusing_input
 from ..snapshots.attributes import Forgotten
 from ..snapshots.broken import explain
 from ..snapshots.buffers import Buffer
-from ..snapshots.cache import Ledger
+from ..snapshots.cache import SnapshotCache
 from ..snapshots.failures import PackedException, annotate, traceback_text
 from ..snapshots.memory import Traces, drop_spares
 from ..snapshots.share import forget_share, install_share
-from ..snapshots.stored import Frozen, FrozenAtoms
-from ..snapshots.take import freeze, is_plain, pickled, what_is_lost
+from ..snapshots.stored import AtomSnapshot, Snapshot
+from ..snapshots.take import is_plain, pickled, take_snapshot, what_is_lost
 
 if TYPE_CHECKING:
     from ..engine.runner import Where
@@ -135,14 +135,14 @@ class Item(NamedTuple):
     arguments
         The snapshot; or the arguments themselves, if these are plain.
     values
-        For each dependency its value, plain or frozen, or which result it is.
+        For each dependency its value, plain or a snapshot, or which result it is.
     structure
         Its digest if it is the same for all calls of the task.
     """
 
     task: int
     site: int
-    arguments: Frozen | dict[str, Any]
+    arguments: Snapshot | dict[str, Any]
     values: list[Any]
     structure: ResultSpec | str
     late: tuple[str, ...]
@@ -171,7 +171,7 @@ class Batch(NamedTuple):
     shares: tuple[str, ...]
     sites: tuple[str, ...]
     items: list[Item]
-    assets: Mapping[str, Frozen] | None = None
+    assets: Mapping[str, Snapshot] | None = None
     spares: list[Buffer] | None = None
     number: int = 0
 
@@ -193,7 +193,7 @@ class Reply(NamedTuple):
     values: list[Any] | None
     """Snapshots, or plain numbers and the like."""
     failure: PackedException | None
-    remarks: tuple[Remark, ...]
+    remarks: tuple[TaskWarning, ...]
 
 
 def read_reply(reply: Reply) -> Outcome:
@@ -251,16 +251,16 @@ class _WorkerMemory:
         if token in batch.tasks and batch.state is not None:
             self._enter(batch.state)  # the task may have to be imported from the block's sys.path
         assert batch.assets is not None
-        frozen = batch.assets[token]
+        snapshot = batch.assets[token]
         if token == batch.state:
             self._forget_other_blocks()
         if token in batch.shares:
-            install_share(token, frozen)
+            install_share(token, snapshot)
             self.assets[token] = None
         else:
-            self.assets[token] = frozen.thaw()
-        self.sizes[token] = frozen.nbytes
-        self.size += frozen.nbytes
+            self.assets[token] = snapshot.load()
+        self.sizes[token] = snapshot.nbytes
+        self.size += snapshot.nbytes
 
     def _forget_other_blocks(self) -> None:
         """Drop tasks and shares when a block begins: a warm worker would pile them up, and can ask for them again."""
@@ -352,18 +352,18 @@ def _reply_of(outcome: Outcome, name: str) -> Reply:
     if outcome.failure is not None:
         return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
     assert outcome.values is not None
-    ledger = Ledger(_memory.forgotten)
-    told: list[Remark] = []
+    cache = SnapshotCache(_memory.forgotten)
+    told: list[TaskWarning] = []
 
     def forgets(cls: type, names: list[str]) -> None:
-        told.append(Remark("forgotten", f"{name}() returned {what_is_lost(cls, names)}"))
+        told.append(TaskWarning("forgotten", f"{name}() returned {what_is_lost(cls, names)}"))
 
     try:
         values = []
         while outcome.values:
             value = outcome.values.pop()
             if not is_plain(value):
-                value = freeze(value, pickled, ledger=ledger, label=f"what {name} returned", forgets=forgets)
+                value = take_snapshot(value, pickled, cache=cache, label=f"what {name} returned", forgets=forgets)
             values.append(value)
     except BaseException as error:
         failure = ResultError(f"the result of {name}() can't be sent back: {error}")
@@ -375,7 +375,7 @@ def run_batch(
     batch: Batch,
     traces: list[Traces],
     take: Callable[[], bool],
-    ask: Callable[[list[str]], Mapping[str, Frozen]],
+    ask: Callable[[list[str]], Mapping[str, Snapshot]],
     send: Callable[[Message], None],
 ) -> None:
     """Run the calls of a batch, in a worker.
@@ -422,7 +422,7 @@ def run_batch(
                 send(_SKIPPED)
 
 
-def _specs_asked_for(batch: Batch, ask: Callable[[list[str]], Mapping[str, Frozen]]) -> list[TaskSpec]:
+def _specs_asked_for(batch: Batch, ask: Callable[[list[str]], Mapping[str, Snapshot]]) -> list[TaskSpec]:
     found = _specs_for(batch)
     if isinstance(found, MissingAssets):
         # Once: who asked again and again would keep the driver busy for ever.
@@ -476,11 +476,11 @@ def _arguments_of(item: Item, name: str) -> dict[str, Any]:
         return item.arguments
     values = [value.load() if isinstance(value, PackedException) else value for value in item.values]
     item.values.clear()
-    frozen: Any = item.arguments
+    snapshot: Any = item.arguments
     try:
-        arguments: dict[str, Any] = frozen.thaw(values)
+        arguments: dict[str, Any] = snapshot.load(values)
     except Exception as error:  # from code of the user's classes
-        explain(error, name, frozen, values)
+        explain(error, name, snapshot, values)
         raise
     return arguments
 
@@ -529,7 +529,7 @@ def _message(duration: float, reply: Reply, lets_go: bool = False) -> Message:
         reply, once this is sent.
     """
     content = (duration, *reply, lets_go)
-    if any(isinstance(value, Frozen) and value.beside for value in reply.values or ()):
+    if any(isinstance(value, Snapshot) and value.beside for value in reply.values or ()):
         return pack(Kind.OUTCOME, content)
     return Message(Kind.OUTCOME, pickle.dumps(content, protocol=5), [])
 
@@ -537,6 +537,6 @@ def _message(duration: float, reply: Reply, lets_go: bool = False) -> Message:
 _SKIPPED = Message(Kind.OUTCOME, pickle.dumps(None, protocol=5), [])
 
 
-def item_arguments(frozen: Frozen) -> Frozen | dict[str, Any]:
+def item_arguments(snapshot: Snapshot) -> Snapshot | dict[str, Any]:
     """Return the arguments in the form in which they go into an item."""
-    return frozen.value if type(frozen) is FrozenAtoms and not frozen.places else frozen  # type: ignore[return-value]
+    return snapshot.value if type(snapshot) is AtomSnapshot and not snapshot.places else snapshot  # type: ignore[return-value]

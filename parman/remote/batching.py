@@ -34,8 +34,8 @@ from ..pool.channel import Kind, Message, pack
 from ..snapshots.buffers import Buffer, spare
 from ..snapshots.code import dumps
 from ..snapshots.failures import PackedException, traceback_text
-from ..snapshots.stored import FILED, Frozen, FrozenAtoms, FrozenRows
-from ..tasks import Definition
+from ..snapshots.stored import FILED, AtomSnapshot, RowSnapshot, Snapshot
+from ..tasks import TaskDefinition
 from .batch import Batch, Item, Result, item_arguments
 from .requirements import Requirements
 
@@ -89,11 +89,11 @@ class Outgoing:
         """Return the tokens of all that the worker has to know."""
         return set(self.assets())
 
-    def assets(self) -> dict[str, Frozen]:
+    def assets(self) -> dict[str, Snapshot]:
         """Return all that the worker has to know, by token."""
         distinct = {id(requirements): requirements for requirements in self.requirements}
         return {
-            token: frozen for requirements in distinct.values() for token, frozen in requirements.by_token().items()
+            token: snapshot for requirements in distinct.values() for token, snapshot in requirements.by_token().items()
         }
 
 
@@ -111,17 +111,17 @@ class Batcher:
     def __init__(self, queue: ReadyQueue, requirements_of: Callable[[Call], Requirements]) -> None:
         self._queue = queue
         self._requirements_of = requirements_of
-        self._last_requirements: tuple[CallRegistry, Definition, Requirements] | None = None
-        self._durations: dict[Definition, float] = {}
+        self._last_requirements: tuple[CallRegistry, TaskDefinition, Requirements] | None = None
+        self._durations: dict[TaskDefinition, float] = {}
         # How many memory files the results of the last call of a task were in, if any.
-        self._files: dict[Definition, int] = {}
+        self._files: dict[TaskDefinition, int] = {}
 
     def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
         """Learn from a call how long such calls take [s]. What was long once is expected to be so for some calls."""
         definition, durations = call.closure.definition, self._durations
         if values is not None and not all(map(_is_light, values)):
             duration = math.inf
-            self._files[definition] = sum(len(value.buffers) for value in values if isinstance(value, Frozen))
+            self._files[definition] = sum(len(value.buffers) for value in values if isinstance(value, Snapshot))
         if len(durations) > _TASKS:  # lest those that nobody else knows any more are kept
             durations.clear()
             self._files.clear()
@@ -147,7 +147,9 @@ class Batcher:
         registry, closure, last = call.registry, call.closure, self._last_requirements
         definition = closure.definition
         is_known = last is not None and last[0] is registry and last[1] is definition
-        if is_known and ((type(closure.frozen) is FrozenAtoms and not closure.dependencies) or not _has_shares(call)):
+        if is_known and (
+            (type(closure.snapshot) is AtomSnapshot and not closure.dependencies) or not _has_shares(call)
+        ):
             assert last is not None
             return last[2]
         requirements = self._requirements_of(call)
@@ -297,8 +299,8 @@ class _BatchBuilder:
 
 
 def _has_shares(call: Call) -> bool:
-    for frozen in (call.closure.frozen, *call.known_values):  # noqa: SIM110 (this is for each call)
-        if isinstance(frozen, Frozen) and frozen.shares:
+    for snapshot in (call.closure.snapshot, *call.known_values):
+        if isinstance(snapshot, Snapshot) and snapshot.shares:
             return True
     return False
 
@@ -312,7 +314,7 @@ def _most_with(call: Call, weight: float) -> int:
 
 def _weight_of_call(call: Call, values: list[Any]) -> float:
     """Return how much of a message a call takes [bytes]; infinity if it has memory files, or if it is not known."""
-    weight = _weight(call.closure.frozen)
+    weight = _weight(call.closure.snapshot)
     if values:
         weight += sum(map(_weight, values))
     leaves = len(call.leaves)
@@ -324,10 +326,10 @@ def _is_light(value: Any) -> bool:
 
 
 def _weight(value: Any) -> float:
-    if isinstance(value, Frozen):
-        if isinstance(value, FrozenRows):
+    if isinstance(value, Snapshot):
+        if isinstance(value, RowSnapshot):
             return value.nbytes if len(value.futures) < _MOST else math.inf
-        if not isinstance(value, FrozenAtoms):
+        if not isinstance(value, AtomSnapshot):
             return math.inf if value.beside else len(value.stream)
         value = value.value
         if type(value) is dict:
@@ -340,7 +342,7 @@ def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
     sites: dict[str, int] = {}
     tasks: dict[str, int] = {}
     shares: dict[str, None] = {}
-    assets: dict[str, Frozen] = {}
+    assets: dict[str, Snapshot] = {}
     state: str | None = None
     items = []
     last_requirements = last_site = known = None
@@ -352,7 +354,9 @@ def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
             state = None if requirements.state is None else requirements.state.token
             shares.update(dict.fromkeys(requirements.shares))
             if lacking:
-                assets.update((token, frozen) for token, frozen in requirements.by_token().items() if token in lacking)
+                assets.update(
+                    (token, snapshot) for token, snapshot in requirements.by_token().items() if token in lacking
+                )
             task = tasks.setdefault(requirements.task.token, len(tasks))
             known = closure.definition.schema.fixed
         if closure.site is not last_site:
@@ -362,7 +366,7 @@ def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
             Item(
                 task,
                 site,
-                item_arguments(closure.frozen),
+                item_arguments(closure.snapshot),
                 [_packed(value) for value in values] if values else values,
                 closure.structure.digest if closure.structure is known else closure.structure,
                 closure.late,
@@ -385,7 +389,7 @@ def _take_spares(wanted: int) -> list[Buffer]:
 
 
 def _packed(value: Any) -> Any:
-    if isinstance(value, Frozen):
+    if isinstance(value, Snapshot):
         return value.for_message()
     if isinstance(value, BaseException):
         packed = PackedException(value, traceback_text(value))
@@ -394,6 +398,6 @@ def _packed(value: Any) -> Any:
     return value
 
 
-def _has_buffers(item: Item, assets: dict[str, Frozen]) -> bool:
+def _has_buffers(item: Item, assets: dict[str, Snapshot]) -> bool:
     candidates = [item.arguments, *item.values, *assets.values()]
-    return any(isinstance(one, (Frozen, PackedException)) and one.buffers for one in candidates)
+    return any(isinstance(one, (Snapshot, PackedException)) and one.buffers for one in candidates)

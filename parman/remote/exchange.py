@@ -29,7 +29,7 @@ from ..errors import ArgumentError, WorkerDied
 from ..pool.channel import Kind, Message, Parcel, pack
 from ..snapshots.failures import PackedException
 from ..snapshots.memory import File, keep_spares, rest
-from ..snapshots.stored import Frozen
+from ..snapshots.stored import Snapshot
 from .batching import Batcher, Outgoing, message_of
 
 if TYPE_CHECKING:
@@ -284,8 +284,8 @@ class _Exchange:
         lent, self._lent = self._lent, []
         for content in [arrival.content for arrival in arrivals]:
             if content is not None and content[-1]:
-                frozen = [value for value in content[1] or () if isinstance(value, Frozen)]
-                made = {id(buffer): buffer for value in frozen for buffer in value.buffers}
+                snapshot = [value for value in content[1] or () if isinstance(value, Snapshot)]
+                made = {id(buffer): buffer for value in snapshot for buffer in value.buffers}
                 for file in lent:
                     file.take_back()
                 for buffer in made.values():

@@ -11,8 +11,8 @@ from ..closures import Asset, new_asset
 from ..engine.calls import Call
 from ..engine.registry import CallRegistry
 from ..engine.runner import Where
-from ..snapshots.cache import Ledger
-from ..snapshots.stored import Frozen
+from ..snapshots.cache import SnapshotCache
+from ..snapshots.stored import Snapshot
 from ..snapshots.take import pickled
 from .batch import BlockState
 
@@ -24,15 +24,15 @@ class Requirements(NamedTuple):
 
     state: Asset | None
     task: Asset
-    shares: dict[str, Frozen]
+    shares: dict[str, Snapshot]
 
     def assets(self) -> list[Asset]:
         """Return what is the same for many calls, in the order in which it is loaded."""
         return [self.task] if self.state is None else [self.state, self.task]
 
-    def by_token(self) -> dict[str, Frozen]:
+    def by_token(self) -> dict[str, Snapshot]:
         """Return all of it."""
-        return {asset.token: asset.frozen for asset in self.assets()} | self.shares
+        return {asset.token: asset.snapshot for asset in self.assets()} | self.shares
 
     def is_known(self, tokens: set[str]) -> bool:
         """Tell whether all of it is among these tokens."""
@@ -59,16 +59,16 @@ class BlockStates:
     def begin(self, registry: CallRegistry) -> None:
         """Note the state of the process at the beginning of a block."""
         state = BlockState.current(self._where)
-        self._states[registry] = new_asset(state, pickled, Ledger(), "the state of the process")
+        self._states[registry] = new_asset(state, pickled, SnapshotCache(), "the state of the process")
 
     def requirements_of(self, call: Call) -> Requirements:
         """Return what a worker has to know for a call."""
         closure = call.closure
         task = closure.rules.asset_of(closure.task, closure.definition, closure.site)
         shares = {
-            share.token: share.frozen
-            for frozen in (closure.frozen, *call.known_values)
-            if isinstance(frozen, Frozen)
-            for share in frozen.shares
+            share.token: share.snapshot
+            for snapshot in (closure.snapshot, *call.known_values)
+            if isinstance(snapshot, Snapshot)
+            for share in snapshot.shares
         }
         return Requirements(self._states.get(call.registry), task, shares)

@@ -42,7 +42,7 @@ class _Spread:
     __slots__ = ("_ahead", "_misses", "_most")
 
     def __init__(self, asset: Asset, workers: float) -> None:
-        is_small = asset.frozen.nbytes <= _SMALL
+        is_small = asset.snapshot.nbytes <= _SMALL
         self._most = _MOST if is_small else _MOST_OF_BIG
         self._ahead = int(min(workers, _FIRST)) if is_small else 1
         self._misses = 0
@@ -92,11 +92,13 @@ class RemoteSubmitter:
         """Write the call down."""
         requirements = self._states.requirements_of(call)
         closure = call.closure
-        brought = {asset.token: asset.frozen for asset in requirements.assets() if self._spread_of(asset).goes_along()}
+        brought = {
+            asset.token: asset.snapshot for asset in requirements.assets() if self._spread_of(asset).goes_along()
+        }
         item = Item(
             0,
             0,
-            item_arguments(closure.frozen),
+            item_arguments(closure.snapshot),
             [_pack_value(value) for value in call.take_values()],
             closure.structure.digest if closure.structure is closure.definition.schema.fixed else closure.structure,
             closure.late,

@@ -22,7 +22,7 @@ Invariants
 
 * A call leaves each of these places by exactly one of: outcome, failure, cancellation. Each ends in `Call._end`, and
   tells the registry. Nothing else removes a call.
-* No event waits for anything. User code in the event loop: `__reduce__` and the like while a value is frozen, and the
+* No event waits for anything. User code in the event loop: `__reduce__` and the like while a snapshot is taken, and the
   done-callbacks of the user's futures.
 """
 
@@ -53,7 +53,7 @@ from ..engine.runner import (
 from ..engine.submit import BlockingThreads, Submission
 from ..errors import WorkerDied, WorkflowError
 from ..futures.loop import EventLoop
-from ..futures.placeholders import stand_in
+from ..futures.placeholders import make_placeholder
 from ..futures.wait_graph import wait_for
 from ..lifecycle import start_forks
 from ..pool.threads import ThreadPool, available_cpus
@@ -166,7 +166,7 @@ class ConcurrentRunner(Runner):
         self._lock = threading.RLock()
         self._executor = executor
         self._factory = factory
-        self.carrier = in_process
+        self.serializer = in_process
         self._states: BlockStates | None = None
         self._submitter: RemoteSubmitter | None = None
         self._exchange: BatchExchange | None = None
@@ -185,7 +185,7 @@ class ConcurrentRunner(Runner):
         from ..remote.requirements import BlockStates
         from ..remote.submit import RemoteSubmitter
 
-        self.carrier = pickled
+        self.serializer = pickled
         self._states = BlockStates(info.where)
         if type(executor) is ProcessPool and self._queue.bounded:
             self._exchange = BatchExchange(Batcher(self._queue, self._states.requirements_of))
@@ -260,7 +260,7 @@ class ConcurrentRunner(Runner):
             if structure.is_leaf:
                 tree = call.make_leaf(structure.tree.declared)  # type: ignore[attr-defined]
             else:
-                tree = structure.unflatten(call.make_leaf, stand_in)
+                tree = structure.unflatten(call.make_leaf, make_placeholder)
             if closure.dependencies:
                 call.capture()
             registry.added(call)
@@ -466,5 +466,5 @@ def _perform(call: Call) -> Outcome:
         values = outcome.values
         for i, leaf in enumerate(leaves):
             if not is_plain(values[i]) and leaf.awaited:
-                values[i] = call.freeze_own(values, i)
+                values[i] = call.take_owned(values, i)
     return outcome

@@ -36,19 +36,19 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 from ..annotations.evaluate import item_type
 from ..annotations.signature import Schema
 from ..annotations.spec import ResultSpec
-from ..closures import Closure, Rules
+from ..closures import CallOptions, Closure
 from ..context import Site, call_site, is_ours
 from ..engine.registry import CallRegistry
 from ..engine.runner import Runner, executor_info
 from ..errors import DryRunErrors, FutureUseError, Interrupted, ParmanError, StructureError
 from ..futures.future import CallFuture, StrictFuture
 from ..futures.loop import EventLoop
-from ..futures.placeholders import stand_in
+from ..futures.placeholders import make_placeholder
 from ..lifecycle import counted
 from ..snapshots.failures import safe_text
-from ..snapshots.stored import Frozen
-from ..snapshots.take import Carrier, freeze, in_process, pickled
-from ..tasks import Definition
+from ..snapshots.stored import Snapshot
+from ..snapshots.take import Serializer, in_process, pickled, take_snapshot
+from ..tasks import TaskDefinition
 from ..trees.nodes import ATOMS, kind_of
 from ..trees.walk import futures_in
 from .mistakes import Examined, mock_mistake
@@ -205,7 +205,7 @@ class Plan:
         self._levels: dict[int, tuple[object, int]] = {}
         self._exact = True
         self._lock = threading.Lock()
-        self._functions: set[Definition] = set()
+        self._functions: set[TaskDefinition] = set()
 
     # --- what was found ---
 
@@ -214,7 +214,7 @@ class Plan:
         error.add_note(f"Found by the dry run at {site}.")
         self.mistakes.append(Mistake(site, error.with_traceback(None), self._calls.total()))
 
-    def add_mistakes_of_function(self, definition: Definition, site: Site, errors: Iterable[Exception]) -> None:
+    def add_mistakes_of_function(self, definition: TaskDefinition, site: Site, errors: Iterable[Exception]) -> None:
         """Note what is wrong with a function, at the first of its calls."""
         if definition not in self._functions:
             for error in errors:
@@ -347,7 +347,7 @@ class DryRunner(Runner):
     """
 
     is_dry = True
-    carrier = pickled
+    serializer = pickled
 
     def __init__(self, proceed: bool = False) -> None:
         self.proceed = proceed
@@ -359,11 +359,11 @@ class DryRunner(Runner):
     def own_registry(self) -> CallRegistry:
         return self._registry
 
-    def carrier_for(self, wanted: Runner | Executor | str | None) -> Carrier:
+    def serializer_for(self, wanted: Runner | Executor | str | None) -> Serializer:
         if isinstance(wanted, str):
             return in_process if wanted.partition(":")[0] in ("serial", "threads") else pickled
         if wanted is None or isinstance(wanted, Runner):
-            return self.carrier if wanted is None else wanted.carrier
+            return self.serializer if wanted is None else wanted.serializer
         return in_process if executor_info(wanted).where == "inside" else pickled
 
     # --- calls ---
@@ -372,21 +372,21 @@ class DryRunner(Runner):
         level = max(_level_of(closure.dependencies), self._plan.level_of_values(closure.originals)) + 1
         call = _DryCall(self, closure.site, closure.name, self._plan, level)
         self._plan.add_call(call.name, level)
-        self._rehearse(closure.definition, closure.originals, closure.site)
+        self._dry_run(closure.definition, closure.originals, closure.site)
         return self._result(call, closure.definition, closure.originals, closure.structure)
 
-    def _rehearse(self, definition: Definition, arguments: Mapping[str, Any], site: Site) -> None:
+    def _dry_run(self, definition: TaskDefinition, arguments: Mapping[str, Any], site: Site) -> None:
         plan = self._plan
-        for error in definition.rehearse(arguments, site, plan.seen, lambda value: plan.level_of_values(value) > 0):
+        for error in definition.dry_run(arguments, site, plan.seen, lambda value: plan.level_of_values(value) > 0):
             plan.add_mistake(site, error)
 
     def _result(
-        self, call: _DryCall, definition: Definition, arguments: Mapping[str, Any], structure: ResultSpec
+        self, call: _DryCall, definition: TaskDefinition, arguments: Mapping[str, Any], structure: ResultSpec
     ) -> Any:
-        """Return what the mock returns, or its shape where it makes no values; without a mock, stand-ins."""
+        """Return what the mock returns, or its shape where it makes no values; without a mock, placeholders."""
         schema = definition.schema
         if definition.options.mock is None:
-            return structure.unflatten(call.make_leaf, stand_in)
+            return structure.unflatten(call.make_leaf, make_placeholder)
         try:
             result = schema.mock_result(arguments)
             self._check_mock(call, definition, arguments, result)
@@ -400,11 +400,13 @@ class DryRunner(Runner):
             self._plan.add_mistake(call.site, error)
             fits = False
         if not fits:
-            return structure.unflatten(call.make_leaf, stand_in)
+            return structure.unflatten(call.make_leaf, make_placeholder)
         self._plan.remember(result, call.level)
         return result
 
-    def _check_mock(self, call: _DryCall, definition: Definition, arguments: Mapping[str, Any], result: Any) -> None:
+    def _check_mock(
+        self, call: _DryCall, definition: TaskDefinition, arguments: Mapping[str, Any], result: Any
+    ) -> None:
         if definition.waits:
             return  # the result of a job is what the mock says, whatever is annotated
         text = mock_mistake(definition.schema, arguments, result, lambda: call.make_leaf(Any))
@@ -412,7 +414,13 @@ class DryRunner(Runner):
             self._plan.add_mistake(call.site, StructureError(text))
 
     def refuse(
-        self, error: Exception, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], rules: Rules, site: Site
+        self,
+        error: Exception,
+        task: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        rules: CallOptions,
+        site: Site,
     ) -> Any:
         definition = task.__parman_task__
         level = _level_of([future for _, future in futures_in((args, dict(kwargs)))]) + 1
@@ -423,7 +431,7 @@ class DryRunner(Runner):
         for mistake in examined.of_call:
             self._plan.add_mistake(site, mistake)
         self._plan.add_mistakes_of_function(definition, site, examined.of_function)
-        self._rehearse(definition, examined.known, site)
+        self._dry_run(definition, examined.known, site)
         if any(isinstance(mistake, StructureError) for mistake in examined.of_call):
             return _shape(definition.schema, examined.arguments, call)
         return self._result(call, definition, examined.known, definition.schema.result_spec(examined.known))
@@ -499,11 +507,11 @@ def _note_end(plan: Plan, cause: BaseException) -> None:
         plan.end = f"Checked up to {site}, where the script {ended}"
     else:
         plan.failed = f"the script failed at {site}"
-        plan.end = f"Checked up to {site}, where the block was left by {safe_text(cause)}{_told_of_stand_ins(cause)}"
+        plan.end = f"Checked up to {site}, where the block was left by {safe_text(cause)}{_told_of_placeholders(cause)}"
 
 
-def _told_of_stand_ins(cause: BaseException) -> str:
-    """Explain the class of stand-ins in an error that Python or a library raised because of one."""
+def _told_of_placeholders(cause: BaseException) -> str:
+    """Explain the class of placeholders in an error that Python or a library raised because of one."""
     name = _DryPromise.__name__
     if name not in safe_text(cause):
         return ""
@@ -525,10 +533,10 @@ def _site_of(trace: TracebackType | None) -> Site:
 
 
 def _shape(schema: Schema, arguments: dict[str, Any], call: _DryCall) -> Any:
-    """Return stand-ins for the result of a call with mistakes, in the structure that it probably has."""
+    """Return placeholders for the result of a call with mistakes, in the structure that it probably has."""
     for known, of in ((schema, arguments), (Schema(schema.function), arguments), (Schema(schema.function), {})):
         try:
-            return known.result_spec(of).unflatten(call.make_leaf, stand_in)
+            return known.result_spec(of).unflatten(call.make_leaf, make_placeholder)
         except Exception:
             continue
     return call.make_leaf(schema.annotation("return"))
@@ -546,18 +554,18 @@ def _cure_of(futures: Any) -> str | None:
     return next((origin.cure for origin in _origins(futures)), None)
 
 
-# --- stand-ins ---
+# --- placeholders ---
 
 
 class _DryCall:
-    """A call that does not run, as the origin of stand-ins.
+    """A call that does not run, as the origin of placeholders.
 
     Attributes
     ----------
     level
         How many calls follow one another up to this one.
     cure
-        What the user can do to have values in place of the stand-ins.
+        What the user can do to have values in place of the placeholders.
     correction
         The same for a call with a mistake, which is to be mended before anything else.
     """
@@ -597,8 +605,8 @@ class _DryCall:
     def leaf_cancelled(self, promise: CallFuture) -> None:
         pass
 
-    def freeze_value(self, value: Any) -> Frozen:
-        return freeze(value, in_process)
+    def take_snapshot(self, value: Any) -> Snapshot:
+        return take_snapshot(value, in_process)
 
     def stop(self) -> NoReturn:
         """End the run here."""
@@ -645,4 +653,4 @@ class _DryPromise(StrictFuture):
         return _DryPromise(self._origin, item_type(self.declared, key))
 
     def _describe(self) -> str:
-        return f"stand-in for the result of {self._origin}"
+        return f"placeholder for the result of {self._origin}"

@@ -26,15 +26,15 @@ from ..annotations.evaluate import describe
 from ..annotations.markers import is_pending
 from ..annotations.signature import Schema
 from ..errors import ArgumentError, FutureTypeError, ParmanError, StructureError
-from ..snapshots.cache import Ledger
+from ..snapshots.cache import SnapshotCache
 from ..snapshots.hidden import Place, format_trail
 from ..snapshots.share import opened
-from ..snapshots.take import freeze, in_process
+from ..snapshots.take import in_process, take_snapshot
 from ..trees.nodes import ATOMS, Index, Key, Step, children, is_generator, is_leaf, short_repr
 from ..trees.walk import map_leaves, walk
 
 if TYPE_CHECKING:
-    from ..closures import Rules
+    from ..closures import CallOptions
     from ..context import Site
 
 __all__ = ["Examined", "mock_mistake"]
@@ -58,14 +58,14 @@ class Examined:
     site
         Where it is made.
     future
-        Makes a stand-in for an argument of this annotation.
+        Makes a placeholder for an argument of this annotation.
 
     Attributes
     ----------
     arguments
         Those that have a place, by name.
     known
-        The same; in place of wrong and missing ones there are stand-ins.
+        The same; in place of wrong and missing ones there are placeholders.
     of_function
         What is wrong with the function rather than with this call of it.
     of_call
@@ -78,7 +78,7 @@ class Examined:
         task: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        rules: Rules,
+        rules: CallOptions,
         site: Site,
         promise: Callable[[Any], Any],
     ) -> None:
@@ -143,14 +143,14 @@ class Examined:
 
     def _copying_mistakes(self) -> Iterator[Exception]:
         """Yield what keeps arguments from being copied, or from going to another process."""
-        carrier = self._rules.carrier
+        serializer = self._rules.serializer
         label = f"{self.schema.name}()"
 
         def look(place: str, node: object, depth: int) -> Iterator[Exception]:
             if type(node) in ATOMS or is_pending(node):
                 return
             try:
-                freeze(node, carrier, ledger=Ledger(), label=place)
+                take_snapshot(node, serializer, cache=SnapshotCache(), label=place)
             except Exception as error:
                 below = 0
                 if not is_leaf(node) and depth < _DEEPEST:
@@ -162,7 +162,7 @@ class Examined:
                     cls = type(error) if isinstance(error, ArgumentError) else ArgumentError
                     yield cls(f"{label}: argument {error}")
 
-        as_they_are = self.definition.as_they_are if carrier is in_process else ()
+        as_they_are = self.definition.as_they_are if serializer is in_process else ()
         for name, value in self.arguments.items():
             if name not in as_they_are:
                 found = look(name, value, 0)
@@ -179,7 +179,7 @@ class Examined:
             first = trail[0]
             place = format_trail(str(first.key) if isinstance(first, Key) else "", trail[1:])
             try:
-                Place(leaf, place).check_generators(self._rules.ledger)
+                Place(leaf, place).check_generators(self._rules.cache)
             except ArgumentError as error:
                 yield ArgumentError(f"{self.schema.name}(): argument {error}")
 

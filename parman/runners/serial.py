@@ -9,11 +9,11 @@ from typing import Any
 
 from ..closures import Closure
 from ..engine.calls import Call
-from ..engine.execute import Outcome, Remark, perform
+from ..engine.execute import Outcome, TaskWarning, perform
 from ..engine.registry import CallRegistry, CallState
 from ..engine.runner import Runner
 from ..futures.loop import EventLoop
-from ..futures.placeholders import stand_in
+from ..futures.placeholders import make_placeholder
 from ..futures.wait_graph import wait_for
 from ..snapshots.changes import Watched
 from ..snapshots.failures import strip
@@ -41,7 +41,7 @@ class SerialRunner(Runner):
     def run(self, closure: Closure, registry: CallRegistry) -> Any:
         wait_for(closure.dependencies)  # those of other runners and executors; ours are done
         call = Call(self, closure, registry)
-        tree = closure.structure.unflatten(call.make_leaf, stand_in)
+        tree = closure.structure.unflatten(call.make_leaf, make_placeholder)
         if closure.dependencies:
             self.event_loop.start()
         try:
@@ -104,13 +104,13 @@ class _Arguments:
         self.watched, arguments = self.closure.watched_arguments(self.values)
         return arguments
 
-    def remarks(self, result: object) -> tuple[Remark, ...]:
+    def remarks(self, result: object) -> tuple[TaskWarning, ...]:
         watched = self.watched
         if watched is None:
             return ()
         return tuple(self._remark(name, watched.arguments[name]) for name in watched.changed(result))
 
-    def _remark(self, parameter: str, value: object) -> Remark:
+    def _remark(self, parameter: str, value: object) -> TaskWarning:
         name = self.closure.name
         if is_generator(type(value)):
             text = (
@@ -122,4 +122,4 @@ class _Arguments:
                 f"{name}() changed its argument {parameter!r} in place: this is lost, since a task works on a copy; "
                 "return the changed object"
             )
-        return Remark("changes", text)
+        return TaskWarning("changes", text)

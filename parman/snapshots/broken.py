@@ -20,7 +20,7 @@ from ..errors import ParmanError
 from ..trees.nodes import ATOMS
 from ..trees.walk import map_futures
 from .hidden import Place, Trail, inside
-from .stored import Frozen, FrozenAtoms, FrozenRows, HeldObject
+from .stored import AtomSnapshot, HeldObject, RowSnapshot, Snapshot
 
 __all__ = ["explain"]
 
@@ -63,22 +63,22 @@ class _Failures:
         """Return plain values, with marks in them."""
         copies: dict[int, Any] = {}
         for value in values:
-            if isinstance(value, Frozen) and id(value) not in copies:
+            if isinstance(value, Snapshot) and id(value) not in copies:
                 copies[id(value)] = self.of(value)
-        return [copies[id(value)] if isinstance(value, Frozen) else value for value in values]
+        return [copies[id(value)] if isinstance(value, Snapshot) else value for value in values]
 
-    def of(self, frozen: Frozen, slots: Sequence[object] = ()) -> Any:
+    def of(self, snapshot: Snapshot, slots: Sequence[object] = ()) -> Any:
         """Return a copy of a value, with marks in it."""
-        if isinstance(frozen, FrozenAtoms | FrozenRows):
-            return frozen.thaw(slots)
-        frozen = frozen.ordinary
-        if len(frozen.stream) > _MOST:
+        if isinstance(snapshot, AtomSnapshot | RowSnapshot):
+            return snapshot.load(slots)
+        snapshot = snapshot.ordinary
+        if len(snapshot.stream) > _MOST:
             return None
-        return _Reader(frozen, self._beside(frozen, slots), self).load()
+        return _Reader(snapshot, self._beside(snapshot, slots), self).load()
 
-    def _beside(self, frozen: Frozen, slots: Sequence[object]) -> Iterator[Any]:
+    def _beside(self, snapshot: Snapshot, slots: Sequence[object]) -> Iterator[Any]:
         copies: dict[int, Any] = {}
-        for item in frozen.beside:
+        for item in snapshot.beside:
             if isinstance(item, HeldObject):
                 try:
                     yield item.copied(copies)
@@ -87,7 +87,7 @@ class _Failures:
             elif isinstance(item, int):
                 yield slots[item]
             else:
-                yield from Frozen(b"", (item,)).taken((), False, [])
+                yield from Snapshot(b"", (item,)).taken((), False, [])
 
 
 class _Reader(pickle._Unpickler):
@@ -95,8 +95,8 @@ class _Reader(pickle._Unpickler):
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, frozen: Frozen, beside: Iterator[Any], failures: _Failures) -> None:
-        super().__init__(io.BytesIO(bytes(frozen.stream)), buffers=beside)
+    def __init__(self, snapshot: Snapshot, beside: Iterator[Any], failures: _Failures) -> None:
+        super().__init__(io.BytesIO(bytes(snapshot.stream)), buffers=beside)
         self.failures = failures
 
     def persistent_load(self, pid: tuple[Callable[..., Any], tuple[Any]]) -> Any:
@@ -153,7 +153,7 @@ for _opcode, _operands in {
 def explain(
     error: Exception,
     name: str,
-    frozen: Frozen,
+    snapshot: Snapshot,
     values: Sequence[object],
     given: Mapping[str, Any] | None = None,
     dependencies: Sequence[object] = (),
@@ -166,10 +166,10 @@ def explain(
         What was raised when it was tried.
     name
         The task.
-    frozen
+    snapshot
         The snapshot of its arguments by name.
     values
-        The values of its futures, plain or frozen.
+        The values of its futures, plain or snapshots.
     given
         Arguments beside the snapshot, with futures in them.
     dependencies
@@ -185,7 +185,7 @@ def explain(
     failures = _Failures()
     try:
         plain = failures.of_values(values)
-        arguments = failures.of(frozen, plain)
+        arguments = failures.of(snapshot, plain)
         if given:
             known = {id(future): value for future, value in zip(dependencies, plain, strict=True)}
             arguments |= map_futures(lambda future: known[id(future)], given)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """What the snapshots of one workflow have in common: big pieces of memory, and the random generators passed so far.
 
-Memory that is frozen again is recognized by its bytes: a sample of them leads to the piece that was held last, which
-is then compared in full. The address would be no better a key: it says nothing once the memory was freed and used
+Memory that is met again is recognized by its bytes: a sample of them leads to the piece that was held last, which is
+then compared in full. The address would be no better a key: it says nothing once the memory was freed and used
 anew, so that the bytes have to be compared anyway, and it would miss a copy.
 """
 
@@ -16,7 +16,7 @@ from .attributes import Forgotten
 from .buffers import Buffer
 from .stored import Held
 
-__all__ = ["BIG", "HUGE", "Ledger"]
+__all__ = ["BIG", "HUGE", "SnapshotCache"]
 
 BIG = 1 << 20
 """Size from which memory is held beside the stream, and once [bytes]."""
@@ -27,7 +27,7 @@ HUGE = 1 << 25
 _SAMPLES = 96
 
 
-class Ledger:
+class SnapshotCache:
     """What the snapshots of a workflow hold in common, as long as one of them holds it.
 
     Parameters

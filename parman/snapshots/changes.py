@@ -20,12 +20,12 @@ from typing import Any
 from ..trees.nodes import ATOMS, is_array
 from .attributes import cached_names, is_cache
 from .buffers import Buffer
-from .cache import Ledger
+from .cache import SnapshotCache
 from .filled import Filled, filled_names, rewritten_names
 from .hidden import inside, reachable
 from .memory import address_of, is_untouched
 from .pickling import write_in_process
-from .stored import Frozen, FrozenAtoms, FrozenRows, Held, HeldArray, HeldObject, Row, thawed
+from .stored import AtomSnapshot, Held, HeldArray, HeldObject, Row, RowSnapshot, Snapshot, loaded
 
 __all__ = ["Watched"]
 
@@ -35,10 +35,10 @@ class Watched:
 
     Parameters
     ----------
-    frozen
+    snapshot
         The snapshot of the arguments by name.
     values
-        The values of its futures, plain or frozen.
+        The values of its futures, plain or snapshots.
 
     Attributes
     ----------
@@ -48,15 +48,15 @@ class Watched:
 
     arguments: dict[str, Any]
 
-    def __init__(self, frozen: Frozen, values: Sequence[object]) -> None:
-        self._frozen = frozen
+    def __init__(self, snapshot: Snapshot, values: Sequence[object]) -> None:
+        self._snapshot = snapshot
         self._values = values
-        self._slots = thawed(values)
+        self._slots = loaded(values)
         self._memories: list[object] = []
-        self.arguments = frozen.thaw(self._slots, memories=self._memories)
-        self._before: Frozen | None = frozen
-        if type(frozen) not in (FrozenAtoms, FrozenRows) and (frozen.futures or frozen.shares):
-            self._before = _written(self.arguments, frozen)
+        self.arguments = snapshot.load(self._slots, memories=self._memories)
+        self._before: Snapshot | None = snapshot
+        if type(snapshot) not in (AtomSnapshot, RowSnapshot) and (snapshot.futures or snapshot.shares):
+            self._before = _written(self.arguments, snapshot)
 
     def changed(self, result: object) -> list[str]:
         """Return the names of arguments that were changed, and not given back; never raises."""
@@ -72,19 +72,19 @@ class Watched:
     # --- whether anything changed ---
 
     def _suspects(self) -> list[str]:
-        frozen = self._frozen
-        if type(frozen) not in (FrozenAtoms, FrozenRows):
+        snapshot = self._snapshot
+        if type(snapshot) not in (AtomSnapshot, RowSnapshot):
             before = self._before
             same = before is not None and _is_same(before, self.arguments, self._memories)
             return [] if same else list(self.arguments)
-        places = frozen.places  # type: ignore[attr-defined]
+        places = snapshot.places  # type: ignore[attr-defined]
         slots = {name: number for name, number in places if self._has_changed(number)}
-        rows = frozen.rows if isinstance(frozen, FrozenRows) else ()
+        rows = snapshot.rows if isinstance(snapshot, RowSnapshot) else ()
         return [*slots, *(row[0] for row in rows if self._has_row_changed(row))]
 
     def _has_changed(self, number: int) -> bool:
         value = self._values[number]
-        return isinstance(value, Frozen) and not _is_same(value.ordinary, self._slots[number], None)
+        return isinstance(value, Snapshot) and not _is_same(value.ordinary, self._slots[number], None)
 
     def _has_row_changed(self, written: Row) -> bool:
         name, _, template, places = written
@@ -104,7 +104,7 @@ class Watched:
         if not names:
             return []
         first, second = self._again(), self._again()
-        references = _references(self._frozen)
+        references = _references(self._snapshot)
         lost = []
         for name in names:
             old, new = first[name], self.arguments[name]
@@ -118,7 +118,7 @@ class Watched:
         return lost
 
     def _again(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = self._frozen.thaw(thawed(self._values))
+        arguments: dict[str, Any] = self._snapshot.load(loaded(self._values))
         return arguments
 
 
@@ -134,28 +134,28 @@ class _Memory:
         self.view = view
 
 
-class _Comparing(Ledger):
+class _Comparing(SnapshotCache):
     """Refers to memory instead of copying it."""
 
     def keep(self, view: memoryview) -> Any:
         return _Memory(view)
 
 
-def _written(value: object, like: Frozen) -> Frozen | None:
-    """Freeze a copy in order to compare it, as the snapshot was made of which it is a copy; None if that fails."""
+def _written(value: object, like: Snapshot) -> Snapshot | None:
+    """Take a snapshot of a copy, to compare it with the one of which it is a copy; None if that fails."""
     try:
-        return write_in_process(value, Ledger(), _references(like))[0]
+        return write_in_process(value, SnapshotCache(), _references(like))[0]
     except Exception:
         return None
 
 
-def _references(frozen: Frozen) -> set[int]:
+def _references(snapshot: Snapshot) -> set[int]:
     """Return the identities of what is passed as it is, if there may be plain containers among that."""
-    return set(map(id, frozen.references)) if frozen.has_big_strings or frozen.shares else set()
+    return set(map(id, snapshot.references)) if snapshot.has_big_strings or snapshot.shares else set()
 
 
-def _is_same(before: Frozen, value: object, memories: Sequence[object] | None) -> bool:
-    if type(before) is not Frozen:
+def _is_same(before: Snapshot, value: object, memories: Sequence[object] | None) -> bool:
+    if type(before) is not Snapshot:
         return bool(before.value == value)  # type: ignore[attr-defined]
     after, _ = write_in_process(value, _Comparing(), _references(before), comparing=True)
     if before.stream != after.stream or len(before.beside) != len(after.beside):

@@ -55,7 +55,7 @@ from ..trees.nodes import (
     record_fields,
 )
 from ..trees.walk import futures_in, map_leaves, walk
-from .cache import Ledger
+from .cache import SnapshotCache
 
 __all__ = [
     "BUDGET",
@@ -466,7 +466,7 @@ class Place:
         futures: Sequence[Future[Any]],
         references: Sequence[object],
         *,
-        stand_ins: bool = False,
+        placeholders: bool = False,
         views: bool = False,
     ) -> None:
         """Raise an error if any future is elsewhere than among the leaves of the tree.
@@ -478,10 +478,10 @@ class Place:
         references
             What was not copied.
         stand_ins, views
-            Whether any stand-in, view of a dict's values was met.
+            Whether any placeholder, view of a dict's values was met.
         """
         tree = map_leaves(_opened, self.value) if views else self.value
-        proper = {id(future) for future in _proper(tree, stand_ins)} if futures else set()
+        proper = {id(future) for future in _proper(tree, placeholders)} if futures else set()
         strangers = [future for future in futures if id(future) not in proper]
         if not futures and all(search(obj) is None for obj in references):
             return
@@ -509,10 +509,10 @@ class Place:
                     "has a copy of its own; pass a list"
                 )
 
-    def check_generators(self, ledger: Ledger) -> None:
+    def check_generators(self, cache: SnapshotCache) -> None:
         """Raise an error if any leaf is a random generator that an earlier call was given."""
         leaves = [(trail, leaf) for trail, leaf in walk(self.value) if is_generator(type(leaf))]
-        passed = ledger.pass_generators([leaf for _, leaf in leaves])
+        passed = cache.pass_generators([leaf for _, leaf in leaves])
         for trail, leaf in leaves:
             if leaf is passed:
                 raise self.error(
@@ -520,10 +520,10 @@ class Place:
                     f"the same numbers; give each call one of its own, {_one_each(leaf)}"
                 )
 
-    def seeds_again(self, ledger: Ledger) -> Iterator[str]:
+    def seeds_again(self, cache: SnapshotCache) -> Iterator[str]:
         """Yield the places of sequences of seeds that an earlier call was given."""
         leaves = [(trail, leaf) for trail, leaf in walk(self.value) if is_seed(type(leaf))]
-        passed = ledger.pass_generators([leaf for _, leaf in leaves])
+        passed = cache.pass_generators([leaf for _, leaf in leaves])
         yield from (self.format(trail) for trail, leaf in leaves if leaf is passed)
 
 
@@ -534,15 +534,15 @@ def _opened(leaf: object) -> object:
     return map_leaves(_opened, list(leaf)) if isinstance(leaf, ValuesView) else leaf
 
 
-def _proper(tree: object, stand_ins: bool) -> Iterator[Future[Any]]:
+def _proper(tree: object, placeholders: bool) -> Iterator[Future[Any]]:
     """Yield the futures that will be replaced by their values."""
     for _, future in futures_in(tree):
         yield future
-    for _, leaf in walk(tree) if stand_ins else ():
+    for _, leaf in walk(tree) if placeholders else ():
         if issubclass(type(leaf), Placeholder):
             whole, changes = leaf._parman_pass()  # type: ignore[attr-defined]
             yield whole
-            yield from _proper(changes, stand_ins)
+            yield from _proper(changes, placeholders)
 
 
 _OUT_OF_REACH = (

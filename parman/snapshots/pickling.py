@@ -4,7 +4,7 @@
 
 Both picklers work in C and ask their `reducer_override` for every object that is no number, string or plain
 container. It looks up the object's class: nearly always the answer is "as usual". The exceptions are futures (slots),
-stand-ins, shares, arrays (big ones beside the stream, maps as references to their file) and, for copies within the
+placeholders, shares, arrays (big ones beside the stream, maps as references to their file) and, for copies within the
 process, whatever is passed by reference: functions, classes, modules.
 
 Only a `persistent_id` sees strings and plain containers, and is called for every object, numbers too. Such a
@@ -52,7 +52,7 @@ from .attributes import (
     set_attributes,
 )
 from .buffers import Buffer
-from .cache import BIG, Ledger
+from .cache import BIG, SnapshotCache
 from .classes import is_prepared_struct, reduce_prepared_struct
 from .code import ScriptPickler
 from .failures import is_made_again, reduce_exception
@@ -60,7 +60,7 @@ from .filled import Filled
 from .hidden import reachable
 from .reducers import is_proxy, is_shared_map, is_variable, reduce_array, reduce_proxy, reduce_variable
 from .share import Share
-from .stored import Frozen, Held, HeldArray, HeldObject, decoded, given, with_fields
+from .stored import Held, HeldArray, HeldObject, Snapshot, decoded, given, with_fields
 
 __all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
 
@@ -75,7 +75,7 @@ class Record:
     Attributes
     ----------
     beside, futures, shares
-        As in `Frozen`.
+        As in `Snapshot`.
     comparing
         The stream is compared and then dropped, so that small arrays need not be copied.
     without_cached
@@ -85,7 +85,7 @@ class Record:
     searchable
         Objects passed by reference that may hold futures.
     stand_ins, views, iterators, generators, seeds
-        Whether any stand-in, view of a dict's values, iterator, random generator, sequence of seeds was met.
+        Whether any placeholder, view of a dict's values, iterator, random generator, sequence of seeds was met.
     suspects
         Objects whose pickles may forget something, and that were not compared.
     copies
@@ -94,13 +94,13 @@ class Record:
 
     def __init__(
         self,
-        ledger: Ledger,
+        cache: SnapshotCache,
         *,
         comparing: bool = False,
         without_cached: bool = False,
         filled: Filled | None = None,
     ) -> None:
-        self.ledger = ledger
+        self.cache = cache
         self.comparing = comparing
         self.without_cached = without_cached
         self.filled = filled or {}
@@ -108,7 +108,7 @@ class Record:
         self.futures: list[Future[Any]] = []
         self.shares: list[Share] = []
         self.searchable: list[object] = []
-        self.stand_ins = False
+        self.placeholders = False
         self.views = False
         self.iterators = False
         self.generators = False
@@ -131,7 +131,7 @@ class Record:
         view = buffer.raw()
         if view.nbytes < BIG:
             return True
-        self.beside.append(self.ledger.keep(view))
+        self.beside.append(self.cache.keep(view))
         return False
 
 
@@ -173,7 +173,7 @@ def _leave_slot(record: Record, obj: Future[Any]) -> Any:
 
 
 def _pass_whole(record: Record, obj: Any) -> Any:
-    record.stand_ins = True
+    record.placeholders = True
     return with_fields, obj._parman_pass()
 
 
@@ -283,7 +283,7 @@ def _reduce_array(record: Record, obj: Any) -> Any:
 
 def _carry_the_rest(record: Record, obj: Any) -> Any:
     """Carry what the pickle of a class forgets, as far as that is known."""
-    forgotten = record.ledger.forgotten
+    forgotten = record.cache.forgotten
     if not forgotten.is_known(obj):
         record.suspects.append(obj)
     names = forgotten.carried.get(type(obj))
@@ -306,7 +306,7 @@ def _big_arrays(record: Record, obj: Any) -> dict[int, tuple[Buffer, Any]]:
     """Hold the big arrays in an object as everywhere: once, and mapped by each copy."""
     arrays: list[Any] = [one for one in reachable(obj, 1000) if is_plain_array(one)]
     arrays = [one for one in arrays if one.nbytes >= BIG]
-    return {id(one): (record.ledger.keep(pickle.PickleBuffer(one).raw()), one) for one in arrays}
+    return {id(one): (record.cache.keep(pickle.PickleBuffer(one).raw()), one) for one in arrays}
 
 
 def _refer_to_value(record: Record, obj: AsItIs) -> Any:
@@ -550,7 +550,7 @@ class _Persistent:
     def big_string(self, obj: Any) -> Any:
         record = self.record
         if type(obj) is not bytearray and self.strings_by_reference:
-            return record.reduced(record.ledger.keep_string(obj))
+            return record.reduced(record.cache.keep_string(obj))
         content = obj.encode("utf-8", "surrogatepass") if type(obj) is str else obj
         make = decoded if type(obj) is str else type(obj)
         return make, (pickle.PickleBuffer(content),)
@@ -578,49 +578,49 @@ class _Sink:
         return len(self.pieces) > 1 and any(type(piece) in _STRINGS and len(piece) >= BIG for piece in self.pieces)
 
 
-Writer: TypeAlias = "Callable[[object, Ledger, Collection[int]], tuple[Frozen, Record]]"
+Writer: TypeAlias = "Callable[[object, SnapshotCache, Collection[int]], tuple[Snapshot, Record]]"
 """Writes a value; the objects with these identities are passed as they are."""
 
 
 def write_in_process(
     value: object,
-    ledger: Ledger,
+    cache: SnapshotCache,
     as_they_are: Collection[int] = (),
     *,
     comparing: bool = False,
     without_cached: bool = False,
     filled: Filled | None = None,
-) -> tuple[Frozen, Record]:
+) -> tuple[Snapshot, Record]:
     """Make a snapshot for use in this process; see `Record` for the rest."""
     if not as_they_are:
-        sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached, filled=filled)
+        sink, record = _Sink(), Record(cache, comparing=comparing, without_cached=without_cached, filled=filled)
         (_CarefulPickler if without_cached else InProcessPickler)(sink, record).dump(value)
         if not sink.has_big_strings():
-            return _frozen(sink, record), record
-    sink, record = _Sink(), Record(ledger, comparing=comparing, without_cached=without_cached, filled=filled)
+            return _snapshot(sink, record), record
+    sink, record = _Sink(), Record(cache, comparing=comparing, without_cached=without_cached, filled=filled)
     return _second(_PersistentInProcess(sink, record), value, sink, as_they_are)
 
 
 def writer_pickled(hook: Hook | None) -> Writer:
     """Return what makes snapshots that can travel to other processes."""
 
-    def write(value: object, ledger: Ledger, as_they_are: Collection[int] = ()) -> tuple[Frozen, Record]:
-        sink, record = _Sink(), Record(ledger)
+    def write(value: object, cache: SnapshotCache, as_they_are: Collection[int] = ()) -> tuple[Snapshot, Record]:
+        sink, record = _Sink(), Record(cache)
         PickledPickler(sink, record, hook).dump(value)
         if not sink.has_big_strings():
-            return _frozen(sink, record), record
-        sink, record = _Sink(), Record(ledger)
+            return _snapshot(sink, record), record
+        sink, record = _Sink(), Record(cache)
         return _second(_PersistentPickled(sink, record, hook), value, sink, as_they_are)
 
     return write
 
 
-def _second(pickler: Any, value: object, sink: _Sink, as_they_are: Collection[int]) -> tuple[Frozen, Record]:
+def _second(pickler: Any, value: object, sink: _Sink, as_they_are: Collection[int]) -> tuple[Snapshot, Record]:
     pickler.as_they_are = as_they_are
     pickler.dump(value)
-    return _frozen(sink, pickler.record, has_big_strings=True), pickler.record
+    return _snapshot(sink, pickler.record, has_big_strings=True), pickler.record
 
 
-def _frozen(sink: _Sink, record: Record, *, has_big_strings: bool = False) -> Frozen:
+def _snapshot(sink: _Sink, record: Record, *, has_big_strings: bool = False) -> Snapshot:
     stream = sink.pieces[0] if len(sink.pieces) == 1 else b"".join(sink.pieces)
-    return Frozen(stream, tuple(record.beside), tuple(record.futures), tuple(record.shares), has_big_strings)
+    return Snapshot(stream, tuple(record.beside), tuple(record.futures), tuple(record.shares), has_big_strings)

@@ -3,8 +3,8 @@
 """What a snapshot shows of its value, without a line of the user's code.
 
 It is for the message about a call whose worker has died. The arguments can't be rebuilt for that in the driver: it may
-have been that which killed the worker. So the stream is read with stand-ins in place of all classes and functions but
-some of Python's and numpy's that are known to do no harm.
+have been that which killed the worker. So the stream is read with placeholders for all classes and functions but some
+of Python's and numpy's that are known to do no harm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from ..trees.nodes import short_repr
 from .buffers import Buffer
-from .stored import Frozen, FrozenAtoms, Held, HeldArray, decoded, given
+from .stored import AtomSnapshot, Held, HeldArray, Snapshot, decoded, given
 
 __all__ = ["Named", "preview", "shown"]
 
@@ -129,12 +129,12 @@ class _Reader(pickle.Unpickler):
         return make(*content)
 
 
-def preview(frozen: Frozen, slots: Sequence[object] = ()) -> Any:
-    """Return what can be shown of a value, with stand-ins for instances of classes that are not Python's.
+def preview(snapshot: Snapshot, slots: Sequence[object] = ()) -> Any:
+    """Return what can be shown of a value, with placeholders for instances of classes that are not Python's.
 
     Parameters
     ----------
-    frozen
+    snapshot
         The snapshot.
     slots
         For each future what is to be shown in its place.
@@ -144,16 +144,16 @@ def preview(frozen: Frozen, slots: Sequence[object] = ()) -> Any:
     Exception
         The snapshot is too long, or can't be read so.
     """
-    if isinstance(frozen, FrozenAtoms):
-        return frozen.thaw(slots)
-    frozen = frozen.ordinary
-    if len(frozen.stream) > _MOST:
+    if isinstance(snapshot, AtomSnapshot):
+        return snapshot.load(slots)
+    snapshot = snapshot.ordinary
+    if len(snapshot.stream) > _MOST:
         raise ValueError("too long")
-    return _Reader(frozen.stream, _beside(frozen, slots)).load()
+    return _Reader(snapshot.stream, _beside(snapshot, slots)).load()
 
 
-def _beside(frozen: Frozen, slots: Sequence[object]) -> Iterator[object]:
-    for item in frozen.beside:
+def _beside(snapshot: Snapshot, slots: Sequence[object]) -> Iterator[object]:
+    for item in snapshot.beside:
         if isinstance(item, Buffer):
             yield item.private()
         elif isinstance(item, HeldArray):
@@ -163,8 +163,8 @@ def _beside(frozen: Frozen, slots: Sequence[object]) -> Iterator[object]:
 
 
 def shown(value: object, otherwise: str) -> object:
-    """Return what can be shown of a value that is frozen or plain; a name if that is nothing."""
-    if not isinstance(value, Frozen):
+    """Return what can be shown of a value, plain or a snapshot; a name if that is nothing."""
+    if not isinstance(value, Snapshot):
         return value
     try:
         return preview(value)

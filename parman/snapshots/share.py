@@ -3,7 +3,7 @@
 """Shares: big values of which one snapshot serves all calls.
 
 In one process every task is given the very same value, whose arrays can't be written. Between processes a share
-travels as a token; the runner sends the snapshot itself once to each worker, where it is thawed once.
+travels as a token; the runner sends the snapshot itself once to each worker, where it is loaded once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..trees.walk import walk
 from .hidden import BUDGET, inside
 
 if TYPE_CHECKING:
-    from .stored import Frozen
+    from .stored import Snapshot
 
 __all__ = ["Share", "any_shared", "forget_share", "install_share", "opened", "shared_value"]
 
@@ -33,32 +33,32 @@ class Share:
 
     Parameters
     ----------
-    frozen
+    snapshot
         The snapshot of the value, in the form in which it travels.
 
     Attributes
     ----------
     token
         Names the share in all processes.
-    frozen
+    snapshot
         The snapshot.
     value
         The one copy that all tasks of this process are given; its arrays can't be written.
     """
 
     __parman_share__ = True
-    __slots__ = ("__weakref__", "frozen", "token", "value")
+    __slots__ = ("__weakref__", "snapshot", "token", "value")
 
-    def __init__(self, frozen: Frozen) -> None:
-        if frozen.futures:
+    def __init__(self, snapshot: Snapshot) -> None:
+        if snapshot.futures:
             raise ArgumentError("share() is given futures: it can share values only; resolve() them first")
         self.token = uuid.uuid4().hex
-        self.frozen = frozen
-        self.value = _read_only(frozen)
+        self.snapshot = snapshot
+        self.value = _read_only(snapshot)
         _here[self.token] = self
 
     def __repr__(self) -> str:
-        return f"<share of a {type(self.value).__name__}, {self.frozen.nbytes} bytes>"
+        return f"<share of a {type(self.value).__name__}, {self.snapshot.nbytes} bytes>"
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
@@ -73,19 +73,19 @@ class Share:
 
 
 class _Installed:
-    """A share in a worker, thawed when it is first needed."""
+    """A share in a worker, loaded when it is first needed."""
 
-    def __init__(self, frozen: Frozen) -> None:
-        self._frozen: Frozen | None = frozen
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot: Snapshot | None = snapshot
         self._lock = threading.Lock()
         self._value: Any = None
 
     @property
     def value(self) -> Any:
         with self._lock:
-            if self._frozen is not None:
-                self._value = _read_only(self._frozen)
-                self._frozen = None
+            if self._snapshot is not None:
+                self._value = _read_only(self._snapshot)
+                self._snapshot = None
         return self._value
 
 
@@ -105,11 +105,11 @@ os.register_at_fork(after_in_child=_renew_in_child)
 _CODE = (type, ModuleType, FunctionType)
 
 
-def _read_only(frozen: Frozen) -> Any:
-    value = frozen.thaw(readonly=True)
+def _read_only(snapshot: Snapshot) -> Any:
+    value = snapshot.load(readonly=True)
     array: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
     if array is not None:
-        for obj in _all_in(value, frozen.references):
+        for obj in _all_in(value, snapshot.references):
             if isinstance(obj, array):
                 obj.flags.writeable = False
     return value
@@ -142,9 +142,9 @@ def any_shared() -> bool:
     return bool(_here)
 
 
-def install_share(token: str, frozen: Frozen) -> None:
+def install_share(token: str, snapshot: Snapshot) -> None:
     """Make a share known in this worker."""
-    _installed.setdefault(token, _Installed(frozen))
+    _installed.setdefault(token, _Installed(snapshot))
 
 
 def forget_share(token: str) -> None:

@@ -25,18 +25,18 @@ from .buffers import Buffer
 
 __all__ = [
     "FILED",
-    "Frozen",
-    "FrozenArray",
-    "FrozenAtoms",
-    "FrozenFile",
-    "FrozenRows",
+    "ArraySnapshot",
+    "AtomSnapshot",
+    "FileSnapshot",
     "Held",
     "HeldArray",
     "HeldObject",
     "Row",
+    "RowSnapshot",
+    "Snapshot",
     "decoded",
     "given",
-    "thawed",
+    "loaded",
     "with_fields",
 ]
 
@@ -45,7 +45,7 @@ class Shared(Protocol):
     """A share, as far as snapshots have to know it; `share` has the class."""
 
     token: str
-    frozen: Frozen
+    snapshot: Snapshot
 
 
 FILED = 1 << 16
@@ -122,7 +122,7 @@ def _mapped(buffer: Buffer, array: Any) -> Any:
     return type(array)(array.shape, array.dtype, buffer.private(), order=order)
 
 
-class _Thawer(pickle.Unpickler):
+class _Loader(pickle.Unpickler):
     """Reads streams in which big strings lie beside the stream."""
 
     def persistent_load(self, pid: tuple[Callable[..., Any], tuple[Any]]) -> Any:
@@ -130,10 +130,10 @@ class _Thawer(pickle.Unpickler):
         return make(*content)
 
 
-class Frozen:
+class Snapshot:
     """A snapshot of some value, immutable.
 
-    It can be pickled if it holds no references, as those made by the carrier `pickled` do not; the futures stay
+    It can be pickled if it holds no references, as those made by the serializer `pickled` do not; the futures stay
     behind.
 
     Attributes
@@ -159,7 +159,7 @@ class Frozen:
     has_big_strings: bool
 
     @property
-    def ordinary(self) -> Frozen:
+    def ordinary(self) -> Snapshot:
         """The same snapshot as a stream and what lies beside it."""
         return self
 
@@ -176,7 +176,7 @@ class Frozen:
         self.futures = futures
         self.shares = shares
         self.has_big_strings = has_big_strings
-        self._sent: FrozenFile | bool = False
+        self._sent: FileSnapshot | bool = False
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:
@@ -193,7 +193,7 @@ class Frozen:
         """Memory that the snapshot refers to, some of which other snapshots may refer to as well [bytes]."""
         return len(self.stream) + sum(map(_size, self.beside))
 
-    def thaw(
+    def load(
         self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
     ) -> Any:
         """Make a copy of the value.
@@ -209,13 +209,13 @@ class Frozen:
         """
         if not self.beside:
             return pickle.loads(self.stream)
-        beside = self.taken(thawed(slots), readonly, [] if memories is None else memories)
+        beside = self.taken(loaded(slots), readonly, [] if memories is None else memories)
         if self.has_big_strings:
-            return _Thawer(io.BytesIO(self.stream), buffers=beside).load()
+            return _Loader(io.BytesIO(self.stream), buffers=beside).load()
         return pickle.loads(self.stream, buffers=beside)
 
     def taken(self, values: Sequence[object], readonly: bool, memories: list[object]) -> Iterator[Any]:
-        """Yield what lies beside the stream, in copies; see `thaw`."""
+        """Yield what lies beside the stream, in copies; see `load`."""
         copies: dict[int, Any] = {}
         for item in self.beside:
             if isinstance(item, Buffer):
@@ -228,29 +228,29 @@ class Frozen:
             else:
                 yield item.value if isinstance(item, Held) else values[item]
 
-    def for_message(self) -> Frozen:
+    def for_message(self) -> Snapshot:
         """Return what goes into a message: from the second time on, if it is big, what refers to a memory file.
 
         So the bytes of a value that very many calls are given are sent once, and no file is made for what one call is
         given.
         """
-        if type(self) is not Frozen or len(self.stream) < FILED:
+        if type(self) is not Snapshot or len(self.stream) < FILED:
             return self
         # Several threads may be here: then there are several files, or the bytes are sent once more.
         if self._sent is False:
             self._sent = True
             return self
         if self._sent is True:
-            self._sent = FrozenFile(Buffer.of(self.stream), self.beside, self.has_big_strings)
+            self._sent = FileSnapshot(Buffer.of(self.stream), self.beside, self.has_big_strings)
         return self._sent
 
     def __repr__(self) -> str:
         return f"<snapshot of {self.nbytes} bytes, {len(self.futures)} futures>"
 
-    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[object, ...]]:
         if self.references:
             raise TypeError("this snapshot was made for use in one process: it refers to objects of that process")
-        return Frozen, (self.stream, self.beside, (), (), self.has_big_strings)
+        return Snapshot, (self.stream, self.beside, (), (), self.has_big_strings)
 
 
 def _size(item: Buffer | Held | int) -> int:
@@ -261,16 +261,16 @@ def _size(item: Buffer | Held | int) -> int:
     return item.size if isinstance(item, Buffer) else 0
 
 
-def thawed(slots: Sequence[object]) -> Sequence[object]:
+def loaded(slots: Sequence[object]) -> Sequence[object]:
     """Return plain values; a snapshot that is in several slots gives one copy."""
     copies: dict[int, object] = {}
     for slot in slots:
-        if isinstance(slot, Frozen) and id(slot) not in copies:
-            copies[id(slot)] = slot.thaw()
-    return [copies[id(slot)] if isinstance(slot, Frozen) else slot for slot in slots] if copies else slots
+        if isinstance(slot, Snapshot) and id(slot) not in copies:
+            copies[id(slot)] = slot.load()
+    return [copies[id(slot)] if isinstance(slot, Snapshot) else slot for slot in slots] if copies else slots
 
 
-class FrozenFile(Frozen):
+class FileSnapshot(Snapshot):
     """A snapshot whose stream is in a memory file.
 
     Parameters
@@ -278,7 +278,7 @@ class FrozenFile(Frozen):
     content
         The stream.
     beside, has_big_strings
-        As for `Frozen`.
+        As for `Snapshot`.
     """
 
     __slots__ = ("_content",)
@@ -301,11 +301,11 @@ class FrozenFile(Frozen):
         """The big pieces of memory."""
         return (self._content, *super().buffers)
 
-    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
-        return FrozenFile, (self._content, self.beside, self.has_big_strings)
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[object, ...]]:
+        return FileSnapshot, (self._content, self.beside, self.has_big_strings)
 
 
-class FrozenAtoms(Frozen):
+class AtomSnapshot(Snapshot):
     """A snapshot of a number or string, or of a dict of nothing else but these and futures: these need no copying.
 
     Parameters
@@ -339,7 +339,7 @@ class FrozenAtoms(Frozen):
             sys.getsizeof(item) for item in (self.value.values() if isinstance(self.value, dict) else (self.value,))
         )
 
-    def thaw(
+    def load(
         self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
     ) -> Any:
         """Return the value; a dict is a new one."""
@@ -348,16 +348,16 @@ class FrozenAtoms(Frozen):
             return value
         value = value.copy()
         if self.places:
-            values = thawed(slots)
+            values = loaded(slots)
             for name, number in self.places:
                 value[name] = values[number]
         return value
 
-    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
-        return FrozenAtoms, (self.value, (), self.places) if self.places else (self.value,)
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[object, ...]]:
+        return AtomSnapshot, (self.value, (), self.places) if self.places else (self.value,)
 
 
-class FrozenArray(Frozen):
+class ArraySnapshot(Snapshot):
     """An array to which nobody else refers: it is its own snapshot.
 
     The first who wants it gets a copy, which costs less than to write a memory file; mostly there is no second one. For
@@ -378,10 +378,10 @@ class FrozenArray(Frozen):
     futures = ()
     shares = ()
 
-    def __init__(self, array: Any, write: Callable[[Any], Frozen], big: int) -> None:
+    def __init__(self, array: Any, write: Callable[[Any], Snapshot], big: int) -> None:
         self._array = array
         self._write = write
-        self._written: Frozen | None = None
+        self._written: Snapshot | None = None
         self._is_big = array.nbytes >= big
         self._is_read = False
 
@@ -396,7 +396,7 @@ class FrozenArray(Frozen):
         return self.ordinary.beside
 
     @property
-    def ordinary(self) -> Frozen:
+    def ordinary(self) -> Snapshot:
         """An ordinary snapshot, which is used from now on."""
         # Several threads may be here. What one of them has written is there before the array is gone.
         array = self._array
@@ -411,17 +411,17 @@ class FrozenArray(Frozen):
         array = self._array
         return int(array.nbytes) if array is not None else self.ordinary.nbytes
 
-    def thaw(
+    def load(
         self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
     ) -> Any:
         """Make a copy."""
         array = self._array
         if array is None or readonly or (self._is_big and self._is_read):
-            return self.ordinary.thaw(slots, readonly=readonly, memories=memories)
+            return self.ordinary.load(slots, readonly=readonly, memories=memories)
         self._is_read = True
         return array.copy("K")
 
-    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[object, ...]]:
         return self.ordinary.__reduce__()
 
 
@@ -429,13 +429,13 @@ Row: TypeAlias = "tuple[str, type, tuple[Any, ...], tuple[tuple[int, int], ...]]
 """The key of a list or tuple, its class, its items (None for a future), and the futures' positions and numbers."""
 
 
-class FrozenRows(FrozenAtoms):
+class RowSnapshot(AtomSnapshot):
     """A snapshot of a dict in which there are, besides atoms and futures, lists and tuples of those.
 
     Parameters
     ----------
     value, futures, places
-        As for `FrozenAtoms`; None stands where a list or tuple is to be.
+        As for `AtomSnapshot`; None stands where a list or tuple is to be.
     rows
         The lists and tuples.
     """
@@ -457,12 +457,12 @@ class FrozenRows(FrozenAtoms):
         """Memory that the snapshot refers to [bytes]."""
         return super().nbytes + sum(sum(map(sys.getsizeof, items)) for _, _, items, _ in self.rows)
 
-    def thaw(
+    def load(
         self, slots: Sequence[object] = (), *, readonly: bool = False, memories: list[object] | None = None
     ) -> Any:
         """Return a new dict with new lists."""
-        values = thawed(slots)
-        whole = super().thaw(values)
+        values = loaded(slots)
+        whole = super().load(values)
         for name, cls, template, places in self.rows:
             items = list(template)
             for position, number in places:
@@ -470,5 +470,5 @@ class FrozenRows(FrozenAtoms):
             whole[name] = items if cls is list else tuple(items)
         return whole
 
-    def __reduce__(self) -> tuple[Callable[..., Frozen], tuple[object, ...]]:
-        return FrozenRows, (self.value, (), self.places, self.rows)
+    def __reduce__(self) -> tuple[Callable[..., Snapshot], tuple[object, ...]]:
+        return RowSnapshot, (self.value, (), self.places, self.rows)

@@ -8,7 +8,7 @@ process. Within a process the stream refers to functions, classes and modules in
 can't be pickled is passed as it is, leaf by leaf. Numbers and strings alone need no stream at all.
 
 The alternatives: `deepcopy` is slow, does not stop at big arrays, and would be a second set of rules beside those of
-processes; copying only what is known to be mutable leaves surprises in everything else; freezing lazily, when a task
+processes; copying only what is known to be mutable leaves surprises in everything else; taking them lazily, when a task
 starts, would show it what was changed after the call.
 
 Whether futures are hidden in an argument is known without a search: the pickler meets all that it copies. Only if it
@@ -28,21 +28,21 @@ from weakref import getweakrefcount
 from ..trees.nodes import ATOMS, children, is_leaf, is_plain_array, is_quantity
 from ..trees.walk import futures_if_flat
 from .attributes import attributes_of, has_attributes, lost_names
-from .cache import BIG, HUGE, Ledger
+from .cache import BIG, HUGE, SnapshotCache
 from .hidden import Place, Trail, inside
 from .pickling import Hook, Record, Writer, write_in_process, writer_pickled
-from .stored import Frozen, FrozenArray, FrozenAtoms, FrozenRows, Row
+from .stored import ArraySnapshot, AtomSnapshot, Row, RowSnapshot, Snapshot
 
 __all__ = [
     "AsIs",
-    "Carrier",
     "Forgets",
-    "freeze",
-    "freeze_own",
+    "Serializer",
     "in_process",
     "is_plain",
     "pickled",
     "pickled_with",
+    "take_owned",
+    "take_snapshot",
     "what_is_lost",
 ]
 
@@ -57,7 +57,7 @@ _NUMBERS = _ATOMS.difference(_TEXTS)
 
 
 @dataclass(frozen=True)
-class Carrier:
+class Serializer:
     """How snapshots are made, depending on where they are read.
 
     Attributes
@@ -71,51 +71,51 @@ class Carrier:
     write: Writer
     within: bool
 
-    def freeze(
-        self, value: object, *, ledger: Ledger | None = None, label: str = "", as_is: AsIs | None = None
-    ) -> Frozen:
-        """Make a snapshot; see `freeze`."""
-        return freeze(value, self, ledger=ledger, label=label, as_is=as_is)
+    def take_snapshot(
+        self, value: object, *, cache: SnapshotCache | None = None, label: str = "", as_is: AsIs | None = None
+    ) -> Snapshot:
+        """Make a snapshot; see `take_snapshot`."""
+        return take_snapshot(value, self, cache=cache, label=label, as_is=as_is)
 
 
-in_process = Carrier(write_in_process, within=True)
+in_process = Serializer(write_in_process, within=True)
 """For tasks in this process: functions, classes, modules and what can't be copied are passed by reference."""
 
 
-def pickled_with(hook: Hook | None) -> Carrier:
-    """Return a carrier like `pickled` that asks a hook first.
+def pickled_with(hook: Hook | None) -> Serializer:
+    """Return a serializer like `pickled` that asks a hook first.
 
     Parameters
     ----------
     hook
         Is asked for every object that is no plain value; returns what `__reduce__` would, or `NotImplemented`.
     """
-    return Carrier(writer_pickled(hook), within=False)
+    return Serializer(writer_pickled(hook), within=False)
 
 
 pickled = pickled_with(None)
 """For tasks in other processes: everything is pickled, by cloudpickle where pickle does not do."""
 
 
-def freeze(
+def take_snapshot(
     value: object,
-    carrier: Carrier,
+    serializer: Serializer,
     *,
-    ledger: Ledger | None = None,
+    cache: SnapshotCache | None = None,
     label: str = "",
     as_is: AsIs | None = None,
     forgets: Forgets | None = None,
     seeds: Callable[[str], None] | None = None,
-) -> Frozen:
+) -> Snapshot:
     """Make a snapshot.
 
     Parameters
     ----------
     value
         Anything; mostly the arguments of a call by name.
-    carrier
+    serializer
         Where the snapshot will be read.
-    ledger
+    cache
         What the snapshots of a workflow have in common; without it, nothing is held in common.
     label
         What the value is, in messages; if it ends with "()", the value is a dict of the arguments of that function.
@@ -134,49 +134,49 @@ def freeze(
         An iterator, a random generator that an earlier call was given, or, for other processes, something that
         can't be pickled.
     """
-    if _is_atomic(value, carrier):
-        return FrozenAtoms(value.copy() if type(value) is dict else value)
-    if type(value) is dict and _is_flat(value, carrier):
+    if _is_atomic(value, serializer):
+        return AtomSnapshot(value.copy() if type(value) is dict else value)
+    if type(value) is dict and _is_flat(value, serializer):
         return _flat_with_futures(value)
-    if type(value) is dict and _is_flat(value, carrier, with_rows=True):
+    if type(value) is dict and _is_flat(value, serializer, with_rows=True):
         return _rows_with_futures(value)
     place = Place(value, label)
-    ledger = ledger or Ledger()
+    cache = cache or SnapshotCache()
     try:
-        frozen, record = carrier.write(value, ledger, ())
+        snapshot, record = serializer.write(value, cache, ())
     except Exception as error:
-        if ledger.forgotten.give_up():
-            return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
+        if cache.forgotten.give_up():
+            return take_snapshot(value, serializer, cache=cache, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
         place.check_iterators()
-        if not carrier.within:
-            raise _cannot_pickle(place, carrier, error) from error
-        frozen, record = _freeze_the_rest(place, ledger, as_is)
-    if record.suspects and _compare(record.suspects, carrier, ledger, forgets):
-        return freeze(value, carrier, ledger=ledger, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
+        if not serializer.within:
+            raise _cannot_pickle(place, serializer, error) from error
+        snapshot, record = _snapshot_the_rest(place, cache, as_is)
+    if record.suspects and _compare(record.suspects, serializer, cache, forgets):
+        return take_snapshot(value, serializer, cache=cache, label=label, as_is=as_is, forgets=forgets, seeds=seeds)
     _check(place, record)
     if record.seeds and seeds is not None:
-        for path in place.seeds_again(ledger):
+        for path in place.seeds_again(cache):
             seeds(path)
-    return frozen
+    return snapshot
 
 
-def freeze_own(values: list[Any], i: int, carrier: Carrier, freezer: Callable[[Any], Frozen]) -> Frozen:
+def take_owned(values: list[Any], i: int, serializer: Serializer, take: Callable[[Any], Snapshot]) -> Snapshot:
     """Make a snapshot of an item of a list that is to be dropped; of an array that is nowhere else, without a copy.
 
     Parameters
     ----------
     values, i
         The list and the number of the item.
-    carrier
+    serializer
         Where the snapshot will be read.
-    freezer
+    take
         Makes an ordinary snapshot.
     """
-    if carrier.within and _count_references(values, i) <= _ALONE:
+    if serializer.within and _count_references(values, i) <= _ALONE:
         value = values[i]
         if is_plain_array(value) and value.nbytes <= HUGE and not getweakrefcount(value):
-            return FrozenArray(value, freezer, BIG)
-    return freezer(values[i])
+            return ArraySnapshot(value, take, BIG)
+    return take(values[i])
 
 
 def _count_references(values: list[Any], i: int) -> int:
@@ -197,15 +197,15 @@ def is_plain(value: object) -> bool:
     return cls in _NUMBERS or (cls in _TEXTS and len(value) < BIG)  # type: ignore[arg-type]
 
 
-def _is_atomic(value: object, carrier: Carrier) -> bool:
+def _is_atomic(value: object, serializer: Serializer) -> bool:
     if type(value) is dict:
         if not (_ATOMS.issuperset(map(type, value.values())) and _ATOMS.issuperset(map(type, value))):
             return False
-        return carrier.within or not any(map(_is_big, value.values()))
-    return type(value) in _ATOMS and (carrier.within or not _is_big(value))
+        return serializer.within or not any(map(_is_big, value.values()))
+    return type(value) in _ATOMS and (serializer.within or not _is_big(value))
 
 
-def _is_flat(value: dict[Any, object], carrier: Carrier, with_rows: bool = False) -> bool:
+def _is_flat(value: dict[Any, object], serializer: Serializer, with_rows: bool = False) -> bool:
     """Tell whether a dict holds nothing but atoms and futures, and, if allowed, lists and tuples of those."""
     seen = set()
     if not _ATOMS.issuperset(map(type, value)):
@@ -213,10 +213,10 @@ def _is_flat(value: dict[Any, object], carrier: Carrier, with_rows: bool = False
     for item in value.values():
         cls = type(item)
         if cls in _ATOMS:
-            if not carrier.within and _is_big(item):
+            if not serializer.within and _is_big(item):
                 return False
         elif with_rows and (cls is list or cls is tuple):
-            if id(item) in seen or not _is_row(item, carrier):  # the same list twice is one list for the task
+            if id(item) in seen or not _is_row(item, serializer):  # the same list twice is one list for the task
                 return False
             seen.add(id(item))
         elif not issubclass(cls, Future):
@@ -224,14 +224,14 @@ def _is_flat(value: dict[Any, object], carrier: Carrier, with_rows: bool = False
     return True
 
 
-def _is_row(items: Any, carrier: Carrier) -> bool:
+def _is_row(items: Any, serializer: Serializer) -> bool:
     """Tell whether there are futures in a list or tuple, and nothing else but atoms."""
     if not futures_if_flat(items) or slice in map(type, items):  # a slice may hold anything
         return False
-    return carrier.within or not any(map(_is_big, items))
+    return serializer.within or not any(map(_is_big, items))
 
 
-def _rows_with_futures(value: dict[str, Any]) -> FrozenRows:
+def _rows_with_futures(value: dict[str, Any]) -> RowSnapshot:
     numbers: dict[int, int] = {}
     futures: list[Future[Any]] = []
 
@@ -256,10 +256,10 @@ def _rows_with_futures(value: dict[str, Any]) -> FrozenRows:
             places.append((name, number_of(item)))
         else:
             plain[name] = item
-    return FrozenRows(plain, tuple(futures), tuple(places), tuple(rows))
+    return RowSnapshot(plain, tuple(futures), tuple(places), tuple(rows))
 
 
-def _flat_with_futures(value: dict[str, Any]) -> FrozenAtoms:
+def _flat_with_futures(value: dict[str, Any]) -> AtomSnapshot:
     numbers: dict[int, int] = {}
     futures: list[Future[Any]] = []
     places = []
@@ -272,7 +272,7 @@ def _flat_with_futures(value: dict[str, Any]) -> FrozenAtoms:
             futures.append(item)
         places.append((name, numbers[id(item)]))
         plain[name] = None
-    return FrozenAtoms(plain, tuple(futures), tuple(places))
+    return AtomSnapshot(plain, tuple(futures), tuple(places))
 
 
 def _is_big(value: object) -> bool:
@@ -281,11 +281,11 @@ def _is_big(value: object) -> bool:
 
 def _check(place: Place, record: Record) -> None:
     if record.futures or record.searchable:
-        place.check_futures(record.futures, record.searchable, stand_ins=record.stand_ins, views=record.views)
+        place.check_futures(record.futures, record.searchable, placeholders=record.placeholders, views=record.views)
     if record.iterators:
         place.check_iterators()
     if record.generators:
-        place.check_generators(record.ledger)
+        place.check_generators(record.cache)
 
 
 # --- what pickles forget ---
@@ -306,41 +306,41 @@ def what_is_lost(cls: type, names: list[str]) -> str:
     )
 
 
-def _compare(suspects: list[object], carrier: Carrier, ledger: Ledger, forgets: Forgets | None) -> bool:
+def _compare(suspects: list[object], serializer: Serializer, cache: SnapshotCache, forgets: Forgets | None) -> bool:
     """Compare objects with their copies; tell whether there is more to be carried for them."""
     more = False
     for obj in suspects:
-        if ledger.forgotten.is_known(obj):
+        if cache.forgotten.is_known(obj):
             continue
-        carried, lost = _forgotten(obj, carrier, ledger)
-        ledger.forgotten.note(obj, carried)
+        carried, lost = _forgotten(obj, serializer, cache)
+        cache.forgotten.note(obj, carried)
         more |= bool(carried)
         if lost and forgets is not None:
             forgets(type(obj), sorted(lost))
     return more
 
 
-def _forgotten(obj: object, carrier: Carrier, ledger: Ledger) -> tuple[dict[str, bool], set[str]]:
+def _forgotten(obj: object, serializer: Serializer, cache: SnapshotCache) -> tuple[dict[str, bool], set[str]]:
     """Return which attributes of an object are to be carried beside its pickle, and which are lost."""
     if not has_attributes(obj):
         return {}, set()
     try:
-        frozen, record = carrier.write(obj, ledger, ())
-        if record.futures or record.stand_ins or record.iterators:
+        snapshot, record = serializer.write(obj, cache, ())
+        if record.futures or record.placeholders or record.iterators:
             return {}, set()
-        copy = frozen.thaw()
+        copy = snapshot.load()
     except Exception:  # from code of the user's class: whoever pickles it next says so
         return {}, set()
     if type(copy) is not type(obj):
-        return {}, set() if carrier.within else {"__class__"}
+        return {}, set() if serializer.within else {"__class__"}
     carried: dict[str, bool] = {}
     own = attributes_of(obj)
-    lost = lost_names(obj, copy, carrier.within)
+    lost = lost_names(obj, copy, serializer.within)
     for name in lost & own.keys():
-        by_reference = _failure(carrier.write, own[name]) is not None
-        if carrier.within or not by_reference:
+        by_reference = _failure(serializer.write, own[name]) is not None
+        if serializer.within or not by_reference:
             carried[name] = by_reference
-    return carried, set() if carrier.within else lost - carried.keys()
+    return carried, set() if serializer.within else lost - carried.keys()
 
 
 # --- what can't be pickled ---
@@ -348,7 +348,7 @@ def _forgotten(obj: object, carrier: Carrier, ledger: Ledger) -> tuple[dict[str,
 
 def _failure(write: Writer, value: object) -> Exception | None:
     try:
-        write(value, Ledger(), ())
+        write(value, SnapshotCache(), ())
     except Exception as error:
         return error
     return None
@@ -375,10 +375,10 @@ def _is_too_deep(error: Exception) -> bool:
     return isinstance(error.__cause__ or error, RecursionError)
 
 
-def _freeze_the_rest(place: Place, ledger: Ledger, as_is: AsIs | None) -> tuple[Frozen, Record]:
+def _snapshot_the_rest(place: Place, cache: SnapshotCache, as_is: AsIs | None) -> tuple[Snapshot, Record]:
     """Make a snapshot in which the leaves that can't be copied are passed as they are."""
     failing = _failing(write_in_process, place.value)
-    written = write_in_process(place.value, ledger, {id(leaf) for _, leaf, _ in failing})
+    written = write_in_process(place.value, cache, {id(leaf) for _, leaf, _ in failing})
     if as_is is not None:
         for trail, leaf, _ in failing:
             as_is(place.format(trail), leaf)
@@ -389,10 +389,10 @@ _ATTEMPTS = 300
 """Objects that are pickled one by one to find the one that can't be."""
 
 
-def _cannot_pickle(place: Place, carrier: Carrier, error: Exception) -> Exception:
-    failing = _failing(carrier.write, place.value)
+def _cannot_pickle(place: Place, serializer: Serializer, error: Exception) -> Exception:
+    failing = _failing(serializer.write, place.value)
     trail, leaf, error = failing[0] if failing else ((), place.value, error)
-    trail, error = _deepest(carrier.write, trail, leaf, error)
+    trail, error = _deepest(serializer.write, trail, leaf, error)
     return place.error(
         f"{place.format(trail)} can't be pickled, so it can't travel to another process: {error}; "
         "create or open it inside the task"

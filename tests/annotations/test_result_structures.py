@@ -24,7 +24,7 @@ from parman.annotations.signature import Schema
 from parman.annotations.spec import ResultSpec
 from parman.errors import FutureUseError, StructureError
 from parman.snapshots.share import Share
-from parman.snapshots.take import freeze, in_process
+from parman.snapshots.take import in_process, take_snapshot
 from parman.trees.nodes import Placeholder
 
 Untyped = namedtuple("Untyped", "a b")
@@ -126,7 +126,7 @@ def function_of(annotation: Any) -> Callable[..., Any]:
 
 
 def leaves_of(structure: ResultSpec) -> Any:
-    """Build the tree with numbered leaves; a stand-in is its class, its fields and the whole."""
+    """Build the tree with numbered leaves; a placeholder is its class, its fields and the whole."""
     count = itertools.count()
     return structure.unflatten(lambda _: next(count), lambda cls, fields, whole: (cls.__name__, fields, whole))
 
@@ -272,7 +272,7 @@ class Stand(Placeholder):
     pass
 
 
-@pytest.mark.parametrize("value", [Future(), Stand()], ids=["future", "stand-in"])
+@pytest.mark.parametrize("value", [Future(), Stand()], ids=["future", "placeholder"])
 @pytest.mark.parametrize(
     "annotation",
     [
@@ -338,7 +338,7 @@ def test_a_length_of_an_omitted_argument_is_that_of_its_default() -> None:
     """Markers see the defaults of parameters that the call does not give, and what is in a share."""
     schema = Schema(function_of("Annotated[list[int], Length('n')]"))
     assert schema.result_spec(schema.bind((), {})).num_leaves == 3
-    assert schema.result_spec({"n": Share(freeze([1, 2], in_process))}).num_leaves == 2
+    assert schema.result_spec({"n": Share(take_snapshot([1, 2], in_process))}).num_leaves == 2
 
 
 def mocked(mock: Callable[..., Any], annotation: Any = Any) -> Schema:

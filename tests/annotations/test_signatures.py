@@ -22,7 +22,7 @@ from parman.annotations.markers import Length
 from parman.annotations.signature import Schema
 from parman.errors import ArgumentError
 from parman.snapshots.share import Share
-from parman.snapshots.take import freeze, in_process
+from parman.snapshots.take import in_process, take_snapshot
 from parman.trees.nodes import Index, Key, Placeholder
 
 if TYPE_CHECKING:
@@ -298,12 +298,12 @@ def test_a_share_is_checked_by_its_value() -> None:
 
     def function(x: list[int]) -> None: ...
 
-    (problem,) = Schema(function).problems({"x": Share(freeze([1, "a"], in_process))})
+    (problem,) = Schema(function).problems({"x": Share(take_snapshot([1, "a"], in_process))})
     assert "x[1] is 'a'" in str(problem)
 
 
-def test_stand_ins_need_only_the_class() -> None:
-    """A stand-in fits as an instance of its class, whatever its fields hold."""
+def test_placeholders_need_only_the_class() -> None:
+    """A placeholder fits as an instance of its class, whatever its fields hold."""
 
     class Config:
         pass

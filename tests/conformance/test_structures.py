@@ -350,7 +350,7 @@ def test_items_of_a_future(parallel: Block) -> None:
             resolve(number(mapped(1)["no"]))
 
 
-# --- stand-ins ---
+# --- placeholders ---
 
 RECORDS = [
     pytest.param(fitted, 2.0, Fit(2.0, "good"), id="dataclass"),
@@ -370,21 +370,21 @@ def fields_of(x: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(("make", "argument", "value"), RECORDS)
-def test_a_stand_in_is_one_of_its_class(parallel: Block, make: Any, argument: Any, value: Any) -> None:
+def test_a_placeholder_is_one_of_its_class(parallel: Block, make: Any, argument: Any, value: Any) -> None:
     """A record comes as an instance of its class, made without `__init__`, whose fields are what the fields promise."""
     with parallel():
-        stand_in = make(argument)
-        assert isinstance(stand_in, type(value))
+        make_placeholder = make(argument)
+        assert isinstance(make_placeholder, type(value))
         for name in fields_of(value):
-            assert resolve(getattr(stand_in, name)) == getattr(value, name)
-        assert resolve(stand_in) == value
-        assert type(resolve(stand_in)) is type(value)
+            assert resolve(getattr(make_placeholder, name)) == getattr(value, name)
+        assert resolve(make_placeholder) == value
+        assert type(resolve(make_placeholder)) is type(value)
 
 
 @pytest.mark.core
 @pytest.mark.parametrize(("make", "argument", "value"), RECORDS)
 def test_a_task_receives_the_real_object(block: Block, make: Any, argument: Any, value: Any) -> None:
-    """Passed on, alone, in a container or in another record, a stand-in is the object that the task returned."""
+    """Passed on, alone, in a container or in another record, a placeholder is the object that the task returned."""
     with block():
         alone = same(make(argument))
         inside = same([make(argument), {"k": make(argument)}])
@@ -411,7 +411,7 @@ def test_assigned_fields_are_passed_on(block: Block) -> None:
         assert resolve([fit, other, nest]) == [Fit(5, "good"), Made(3, "new"), Slotted(Fit(9.0, "good"), 3)]
 
 
-def test_fields_of_inner_stand_ins_are_passed_on(block: Block) -> None:
+def test_fields_of_inner_placeholders_are_passed_on(block: Block) -> None:
     """A field assigned on a record that is a field of another one reaches the task with the outer one."""
     with block():
         nest = slotted(1.0)
@@ -420,7 +420,7 @@ def test_fields_of_inner_stand_ins_are_passed_on(block: Block) -> None:
         assert resolve(nest) == Slotted(Fit(1.0, "inner"), 3)
 
 
-def test_assigning_to_one_stand_in_changes_no_other(parallel: Block) -> None:
+def test_assigning_to_one_placeholder_changes_no_other(parallel: Block) -> None:
     """A snapshot is taken at the call: what is assigned afterwards is seen by later calls only."""
     with parallel():
         fit = fitted(2.0)
@@ -455,13 +455,13 @@ def test_assigning_to_one_stand_in_changes_no_other(parallel: Block) -> None:
 def test_all_else_says_that_there_are_futures(parallel: Block, use: Callable[[Any], Any]) -> None:
     """What would work on futures as if they were values raises an error that names the call, line and cure."""
     with parallel():
-        stand_in = fitted(2.0)
+        make_placeholder = fitted(2.0)
         with pytest.raises(FutureUseError, match=r"future.*resolve\(\)") as caught:
-            use(stand_in)
+            use(make_placeholder)
         assert "Fit" in str(caught.value) or "fitted" in str(caught.value)
 
 
-def test_a_stand_in_of_a_frozen_class_is_frozen(parallel: Block) -> None:
+def test_a_placeholder_of_a_frozen_class_is_frozen(parallel: Block) -> None:
     """Assigning to a field raises what it raises for the real object."""
     with parallel():
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -470,7 +470,7 @@ def test_a_stand_in_of_a_frozen_class_is_frozen(parallel: Block) -> None:
             checked(1).value = 2  # type: ignore[misc]
 
 
-def test_a_stand_in_shows_what_it_is(parallel: Block) -> None:
+def test_a_placeholder_shows_what_it_is(parallel: Block) -> None:
     """`repr` and `str` tell that there are futures, and of which call."""
     with parallel():
         for text in (repr(fitted(2.0)), str(fitted(2.0))):
@@ -547,7 +547,7 @@ def test_classes_that_stay_whole(parallel: Block, make: Callable[[], Any]) -> No
 
 
 def test_records_as_serial_results_are_real(local: Block) -> None:
-    """What the user sees at the end is never a stand-in."""
+    """What the user sees at the end is never a placeholder."""
     with local():
         result = fitted(2.0)
     assert type(resolve(result)) is Fit
@@ -559,8 +559,8 @@ def generator_of_fits(n: int) -> Annotated[list[Fit], Length("n")]:
     return [Fit(float(i)) for i in range(n)]
 
 
-def test_lists_of_records_hold_stand_ins(parallel: Block) -> None:
-    """A list of known length of records has a stand-in in each place."""
+def test_lists_of_records_hold_placeholders(parallel: Block) -> None:
+    """A list of known length of records has a placeholder in each place."""
 
     def slopes() -> Iterator[Any]:
         for fit in generator_of_fits(3):

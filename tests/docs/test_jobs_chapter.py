@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "jobs.md"
 
 FENCE = re.compile(r"(?:`(?P<name>[^`\n]+)`:\n\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 
-STAND_IN = """\
+PLACEHOLDER = """\
 #!/bin/sh
 # Runs at once what would be submitted, as Slurm does: a copy that lies elsewhere.
 cp "$1" "$0.$$" && exec "$0.$$"
@@ -60,9 +60,9 @@ class Reader:
 
     def __init__(self, directory: Path, programs: Path) -> None:
         self.directory = directory
-        stand_in = programs / "parman-sbatch-wait"
-        stand_in.write_text(STAND_IN)
-        stand_in.chmod(0o755)
+        make_placeholder = programs / "parman-sbatch-wait"
+        make_placeholder.write_text(PLACEHOLDER)
+        make_placeholder.chmod(0o755)
         path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.environment = {**os.environ, "PATH": path, "PYTHONWARNINGS": "error", "TMPDIR": str(programs)}
 

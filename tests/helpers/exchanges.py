@@ -17,7 +17,7 @@ from unittest.mock import patch
 from parman.engine.registry import CallRegistry
 from parman.pool.channel import Channel, Kind, Message, Parcel
 from parman.remote.exchange import _Exchange
-from parman.snapshots.stored import FILED, Frozen
+from parman.snapshots.stored import FILED, Snapshot
 
 __all__ = ["MESSAGES", "SENDS", "TRIPS", "Exchanges", "counted"]
 
@@ -76,9 +76,9 @@ class Exchanges:
             self.size += size
             self.largest = max(self.largest, size)
 
-    def note_value(self, frozen: Frozen) -> None:
+    def note_value(self, snapshot: Snapshot) -> None:
         """Note that the bytes of a value go into the message that this thread writes."""
-        self._here.values = [*getattr(self._here, "values", ()), frozen]
+        self._here.values = [*getattr(self._here, "values", ()), snapshot]
 
     def note_trip(self, exchange: _Exchange) -> None:
         values, self._here.values = getattr(self._here, "values", []), []
@@ -105,7 +105,7 @@ def counted() -> Iterator[Exchanges]:
             (Channel, "send"),
             (Channel, "receive"),
             (Channel, "take_ahead"),
-            (Frozen, "for_message"),
+            (Snapshot, "for_message"),
             (_Exchange, "_message"),
             (_Exchange, "_supply"),
         )
@@ -129,11 +129,11 @@ def counted() -> Iterator[Exchanges]:
             exchanges.note_message(wanted)
             yield content
 
-    def for_message(self: Frozen) -> Frozen:
-        frozen: Frozen = originals[Frozen, "for_message"](self)
-        if type(frozen) is Frozen and len(frozen.stream) >= FILED:
-            exchanges.note_value(frozen)
-        return frozen
+    def for_message(self: Snapshot) -> Snapshot:
+        snapshot: Snapshot = originals[Snapshot, "for_message"](self)
+        if type(snapshot) is Snapshot and len(snapshot.stream) >= FILED:
+            exchanges.note_value(snapshot)
+        return snapshot
 
     def write(self: _Exchange, lacking: set[str]) -> Message:
         message: Message = originals[_Exchange, "_message"](self, lacking)

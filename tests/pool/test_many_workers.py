@@ -84,7 +84,7 @@ def test_all_threads_are_used() -> None:
 
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peers]:
-    """Have stand-ins for worker processes, none of which is held to be late: one thread answers for all of them."""
+    """Have placeholders for worker processes, none of which is held to be late: one thread answers for all of them."""
     peers = Peers()
     monkeypatch.setattr(processes, "_Process", peers.make)
     monkeypatch.setattr("parman.remote.exchange._OVERDUE", 100.0)

@@ -318,14 +318,14 @@ STOPS = {
     "as_resolved": "list(as_resolved([mean([1.0])]))",
     "as_future of a future": "as_future(mean([1.0])).result()",
     "as_future of a tree": "as_future([mean([1.0]), 2]).result()",
-    "as_future of a stand-in": "as_future(model).result()",
+    "as_future of a placeholder": "as_future(model).result()",
     "item": "load(Path('a'))[0].result()",
 }
 
 
 @pytest.mark.parametrize("use", STOPS.values(), ids=STOPS)
-def test_value_of_a_stand_in_ends_the_run_there(use: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever asks a stand-in for its value ends the run at this line, and is told which mock would serve."""
+def test_value_of_a_placeholder_ends_the_run_there(use: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever asks a placeholder for its value ends the run at this line, and is told which mock would serve."""
     namespace: dict[str, Any] = {}
     exec(HEAD, namespace)  # as a script, of which only the last line counts here
     code = compile(f"with workflow('dry'):\n    model = train(1)\n    {use}\n    model = None\n", "script.py", "exec")
@@ -437,7 +437,7 @@ def mistakes(body: Callable[[], object]) -> list[Exception]:
     ],
     ids=["single", "record", "named tuple", "item", "list", "dict", "whole record"],
 )
-def test_stand_ins_are_typed_as_annotated(good: Callable[[], object], bad: Callable[[], object]) -> None:
+def test_placeholders_are_typed_as_annotated(good: Callable[[], object], bad: Callable[[], object]) -> None:
     """The wiring is checked through calls that never ran, whatever structure they return."""
     assert mistakes(good) == []
     found = mistakes(bad)
@@ -446,7 +446,7 @@ def test_stand_ins_are_typed_as_annotated(good: Callable[[], object], bad: Calla
 
 
 def test_structures_are_those_of_a_real_run() -> None:
-    """Stand-ins have the shape of what other runners return, made without default factories."""
+    """Placeholders have the shape of what other runners return, made without default factories."""
     with dry():
         assert isinstance(box(1), Box)
         assert isinstance(pair(1), Pair)
@@ -493,9 +493,9 @@ def test_proceed_goes_on_after_a_block_without_mistakes() -> None:
         first = number()
     with workflow(runner):
         second = take(number())
-    for stand_in in (first, second):
+    for make_placeholder in (first, second):
         with pytest.raises(DryRunStopped):
-            resolve(stand_in)
+            resolve(make_placeholder)
 
 
 def test_asking_for_a_value_after_the_block_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -578,7 +578,7 @@ def test_values_of_mocks_are_checked_where_they_go() -> None:
 
 
 def test_mock_of_other_types_is_taken_for_the_shape() -> None:
-    """Values of a mock that are not of the annotated types are no promise: typed stand-ins are in their places."""
+    """Values of a mock that are not of the annotated types are no promise: typed placeholders are in their places."""
 
     def body() -> None:
         first, _ = paths(2)
@@ -594,15 +594,15 @@ def test_value_that_a_mock_does_not_make_ends_the_run(caplog: pytest.LogCaptureF
     assert "let the mock of `paths` return values of the annotated types to check what follows" in caplog.text
 
 
-def test_mock_of_a_stand_in_tells_which_mock_is_missing(caplog: pytest.LogCaptureFixture) -> None:
-    """A mock that needs the value of a call without a mock gives a stand-in; the cure names the other task."""
+def test_mock_of_a_placeholder_tells_which_mock_is_missing(caplog: pytest.LogCaptureFixture) -> None:
+    """A mock that needs the value of a call without a mock gives a placeholder; the cure names the other task."""
     with pytest.raises(DryRunStopped), dry():
         resolve(count_to(number()))
     assert "give `number` a mock" in caplog.text
 
 
 def test_mock_that_raises_is_a_mistake() -> None:
-    """A mock that fails is told with its own line, and the run goes on with a stand-in of the annotated type."""
+    """A mock that fails is told with its own line, and the run goes on with a placeholder of the annotated type."""
 
     def body() -> None:
         text(inverse(0))
@@ -640,7 +640,7 @@ USES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
-def test_use_of_a_stand_in_as_a_value_is_reported(
+def test_use_of_a_placeholder_as_a_value_is_reported(
     use: Callable[[Any], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It ends the run there, as one of the mistakes; those that were found before are not lost."""
@@ -662,7 +662,7 @@ def test_place_of_a_use_in_a_library_is_the_users_line(caplog: pytest.LogCapture
 
 
 def test_waiting_does_not_hang() -> None:
-    """Stand-ins count as done for whatever waits; cancelling them changes nothing."""
+    """Placeholders count as done for whatever waits; cancelling them changes nothing."""
     with dry():
         futures = [number(), number()]
         assert len(concurrent.futures.wait(futures).done) == 2
@@ -676,7 +676,7 @@ def test_waiting_does_not_hang() -> None:
 
 
 def test_asyncio_does_not_hang() -> None:
-    """A stand-in that is awaited ends the run."""
+    """A placeholder that is awaited ends the run."""
 
     async def main() -> None:
         await asyncio.wrap_future(number())
@@ -685,8 +685,8 @@ def test_asyncio_does_not_hang() -> None:
         asyncio.run(main())
 
 
-def test_graph_of_stand_ins_ends_the_run(caplog: pytest.LogCaptureFixture) -> None:
-    """A digest that needs a stand-in's value ends the run at the line that made it wait for that."""
+def test_graph_of_placeholders_ends_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    """A digest that needs a placeholder's value ends the run at the line that made it wait for that."""
     with pytest.raises(DryRunStopped), dry():
         WaitGraph().submit([number()], lambda value: value).result(TIMEOUT)
     assert re.search(r"Checked up to \S*test_dry_run.py:\d+, which needs a value: give `number`", caplog.text)
@@ -756,7 +756,7 @@ def test_check_of_the_block_and_the_task_is_kept() -> None:
 
 
 def test_runner_takes_a_closure_of_its_own() -> None:
-    """Outside of a block, a closure gives its stand-ins."""
+    """Outside of a block, a closure gives its placeholders."""
     result = DryRunner()(Closure(boot, (2,)))
     assert len(result) == 2
     with pytest.raises(DryRunStopped):
@@ -859,7 +859,7 @@ ONE_CALL: dict[str, tuple[Callable[[], object], list[str]]] = {
     ),
     "a length of a wrong argument is no further mistake": (lambda: boot("x"), ["argument n is 'x' (str)"]),  # type: ignore[arg-type]
     "a mock that stumbles over a wrong argument neither": (lambda: count_to("x"), ["argument n is 'x' (str)"]),  # type: ignore[arg-type]
-    "a future in something wrong neither": (lambda: text([number()]), ["argument name is [<stand-in"]),  # type: ignore[arg-type,list-item]
+    "a future in something wrong neither": (lambda: text([number()]), ["argument name is [<placeholder"]),  # type: ignore[arg-type,list-item]
 }
 
 
@@ -1107,7 +1107,7 @@ HEADLINES = {
         0,
         "Dry run: no mistakes found up to script.py:{end}",
     ),
-    "a stand-in in a function of Python": (
+    "a placeholder in a function of Python": (
         "with workflow('dry'):\n    open(mean([1.0]))  # end\n    mean(1)  # next\nprint()  # last",
         1,
         "Dry run: not finished: the script failed at script.py:{end}, after 1 call without a mistake",
@@ -1154,8 +1154,8 @@ def test_block_that_is_never_left_is_not_without_mistakes(tmp_path: Path) -> Non
     assert "Dry run: not finished: the block was never left, after 1 call without a mistake" in result.stderr
 
 
-def test_class_of_stand_ins_is_explained_where_python_names_it(tmp_path: Path) -> None:
-    """An error of Python that names the class of a stand-in says what that is and what to do."""
+def test_class_of_placeholders_is_explained_where_python_names_it(tmp_path: Path) -> None:
+    """An error of Python that names the class of a placeholder says what that is and what to do."""
     result, _ = run(tmp_path, "with workflow('dry'):\n    open(mean([1.0]))\n")
     assert "stands in for the result of a call: resolve() it, or pass it to a task" in result.stderr
 

@@ -17,8 +17,8 @@ from helpers import TIMEOUT
 from helpers.gates import Gate, pass_gate
 
 from parman import ConcurrentRunner, Runner, resolve, task, workflow
-from parman.snapshots.stored import Frozen, FrozenArray
-from parman.snapshots.take import freeze, in_process
+from parman.snapshots.stored import ArraySnapshot, Snapshot
+from parman.snapshots.take import in_process, take_snapshot
 
 SMALL, BIG = 10, 1 << 18
 """Lengths of arrays that would lie in a snapshot, and in a memory file."""
@@ -71,22 +71,22 @@ def test_a_chain_writes_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> N
     with workflow("threads:1"):
         first = add(make(0.0, size))
         resolve(first)
-        monkeypatch.setattr("parman.engine.calls.freeze", refuse)
+        monkeypatch.setattr("parman.engine.calls.take_snapshot", refuse)
         array = make(0.0, size)
         for _ in range(20):
             array = add(array)
         assert set(resolve(array)) == {20.0}
 
 
-@pytest.mark.parametrize(("size", "kind"), [(1 << 22, FrozenArray), ((1 << 22) + 1, Frozen)])
-def test_what_is_huge_is_written_at_once(size: int, kind: type[Frozen], gate: Gate) -> None:
+@pytest.mark.parametrize(("size", "kind"), [(1 << 22, ArraySnapshot), ((1 << 22) + 1, Snapshot)])
+def test_what_is_huge_is_written_at_once(size: int, kind: type[Snapshot], gate: Gate) -> None:
     """An array of more than 32 MiB goes into a memory file at once, where no more copies are needed."""
     with workflow("threads:1"):
         array = make(3.0, size, gate.place)
         total = spoil(array)
         gate.open()
         assert resolve(total) == 3.0
-        assert type(array.frozen) is kind
+        assert type(array.snapshot) is kind
 
 
 @SIZES
@@ -231,14 +231,14 @@ def test_an_array_can_go_on_to_other_processes() -> None:
         assert resolve((first, *seen, spoil(array))) == (2.0, 2.0, 3.0, 2.0)
 
 
-def test_frozen_array_is_written_once() -> None:
+def test_array_snapshot_is_written_once() -> None:
     """The first copy is of the array itself, all others are of an ordinary snapshot, and of one that can be pickled."""
-    frozen = FrozenArray(np.full(BIG, 1.0), lambda array: freeze(array, in_process), 1 << 20)
-    assert frozen.nbytes == BIG * 8
-    first = frozen.thaw()
+    snapshot = ArraySnapshot(np.full(BIG, 1.0), lambda array: take_snapshot(array, in_process), 1 << 20)
+    assert snapshot.nbytes == BIG * 8
+    first = snapshot.load()
     first[:] = 2
-    fds = [frozen.thaw() is not None and frozen.ordinary.buffers[0].fileno() for _ in range(3)]
+    fds = [snapshot.load() is not None and snapshot.ordinary.buffers[0].fileno() for _ in range(3)]
     assert len(set(fds)) == 1
     assert os.fstat(fds[0]).st_size == BIG * 8
-    assert set(frozen.thaw()) == {1.0}
-    assert frozen.nbytes >= BIG * 8
+    assert set(snapshot.load()) == {1.0}
+    assert snapshot.nbytes >= BIG * 8

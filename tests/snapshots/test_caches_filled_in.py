@@ -16,12 +16,12 @@ import pytest
 import uncertainties
 
 from parman.snapshots.changes import Watched
-from parman.snapshots.take import freeze, in_process
+from parman.snapshots.take import in_process, take_snapshot
 
 
 def changed(value: Any, use: Any) -> list[str]:
     """Return what is told of a task that does this with its argument."""
-    watched = Watched(freeze({"x": value}, in_process), ())
+    watched = Watched(take_snapshot({"x": value}, in_process), ())
     use(watched.arguments["x"])
     return watched.changed(None)
 

@@ -32,14 +32,14 @@ from parman.annotations.signature import Schema
 from parman.annotations.spec import LeafSpec, ResultSpec, TupleSpec
 from parman.assets import TaskSpec
 from parman.snapshots.code import ScriptPickler, Source, dumps, file_sources, learn_sources
-from parman.snapshots.take import freeze, pickled
+from parman.snapshots.take import pickled, take_snapshot
 
 T = TypeVar("T")
 
 
 def through(value: Any) -> Any:
     """Send a value to another process, which is this one."""
-    return freeze(value, pickled).thaw()
+    return take_snapshot(value, pickled).load()
 
 
 def in_worker(function: Callable[..., Any], *args: Any) -> Any:
@@ -50,8 +50,8 @@ def in_worker(function: Callable[..., Any], *args: Any) -> Any:
 
 def elsewhere(value: object, text: str) -> str:
     """Load a value in another interpreter as `x`, and return what an expression is there."""
-    code = f"import pickle, sys; x = pickle.load(sys.stdin.buffer).thaw(); print(repr(({text})), end='')"
-    content = pickle.dumps(freeze(value, pickled))
+    code = f"import pickle, sys; x = pickle.load(sys.stdin.buffer).load(); print(repr(({text})), end='')"
+    content = pickle.dumps(take_snapshot(value, pickled))
     paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent), str(ROOT / "tests")])
     run = subprocess.run(
         [sys.executable, "-c", code], input=content, capture_output=True, check=False, env={"PYTHONPATH": paths}
@@ -101,9 +101,9 @@ def test_a_class_of_here_is_not_made_again_and_not_changed() -> None:
     class Child(Base, key="child"):
         count = 0
 
-    frozen = freeze(Child(), pickled)
+    snapshot = take_snapshot(Child(), pickled)
     Child.count = 7
-    came = frozen.thaw()
+    came = snapshot.load()
     assert type(came) is Child
     assert (Child.count, calls, Base.__subclasses__()) == (7, ["child"], [Child])
 

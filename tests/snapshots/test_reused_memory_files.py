@@ -208,7 +208,7 @@ def test_a_chain_uses_few_files() -> None:
     files: list[int] = []
 
     def note(future: Any) -> None:
-        files.append(file_of(future.frozen.buffers[0]))
+        files.append(file_of(future.snapshot.buffers[0]))
 
     with workflow("processes:2"):
         array = step(fill(0.0))

@@ -30,28 +30,28 @@ from hypothesis import strategies as st
 from parman.errors import ArgumentError, HiddenFutureError
 from parman.snapshots import memory as pages
 from parman.snapshots.buffers import Buffer
-from parman.snapshots.cache import BIG, Ledger
+from parman.snapshots.cache import BIG, SnapshotCache
 from parman.snapshots.changes import Watched
 from parman.snapshots.share import Share, install_share, shared_value
-from parman.snapshots.stored import Frozen, FrozenAtoms
-from parman.snapshots.take import freeze, in_process, pickled, pickled_with
+from parman.snapshots.stored import AtomSnapshot, Snapshot
+from parman.snapshots.take import in_process, pickled, pickled_with, take_snapshot
 from parman.trees.nodes import Placeholder
 
 
 @pytest.fixture(params=[in_process, pickled], ids=["in process", "pickled"])
-def carrier(request):
+def serializer(request):
     """Both ways to make a snapshot."""
     return request.param
 
 
-def travelled(frozen: Frozen) -> Frozen:
+def travelled(snapshot: Snapshot) -> Snapshot:
     """Send a snapshot to another process, and take it for one from there."""
-    return frozen if frozen.references else pickle.loads(pickle.dumps(frozen, 5))
+    return snapshot if snapshot.references else pickle.loads(pickle.dumps(snapshot, 5))
 
 
-def copy(value: Any, carrier: Any, slots: tuple[Any, ...] = (), **options: Any) -> Any:
-    frozen = freeze(value, carrier, **options)
-    return travelled(frozen).thaw(slots)
+def copy(value: Any, serializer: Any, slots: tuple[Any, ...] = (), **options: Any) -> Any:
+    snapshot = take_snapshot(value, serializer, **options)
+    return travelled(snapshot).load(slots)
 
 
 def big(value: float = 1.0) -> np.ndarray:
@@ -127,8 +127,8 @@ trees = st.recursive(
 @given(trees)
 def test_round_trip(tree):
     """Whatever the tree, the copy equals it, and has the same types."""
-    for carrier in (in_process, pickled):
-        result = copy(tree, carrier)
+    for serializer in (in_process, pickled):
+        result = copy(tree, serializer)
         assert result == tree
         assert repr(result) == repr(tree)
 
@@ -153,24 +153,24 @@ def test_round_trip(tree):
     ],
     ids=repr,
 )
-def test_values(value, carrier):
+def test_values(value, serializer):
     """The copy of a value is equal to it and of its type."""
-    result = copy({"x": [value]}, carrier)["x"][0]
+    result = copy({"x": [value]}, serializer)["x"][0]
     assert result == value
     assert type(result) is type(value)
 
 
 @pytest.mark.parametrize("cls", [Data, Frost, Attrs])
-def test_records(cls, carrier):
+def test_records(cls, serializer):
     """Records are copied without their `__init__`, and futures in their fields become values."""
     future: Future[int] = Future()
-    result = copy({"x": cls(future, [1])}, carrier, ("value",))["x"]
+    result = copy({"x": cls(future, [1])}, serializer, ("value",))["x"]
     assert type(result) is cls
     assert result.a == "value"
     assert result.b == [1]
 
 
-def test_containers_with_futures(carrier):
+def test_containers_with_futures(serializer):
     """Futures in all kinds of containers become values, and the containers keep their class."""
     future: Future[int] = Future()
     value = {
@@ -180,7 +180,7 @@ def test_containers_with_futures(carrier):
         "d": collections.defaultdict(lambda: 5, k=future),
         "e": (future, [future]),
     }
-    result = copy(value, carrier, (7,), label="f()")
+    result = copy(value, serializer, (7,), label="f()")
     assert result["a"] == Point(7, 1)
     assert result["b"] == collections.OrderedDict(k=7)
     assert result["c"] == {"a": 7}
@@ -189,66 +189,68 @@ def test_containers_with_futures(carrier):
     assert result["e"] == (7, [7])
 
 
-def test_snapshot_is_taken_at_once(carrier):
+def test_snapshot_is_taken_at_once(serializer):
     """What is changed after the call is not seen, and what is changed in a copy is seen by nobody else."""
     value = {"x": [1, {"a": np.zeros(3)}], "y": Plain(a=[1]), "z": big()}
-    frozen = freeze(value, carrier)
+    snapshot = take_snapshot(value, serializer)
     value["x"][1]["a"][0] = 5
     value["y"].a.append(2)
     value["z"][0] = 5
-    first, second = frozen.thaw(), frozen.thaw()
+    first, second = snapshot.load(), snapshot.load()
     first["x"].append(3)
     first["x"][1]["a"][1] = 7
     first["z"][1] = 7
-    for result in (second, frozen.thaw()):
+    for result in (second, snapshot.load()):
         assert len(result["x"]) == 2
         assert result["x"][1]["a"].tolist() == [0, 0, 0]
         assert result["y"].a == [1]
         assert set(result["z"]) == {1.0}
 
 
-def test_sharing_and_cycles(carrier):
+def test_sharing_and_cycles(serializer):
     """What is one object in the arguments is one object in the copy, cycles included."""
     cycle: list[Any] = [1]
     cycle.append(cycle)
     array = np.arange(3)
     future: Future[list[int]] = Future()
-    result = copy({"x": cycle, "y": [cycle, array], "z": array, "f": [future, future]}, carrier, ([1],))
+    result = copy({"x": cycle, "y": [cycle, array], "z": array, "f": [future, future]}, serializer, ([1],))
     assert result["x"][1] is result["x"]
     assert result["y"][0] is result["x"]
     assert result["y"][1] is result["z"]
     assert result["f"][0] is result["f"][1]
 
 
-def test_atoms_cost_nothing(carrier):
+def test_atoms_cost_nothing(serializer):
     """Arguments that are numbers and strings are not pickled, and the dict that is given out is a new one."""
-    frozen = freeze({"a": 1, "b": "x"}, carrier)
-    assert isinstance(frozen, FrozenAtoms)
-    frozen.thaw()["a"] = 2
-    assert travelled(frozen).thaw() == {"a": 1, "b": "x"}
-    assert travelled(freeze(3.5, carrier)).thaw() == 3.5
+    snapshot = take_snapshot({"a": 1, "b": "x"}, serializer)
+    assert isinstance(snapshot, AtomSnapshot)
+    snapshot.load()["a"] = 2
+    assert travelled(snapshot).load() == {"a": 1, "b": "x"}
+    assert travelled(take_snapshot(3.5, serializer)).load() == 3.5
 
 
-def test_slots_may_be_snapshots(carrier):
-    """The value of a future may be given as a snapshot: it is thawed once, each time anew."""
+def test_slots_may_be_snapshots(serializer):
+    """The value of a future may be given as a snapshot: it is loaded once, each time anew."""
     first: Future[Any] = Future()
     second: Future[Any] = Future()
-    frozen = freeze({"x": first, "y": [second]}, carrier)
-    assert frozen.futures == (first, second)
-    value = freeze([[1]], carrier)
-    result = frozen.thaw((value, value))
+    snapshot = take_snapshot({"x": first, "y": [second]}, serializer)
+    assert snapshot.futures == (first, second)
+    value = take_snapshot([[1]], serializer)
+    result = snapshot.load((value, value))
     assert result["x"] is result["y"][0]
-    assert frozen.thaw((value, 3))["x"] is not result["x"]
+    assert snapshot.load((value, 3))["x"] is not result["x"]
 
 
-def test_threads(carrier):
-    """Many threads may thaw the same snapshot at once, one in the middle of another."""
-    frozen = freeze({"x": [Future(), Nested(freeze({"y": [big(2.0), Plain(a=1)]}, carrier)), big(3.0)]}, carrier)
+def test_threads(serializer):
+    """Many threads may load the same snapshot at once, one in the middle of another."""
+    snapshot = take_snapshot(
+        {"x": [Future(), Nested(take_snapshot({"y": [big(2.0), Plain(a=1)]}, serializer)), big(3.0)]}, serializer
+    )
     gate = threading.Barrier(4)
 
     def work(i):
         gate.wait()
-        return [frozen.thaw((i,))["x"] for _ in range(20)]
+        return [snapshot.load((i,))["x"] for _ in range(20)]
 
     with ThreadPoolExecutor(4) as executor:
         for i, results in enumerate(executor.map(work, range(4))):
@@ -259,25 +261,25 @@ def test_threads(carrier):
 
 
 class Nested:
-    """Becomes a thawed snapshot when it is unpickled."""
+    """Becomes a loaded snapshot when it is unpickled."""
 
-    def __init__(self, frozen):
-        self.frozen = frozen
+    def __init__(self, snapshot):
+        self.snapshot = snapshot
 
     def __reduce__(self):
-        return _thaw, (travelled(self.frozen),) if not self.frozen.references else (_Keep(self.frozen),)
+        return _load, (travelled(self.snapshot),) if not self.snapshot.references else (_Keep(self.snapshot),)
 
 
 class _Keep:
-    known: dict[int, Frozen] = {}
+    known: dict[int, Snapshot] = {}
 
-    def __init__(self, frozen):
-        self.key = id(frozen)
-        self.known[self.key] = frozen
+    def __init__(self, snapshot):
+        self.key = id(snapshot)
+        self.known[self.key] = snapshot
 
 
-def _thaw(frozen):
-    return (_Keep.known[frozen.key] if isinstance(frozen, _Keep) else frozen).thaw()
+def _load(snapshot):
+    return (_Keep.known[snapshot.key] if isinstance(snapshot, _Keep) else snapshot).load()
 
 
 # --- by reference ---
@@ -292,18 +294,18 @@ def test_by_reference_in_process():
         assert new is old
 
 
-def test_bound_method(carrier):
+def test_bound_method(serializer):
     """A bound method is copied with its object."""
     plain = Plain(a=[1])
-    result = copy({"x": [plain.method, plain]}, carrier)["x"]
+    result = copy({"x": [plain.method, plain]}, serializer)["x"]
     assert result[0]() is result[1].__dict__
     assert result[1] is not plain
 
 
-def test_partial(carrier):
+def test_partial(serializer):
     """A partial is copied with its arguments."""
     items = [3, 1]
-    result = copy({"x": functools.partial(sorted, items)}, carrier)["x"]
+    result = copy({"x": functools.partial(sorted, items)}, serializer)["x"]
     items.append(0)
     assert result() == [1, 3]
 
@@ -326,16 +328,16 @@ def test_classes_of_main():
     script = """
         import sys, pickle
         from dataclasses import dataclass
-        from parman.snapshots.take import freeze, pickled
+        from parman.snapshots.take import pickled, take_snapshot
 
         @dataclass
         class Mine:
             a: int
 
-        sys.stdout.buffer.write(pickle.dumps(freeze({"x": Mine(3)}, pickled)))
+        sys.stdout.buffer.write(pickle.dumps(take_snapshot({"x": Mine(3)}, pickled)))
     """
     stream = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, check=True).stdout
-    assert pickle.loads(stream).thaw()["x"].a == 3
+    assert pickle.loads(stream).load()["x"].a == 3
 
 
 def test_not_picklable_passed_as_it_is():
@@ -367,10 +369,10 @@ def test_not_picklable_named():
     with pytest.raises(
         ArgumentError, match=r"^fit\(\): argument data\['x'\]\[2\]\.inner\['k'\]\.lock can't be pickled"
     ):
-        freeze({"a": 1, "data": data}, pickled, label="fit()")
+        take_snapshot({"a": 1, "data": data}, pickled, label="fit()")
     expected = pytest.raises(ArgumentError, match=r"argument file can't be pickled.*TextIOWrapper.*inside the task")
     with Path(__file__).open() as file, expected:
-        freeze({"file": file}, pickled, label="fit()")
+        take_snapshot({"file": file}, pickled, label="fit()")
 
 
 def test_standard_streams():
@@ -378,7 +380,7 @@ def test_standard_streams():
     assert copy([sys.stdout, sys.stderr], pickled) == [sys.stdout, sys.stderr]
 
 
-def test_object_that_refuses(carrier):
+def test_object_that_refuses(serializer):
     """An object whose own pickling raises is treated as any that can't be pickled."""
 
     class Refusing:
@@ -386,11 +388,11 @@ def test_object_that_refuses(carrier):
             raise RuntimeError("not me")
 
     refusing = Refusing()
-    if carrier is in_process:
-        assert copy([refusing], carrier)[0] is refusing
+    if serializer is in_process:
+        assert copy([refusing], serializer)[0] is refusing
     else:
         with pytest.raises(ArgumentError, match=r"value\[0\] can't be pickled.*not me"):
-            freeze([refusing], carrier)
+            take_snapshot([refusing], serializer)
 
 
 @pytest.mark.slow
@@ -400,39 +402,39 @@ def test_too_deep():
     for _ in range(100_000):
         deep = [deep]
     with pytest.raises(ArgumentError, match=r"x can't be pickled.*recursion"):
-        freeze({"x": deep}, pickled, label="f()")
-    assert freeze({"x": deep, "y": [1]}, in_process, label="f()").thaw()["y"] == [1]
+        take_snapshot({"x": deep}, pickled, label="f()")
+    assert take_snapshot({"x": deep, "y": [1]}, in_process, label="f()").load()["y"] == [1]
 
 
 def test_hook():
     """A hook decides how an object is pickled."""
-    carrier = pickled_with(lambda obj: (str, ("hooked",)) if isinstance(obj, Plain) else NotImplemented)
-    assert copy({"x": [Plain(), {1}]}, carrier)["x"] == ["hooked", {1}]
+    serializer = pickled_with(lambda obj: (str, ("hooked",)) if isinstance(obj, Plain) else NotImplemented)
+    assert copy({"x": [Plain(), {1}]}, serializer)["x"] == ["hooked", {1}]
 
 
 # --- big things ---
 
 
-def test_big_array_is_held_once(carrier):
-    """A big array that is frozen again unchanged is held once; a changed one is held anew."""
-    ledger = Ledger()
+def test_big_array_is_held_once(serializer):
+    """A big array of which another snapshot is taken unchanged is held once; a changed one is held anew."""
+    cache = SnapshotCache()
     array = big()
-    first = freeze({"x": array}, carrier, ledger=ledger)
-    again = freeze({"y": [array], "z": array.copy()}, carrier, ledger=ledger)
+    first = take_snapshot({"x": array}, serializer, cache=cache)
+    again = take_snapshot({"y": [array], "z": array.copy()}, serializer, cache=cache)
     assert set(again.buffers) == set(first.buffers)
     array[array.size // 2 + 1] = 5
-    changed = freeze({"x": array}, carrier, ledger=ledger)
+    changed = take_snapshot({"x": array}, serializer, cache=cache)
     assert changed.buffers != first.buffers
-    assert first.thaw()["x"].max() == 1
-    assert changed.thaw()["x"].max() == 5
+    assert first.load()["x"].max() == 1
+    assert changed.load()["x"].max() == 5
 
 
-def test_ledger_holds_nothing(carrier):
+def test_cache_holds_nothing(serializer):
     """What no snapshot holds any more is not held."""
-    ledger = Ledger()
-    frozen = freeze({"x": big(), "s": ["y" * BIG]}, carrier, ledger=ledger)
-    buffer = weakref.ref(frozen.buffers[0])
-    del frozen
+    cache = SnapshotCache()
+    snapshot = take_snapshot({"x": big(), "s": ["y" * BIG]}, serializer, cache=cache)
+    buffer = weakref.ref(snapshot.buffers[0])
+    del snapshot
     assert buffer() is None
 
 
@@ -454,15 +456,15 @@ def test_ledger_holds_nothing(carrier):
     ],
 )
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
-def test_arrays(make, carrier):
+def test_arrays(make, serializer):
     """Arrays of any layout, class and type are copied, and the copies can be written."""
     array = make()
-    ledger = Ledger()
-    frozen = freeze({"x": array}, carrier, ledger=ledger)
-    again = freeze({"x": array}, carrier, ledger=ledger)
-    assert frozen.buffers == again.buffers
-    assert len(frozen.stream) < 20_000
-    result = travelled(frozen).thaw()["x"]
+    cache = SnapshotCache()
+    snapshot = take_snapshot({"x": array}, serializer, cache=cache)
+    again = take_snapshot({"x": array}, serializer, cache=cache)
+    assert snapshot.buffers == again.buffers
+    assert len(snapshot.stream) < 20_000
+    result = travelled(snapshot).load()["x"]
     assert type(result) is type(array)
     assert result.dtype == array.dtype
     assert result.shape == array.shape
@@ -486,66 +488,66 @@ class Unit(np.ndarray):
 
 
 @pytest.mark.parametrize("size", [3, BIG])
-def test_arrays_with_attributes(size, carrier):
+def test_arrays_with_attributes(size, serializer):
     """An array that pickles itself in a way of its own is copied that way, and held once nevertheless."""
     array = np.arange(size).view(Unit)
     array.unit = ["eV"]
-    ledger = Ledger()
-    frozen = freeze({"x": array}, carrier, ledger=ledger)
-    again = freeze({"x": array}, carrier, ledger=ledger)
-    result = travelled(frozen).thaw()["x"]
+    cache = SnapshotCache()
+    snapshot = take_snapshot({"x": array}, serializer, cache=cache)
+    again = take_snapshot({"x": array}, serializer, cache=cache)
+    result = travelled(snapshot).load()["x"]
     assert result.unit == ["eV"]
     assert result.unit is not array.unit
     assert np.array_equal(result, array)
     if size == BIG:
-        assert {id(item) for item in frozen.beside} & {id(item) for item in again.beside}
+        assert {id(item) for item in snapshot.beside} & {id(item) for item in again.beside}
 
 
-def test_read_only_arrays_stay_so(carrier):
+def test_read_only_arrays_stay_so(serializer):
     """An array that can't be written is copied to one that can't."""
     for array in (np.arange(3), big()):
         array.flags.writeable = False
-        assert not copy({"x": array}, carrier)["x"].flags.writeable
+        assert not copy({"x": array}, serializer)["x"].flags.writeable
 
 
-def test_thaw_readonly(carrier):
+def test_load_readonly(serializer):
     """Copies that can't be written refer to the memory itself."""
-    assert not freeze({"x": big()}, carrier).thaw(readonly=True)["x"].flags.writeable
+    assert not take_snapshot({"x": big()}, serializer).load(readonly=True)["x"].flags.writeable
 
 
 @pytest.mark.parametrize("make", [lambda: "ä\ud800" + "x" * BIG, lambda: b"x" * BIG, lambda: bytearray(BIG)])
-def test_big_strings(make, carrier):
+def test_big_strings(make, serializer):
     """Big strings are held once beside the stream."""
-    ledger = Ledger()
+    cache = SnapshotCache()
     string = make()
-    alone = freeze({"x": string}, carrier, ledger=ledger)
-    assert isinstance(alone, FrozenAtoms) == (carrier is in_process and type(string) is not bytearray)
-    frozen = freeze({"x": string, "y": [string, {"k": 1}]}, carrier, ledger=ledger)
-    again = freeze({"x": string}, carrier, ledger=ledger)
-    assert len(frozen.stream) < 1000
-    assert set(again.beside[-1:]) <= set(frozen.beside)
-    result = travelled(frozen).thaw()
+    alone = take_snapshot({"x": string}, serializer, cache=cache)
+    assert isinstance(alone, AtomSnapshot) == (serializer is in_process and type(string) is not bytearray)
+    snapshot = take_snapshot({"x": string, "y": [string, {"k": 1}]}, serializer, cache=cache)
+    again = take_snapshot({"x": string}, serializer, cache=cache)
+    assert len(snapshot.stream) < 1000
+    assert set(again.beside[-1:]) <= set(snapshot.beside)
+    result = travelled(snapshot).load()
     assert result["x"] == result["y"][0] == string
-    assert (result["x"] is string) == (carrier is in_process and type(string) is not bytearray)
+    assert (result["x"] is string) == (serializer is in_process and type(string) is not bytearray)
 
 
 MEMORY = """
     import resource, sys
     import numpy as np
-    from parman.snapshots.cache import Ledger
-    from parman.snapshots.take import freeze, in_process, pickled
-    carrier = {"in_process": in_process, "pickled": pickled}[sys.argv[1]]
+    from parman.snapshots.cache import SnapshotCache
+    from parman.snapshots.take import in_process, pickled, take_snapshot
+    serializer = {"in_process": in_process, "pickled": pickled}[sys.argv[1]]
 
     def used():
         with open("/proc/self/smaps_rollup") as file:
             return sum(int(line.split()[1]) for line in file if line.startswith(("Pss:", "Swap:"))) / 1024
 
     array = np.ones(25_000_000)
-    base, ledger = used(), Ledger()
-    frozen = [freeze({"x": array, "i": i}, carrier, ledger=ledger) for i in range(int(sys.argv[2]))]
-    assert len({buffer for item in frozen for buffer in item.buffers}) == 1
+    base, cache = used(), SnapshotCache()
+    snapshots = [take_snapshot({"x": array, "i": i}, serializer, cache=cache) for i in range(int(sys.argv[2]))]
+    assert len({buffer for item in snapshots for buffer in item.buffers}) == 1
     del array
-    copies = [item.thaw() for item in frozen[:50]]
+    copies = [item.load() for item in snapshots[:50]]
     assert {copy["x"][::4000].sum() for copy in copies} == {6250.0}
     held = used() - base
     assert -100 < held < 60, held
@@ -555,7 +557,7 @@ MEMORY = """
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "calls"), [("in_process", 100), ("pickled", 50)])
 def test_memory(name, calls):
-    """200 MB in a hundred snapshots, fifty of them thawed and read, are 200 MB in all."""
+    """200 MB in a hundred snapshots, fifty of them loaded and read, are 200 MB in all."""
     subprocess.run([sys.executable, "-c", textwrap.dedent(MEMORY), name, str(calls)], check=True)
 
 
@@ -583,12 +585,12 @@ def mapped(tmp_path):
     ],
 )
 @pytest.mark.parametrize("offset", [0, 80])
-def test_map_is_a_reference(mapped, view, offset, carrier):
+def test_map_is_a_reference(mapped, view, offset, serializer):
     """A memory map, or part of one, travels as a reference to the file, in which the task's writes are seen."""
     array = view(np.memmap(mapped, float, "r+", offset=offset))
-    frozen = freeze({"x": array}, carrier)
-    assert frozen.nbytes < 1500
-    result = travelled(frozen).thaw()["x"]
+    snapshot = take_snapshot({"x": array}, serializer)
+    assert snapshot.nbytes < 1500
+    result = travelled(snapshot).load()["x"]
     assert type(result) is type(array)
     assert np.array_equal(result, array)
     result[...] = -1
@@ -597,22 +599,22 @@ def test_map_is_a_reference(mapped, view, offset, carrier):
     assert np.array_equal(again, result[:2])
 
 
-def test_map_modes(mapped, carrier):
+def test_map_modes(mapped, serializer):
     """A map that can't be written gives one that can't; a private one gives a private one."""
-    assert not copy({"x": np.memmap(mapped, float, "r")}, carrier)["x"].flags.writeable
+    assert not copy({"x": np.memmap(mapped, float, "r")}, serializer)["x"].flags.writeable
     private = np.memmap(mapped, float, "c")
-    frozen = freeze({"x": private}, carrier)
-    assert frozen.nbytes < 1500
-    frozen.thaw()["x"][0] = 5
+    snapshot = take_snapshot({"x": private}, serializer)
+    assert snapshot.nbytes < 1500
+    snapshot.load()["x"][0] = 5
     assert private[0] == 0
     assert np.fromfile(mapped)[0] == 0
 
 
-def test_changed_private_map(mapped, carrier):
+def test_changed_private_map(mapped, serializer):
     """A private map that differs from its file is copied."""
     private = np.memmap(mapped, float, "c")
     private[3] = -1
-    assert copy({"x": private}, carrier)["x"][3] == -1
+    assert copy({"x": private}, serializer)["x"][3] == -1
 
 
 def test_lost_map(mapped):
@@ -665,23 +667,23 @@ HIDING = [
 
 @pytest.mark.parametrize("beside", [None, HIDDEN, Future()], ids=["alone", "same beside", "other beside"])
 @pytest.mark.parametrize(("make", "place"), HIDING, ids=[place for _, place in HIDING])
-def test_hidden_future(make, place, beside, carrier):
+def test_hidden_future(make, place, beside, serializer):
     """A future where it can't be replaced is an error that names the place, whatever futures are beside it."""
     with pytest.raises(HiddenFutureError) as caught:
-        freeze({"a": beside, "x": make()}, carrier, label="fit()")
+        take_snapshot({"a": beside, "x": make()}, serializer, label="fit()")
     assert str(caught.value).startswith(f"fit(): argument {place} is a future where it can't")
 
 
 def test_hidden_behind_a_weak_reference():
     """A weak reference to a future is an error too."""
     with pytest.raises(HiddenFutureError, match=r"argument x\.ref\(\) is a future"):
-        freeze({"x": Plain(ref=weakref.ref(HIDDEN))}, in_process, label="fit()")
+        take_snapshot({"x": Plain(ref=weakref.ref(HIDDEN))}, in_process, label="fit()")
 
 
 def test_hidden_in_what_is_passed_as_it_is():
     """A future in an object that can't be copied is found too."""
     with pytest.raises(HiddenFutureError, match=r"argument x\.future is a future"):
-        freeze({"x": Plain(lock=threading.Lock(), future=HIDDEN)}, in_process, label="fit()")
+        take_snapshot({"x": Plain(lock=threading.Lock(), future=HIDDEN)}, in_process, label="fit()")
 
 
 class Inventive:
@@ -691,13 +693,13 @@ class Inventive:
         return list, ((Future(),),)
 
 
-def test_hidden_out_of_nowhere(carrier):
+def test_hidden_out_of_nowhere(serializer):
     """A future that the copying meets and no search finds is an error all the same."""
     with pytest.raises(HiddenFutureError, match="holds a future somewhere"):
-        freeze({"x": Inventive()}, carrier, label="fit()")
+        take_snapshot({"x": Inventive()}, serializer, label="fit()")
 
 
-# --- stand-ins ---
+# --- placeholders ---
 
 
 class Whole(Placeholder):
@@ -708,24 +710,24 @@ class Whole(Placeholder):
         return self.future, self.changes
 
 
-def test_stand_in(carrier):
-    """A stand-in becomes the whole object, or a copy of it with the assigned fields."""
+def test_placeholder(serializer):
+    """A placeholder becomes the whole object, or a copy of it with the assigned fields."""
     future: Future[Any] = Future()
     other: Future[Any] = Future()
     whole = Whole(future, {})
     value = {"x": [whole, whole], "y": Whole(future, {"b": [other, 1]})}
-    frozen = freeze(value, carrier, label="f()")
-    assert frozen.futures == (future, other)
-    result = travelled(frozen).thaw((Frost(1, 2), 3))
+    snapshot = take_snapshot(value, serializer, label="f()")
+    assert snapshot.futures == (future, other)
+    result = travelled(snapshot).load((Frost(1, 2), 3))
     assert result["x"] == [Frost(1, 2)] * 2
     assert result["x"][0] is result["x"][1]
     assert result["y"] == Frost(1, [3, 1])
 
 
-def test_hidden_stand_in(carrier):
-    """A stand-in that is hidden is an error, as a future is."""
+def test_hidden_placeholder(serializer):
+    """A placeholder that is hidden is an error, as a future is."""
     with pytest.raises(HiddenFutureError, match=r"x\.a is a future"):
-        freeze({"x": Plain(a=Whole(Future(), {}))}, carrier, label="f()")
+        take_snapshot({"x": Plain(a=Whole(Future(), {}))}, serializer, label="f()")
 
 
 # --- iterators and random generators ---
@@ -736,10 +738,10 @@ def test_hidden_stand_in(carrier):
     [lambda: iter([1]), lambda: (i for i in "a"), lambda: map(str, [1]), lambda: zip([1], [2], strict=True)],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_iterators(make, carrier):
+def test_iterators(make, serializer):
     """An iterator is an error that says to pass a list."""
     with pytest.raises(ArgumentError, match=r"^f\(\): argument x\[0\] is an? .*pass a list"):
-        freeze({"x": [make()]}, carrier, label="f()")
+        take_snapshot({"x": [make()]}, serializer, label="f()")
 
 
 def test_files_are_no_iterators():
@@ -756,42 +758,42 @@ GENERATORS = [
 
 
 @pytest.mark.parametrize("make", GENERATORS)
-def test_generator_in_two_calls(make, carrier):
+def test_generator_in_two_calls(make, serializer):
     """A random generator may be given to one call only; others like it may be given to others."""
-    ledger = Ledger()
+    cache = SnapshotCache()
     generator = make()
-    freeze({"rng": generator, "again": [generator]}, carrier, ledger=ledger, label="f()")
+    take_snapshot({"rng": generator, "again": [generator]}, serializer, cache=cache, label="f()")
     for _ in range(50):
-        freeze({"rng": make()}, carrier, ledger=ledger, label="f()")
+        take_snapshot({"rng": make()}, serializer, cache=cache, label="f()")
     with pytest.raises(ArgumentError, match=r"^f\(\): argument rngs\[0\] is a random generator.*one of its own"):
-        freeze({"rngs": [generator]}, carrier, ledger=ledger, label="f()")
-    freeze({"rng": generator}, carrier, ledger=Ledger(), label="f()")
+        take_snapshot({"rngs": [generator]}, serializer, cache=cache, label="f()")
+    take_snapshot({"rng": generator}, serializer, cache=SnapshotCache(), label="f()")
 
 
-def test_generator_and_its_bits(carrier):
+def test_generator_and_its_bits(serializer):
     """A numpy generator and the source of its bits are the same numbers; the cure is named."""
-    ledger = Ledger()
+    cache = SnapshotCache()
     generator = np.random.default_rng(1)
-    freeze({"rng": generator.bit_generator}, carrier, ledger=ledger)
+    take_snapshot({"rng": generator.bit_generator}, serializer, cache=cache)
     with pytest.raises(ArgumentError, match=r"rng\.spawn\(n\)"):
-        freeze({"rng": generator}, carrier, ledger=ledger)
+        take_snapshot({"rng": generator}, serializer, cache=cache)
 
 
-def test_system_random(carrier):
+def test_system_random(serializer):
     """The system's random numbers have no state that two calls could share."""
-    if carrier is in_process:
-        ledger = Ledger()
+    if serializer is in_process:
+        cache = SnapshotCache()
         for _ in range(2):
-            freeze({"rng": random.SystemRandom()}, carrier, ledger=ledger)
+            take_snapshot({"rng": random.SystemRandom()}, serializer, cache=cache)
 
 
-def test_generator_inside_an_object(carrier):
+def test_generator_inside_an_object(serializer):
     """A counter or generator that belongs to an object is copied with it."""
-    ledger = Ledger()
+    cache = SnapshotCache()
     model = Plain(rng=np.random.default_rng(1))
     for _ in range(2):
-        frozen = freeze({"x": model}, carrier, ledger=ledger)
-        assert frozen.thaw()["x"].rng.random() == np.random.default_rng(1).random()
+        snapshot = take_snapshot({"x": model}, serializer, cache=cache)
+        assert snapshot.load()["x"].rng.random() == np.random.default_rng(1).random()
 
 
 # --- shares ---
@@ -799,10 +801,10 @@ def test_generator_inside_an_object(carrier):
 
 def test_share_in_process():
     """Within a process tasks are given the one value of a share, whose arrays can't be written."""
-    share = Share(freeze({"a": big(), "b": [np.arange(3)]}, in_process))
-    frozen = freeze({"x": [share]}, in_process)
-    assert frozen.shares == (share,)
-    value = frozen.thaw()["x"][0]
+    share = Share(take_snapshot({"a": big(), "b": [np.arange(3)]}, in_process))
+    snapshot = take_snapshot({"x": [share]}, in_process)
+    assert snapshot.shares == (share,)
+    value = snapshot.load()["x"][0]
     assert value is share.value
     for array in (value["a"], value["b"][0]):
         with pytest.raises(ValueError, match="read-only"):
@@ -810,40 +812,40 @@ def test_share_in_process():
 
 
 def test_share_pickled():
-    """Between processes a share travels as its token; a worker thaws it once."""
-    share = Share(freeze({"a": big()}, pickled))
-    frozen = freeze({"x": [share], "y": share}, pickled)
-    assert frozen.shares == (share,)
-    assert frozen.nbytes < 500
-    token, stream = share.token, pickle.dumps(frozen)
-    assert pickle.loads(stream).thaw()["y"] is share.value
-    asset = travelled(share.frozen)
-    del share, frozen
+    """Between processes a share travels as its token; a worker loads it once."""
+    share = Share(take_snapshot({"a": big()}, pickled))
+    snapshot = take_snapshot({"x": [share], "y": share}, pickled)
+    assert snapshot.shares == (share,)
+    assert snapshot.nbytes < 500
+    token, stream = share.token, pickle.dumps(snapshot)
+    assert pickle.loads(stream).load()["y"] is share.value
+    asset = travelled(share.snapshot)
+    del share, snapshot
     with pytest.raises(LookupError, match="did not reach"):
         shared_value(token)
     install_share(token, asset)
-    result = pickle.loads(stream).thaw()
-    assert result["x"][0] is result["y"] is pickle.loads(stream).thaw()["y"]
+    result = pickle.loads(stream).load()
+    assert result["x"][0] is result["y"] is pickle.loads(stream).load()["y"]
     assert not result["y"]["a"].flags.writeable
 
 
-def test_share_of_futures(carrier):
+def test_share_of_futures(serializer):
     """Futures can't be shared."""
     with pytest.raises(ArgumentError, match="resolve"):
-        Share(freeze([Future()], carrier))
+        Share(take_snapshot([Future()], serializer))
 
 
 def test_snapshot_of_this_process_does_not_travel():
     """A snapshot that refers to objects of this process can't be pickled."""
     with pytest.raises(TypeError, match="one process"):
-        pickle.dumps(freeze([lambda: 1], in_process))
+        pickle.dumps(take_snapshot([lambda: 1], in_process))
 
 
 # --- changes in place ---
 
 
 def watched(value):
-    return Watched(freeze(value, in_process), ())
+    return Watched(take_snapshot(value, in_process), ())
 
 
 def test_changes():
@@ -999,18 +1001,18 @@ class NotCopied:
         raise RuntimeError("only leaves can be copied")
 
 
-def told_of(value, carrier, ledger=None):
+def told_of(value, serializer, cache=None):
     found: list[tuple[type, list[str]]] = []
-    frozen = freeze(value, carrier, ledger=ledger, forgets=lambda *one: found.append(one))
-    return frozen, found
+    snapshot = take_snapshot(value, serializer, cache=cache, forgets=lambda *one: found.append(one))
+    return snapshot, found
 
 
 @pytest.mark.parametrize("size", [3, BIG])
-def test_attributes_of_array_subclasses(carrier, size):
+def test_attributes_of_array_subclasses(serializer, size):
     """What was set on an instance of a subclass of arrays comes along, also where the class does nothing for it."""
     array = np.arange(float(size)).view(Noted)
     array.note = {"a": [1]}
-    result = copy({"x": array, "note": array.note}, carrier)
+    result = copy({"x": array, "note": array.note}, serializer)
     assert type(result["x"]) is Noted
     assert result["x"].note is result["note"]
     assert result["x"].note is not array.note
@@ -1018,16 +1020,16 @@ def test_attributes_of_array_subclasses(carrier, size):
 
 
 @pytest.mark.parametrize("size", [3, BIG])
-def test_masks(carrier, size):
+def test_masks(serializer, size):
     """A masked array keeps a hard mask, its fill value, attributes, and a mask that is shared or none."""
     hard = np.ma.masked_array(np.arange(float(size)), mask=np.arange(size) % 2, hard_mask=True, fill_value=-1)
     hard.note = "n"
-    hard, view, bare = copy([hard, hard[1:], np.ma.masked_array(np.ones(size))], carrier)
+    hard, view, bare = copy([hard, hard[1:], np.ma.masked_array(np.ones(size))], serializer)
     assert (hard.hardmask, hard.fill_value, hard.note, view.hardmask, view.sharedmask) == (True, -1, "n", True, True)
     hard[:] = 9
     assert hard.data[:3].tolist() == [9, 1, 9]
     assert bare.mask is np.ma.nomask
-    assert copy(np.ma.masked, carrier) is np.ma.masked
+    assert copy(np.ma.masked, serializer) is np.ma.masked
 
 
 @pytest.mark.parametrize(
@@ -1039,43 +1041,43 @@ def test_masks(carrier, size):
         lambda: np.array([1, "a", None], object),
     ],
 )
-def test_arrays_that_cannot_be_written(carrier, make):
+def test_arrays_that_cannot_be_written(serializer, make):
     """An array that can't be written is one for the task too."""
     array = make()
     array.flags.writeable = False
-    result = copy(array, carrier)
+    result = copy(array, serializer)
     assert not result.flags.writeable
     assert result.tolist() == array.tolist()
 
 
-def test_what_a_pickle_forgets_is_carried(carrier):
+def test_what_a_pickle_forgets_is_carried(serializer):
     """Attributes that a class leaves out of its pickle come along, from the first instance on, as do later ones."""
     first, second = Constructed(1), Constructed(2)
     first.label, second.label, second.numbers, second.more = "a", "b", [1], 5
-    ledger = Ledger()
+    cache = SnapshotCache()
     for obj in (first, second, first):
-        frozen, told = told_of([obj], carrier, ledger)
+        snapshot, told = told_of([obj], serializer, cache)
         assert not told
-        result = travelled(frozen).thaw()[0]
+        result = travelled(snapshot).load()[0]
         assert vars(result) == vars(obj)
     assert result.numbers is not first.numbers
 
 
 def test_what_cannot_be_carried_is_told_once():
     """What is left out and can't be pickled is told with its name, once a block; private things are left out."""
-    ledger = Ledger()
+    cache = SnapshotCache()
     for _ in range(2):
-        frozen, told = told_of({"x": [Dropping()]}, pickled, ledger)
+        snapshot, told = told_of({"x": [Dropping()]}, pickled, cache)
         assert told == ([(Dropping, ["lock"])] if _ == 0 else [])
-        assert vars(frozen.thaw()["x"][0]) == {"a": 1}
+        assert vars(snapshot.load()["x"][0]) == {"a": 1}
 
 
 def test_in_this_process_nothing_is_lost():
     """What is left out of a pickle, and can't be copied, is passed by reference, and nothing is said, but of caches."""
     obj = Dropping()
-    frozen, told = told_of(obj, in_process)
+    snapshot, told = told_of(obj, in_process)
     assert not told
-    result = frozen.thaw()
+    result = snapshot.load()
     assert result.lock is obj.lock
     assert result._private == [2]
     assert result._private is not obj._private
@@ -1084,22 +1086,22 @@ def test_in_this_process_nothing_is_lost():
 
 def test_what_is_carried_may_become_impossible():
     """An attribute that was carried, and can't be pickled in a later instance, is no error."""
-    ledger, first, second = Ledger(), Constructed(1), Constructed(2)
+    cache, first, second = SnapshotCache(), Constructed(1), Constructed(2)
     first.label, second.label = "a", threading.Lock()
-    told_of(first, pickled, ledger)
-    frozen, _ = told_of(second, pickled, ledger)
-    assert frozen.thaw().x == 2
+    told_of(first, pickled, cache)
+    snapshot, _ = told_of(second, pickled, cache)
+    assert snapshot.load().x == 2
 
 
 def test_a_class_copies_itself():
     """In this process an object is copied as its class says; what several hold stays one, big arrays are held once."""
     obj = CopiesItself([1])
     other = CopiesItself(obj.x)
-    ledger = Ledger()
-    frozen = freeze({"x": [obj], "y": other, "z": obj}, in_process, ledger=ledger)
+    cache = SnapshotCache()
+    snapshot = take_snapshot({"x": [obj], "y": other, "z": obj}, in_process, cache=cache)
     obj.x.append(2)
     obj.big[0] = 7
-    first, second = frozen.thaw(), frozen.thaw()
+    first, second = snapshot.load(), snapshot.load()
     assert first["x"][0] is first["z"]
     assert first["x"][0] is not second["x"][0]
     assert first["y"].x is first["z"].x
@@ -1114,15 +1116,15 @@ def test_what_refuses_to_be_copied_is_passed_as_it_is():
     """An object whose `__deepcopy__` raises is passed as it is, and told."""
     told: list[str] = []
     obj = NotCopied()
-    frozen = freeze({"x": [obj]}, in_process, label="f()", as_is=lambda place, _: told.append(place))
-    assert frozen.thaw()["x"][0] is obj
+    snapshot = take_snapshot({"x": [obj]}, in_process, label="f()", as_is=lambda place, _: told.append(place))
+    assert snapshot.load()["x"][0] is obj
     assert told == ["x[0]"]
 
 
 def test_a_future_in_what_copies_itself_is_found():
     """A hidden future is an error, also where a class copies itself."""
     with pytest.raises(HiddenFutureError, match=r"x\.x"):
-        freeze({"x": CopiesItself([Future()])}, in_process, label="f()")
+        take_snapshot({"x": CopiesItself([Future()])}, in_process, label="f()")
 
 
 def test_variables_of_uncertainties_stay_the_same():
@@ -1130,12 +1132,12 @@ def test_variables_of_uncertainties_stay_the_same():
     import uncertainties
 
     x = uncertainties.ufloat(1, 0.1)
-    for carrier in (in_process, pickled):
-        assert (2 * x - copy({"y": 2 * x}, carrier)["y"]).std_dev == 0
-        assert copy([x], carrier)[0] is x
-    changed = freeze(x, pickled)
+    for serializer in (in_process, pickled):
+        assert (2 * x - copy({"y": 2 * x}, serializer)["y"]).std_dev == 0
+        assert copy([x], serializer)[0] is x
+    changed = take_snapshot(x, pickled)
     x.std_dev = 0.2
-    assert changed.thaw().std_dev == 0.1
+    assert changed.load().std_dev == 0.1
 
 
 def test_quantities_keep_their_registry():
@@ -1154,18 +1156,18 @@ def test_generators_of_other_libraries():
     called = type("Generator", (), {"__module__": "torch._C"})
     able = type("Congruential", (), {"random": lambda self: 1, "seed": lambda self, seed: None})
     for cls in (called, able):
-        ledger, obj = Ledger(), cls()
-        freeze({"x": obj}, in_process, ledger=ledger, label="f()")
+        cache, obj = SnapshotCache(), cls()
+        take_snapshot({"x": obj}, in_process, cache=cache, label="f()")
         with pytest.raises(ArgumentError, match="the same numbers"):
-            freeze({"x": obj}, in_process, ledger=ledger, label="g()")
+            take_snapshot({"x": obj}, in_process, cache=cache, label="g()")
     other = type("Generator", (), {"__module__": "pages"})()
     for _ in range(2):
-        freeze({"x": other}, in_process, ledger=ledger)
+        take_snapshot({"x": other}, in_process, cache=cache)
 
 
-def test_seeds_that_are_passed_twice_are_told(carrier):
+def test_seeds_that_are_passed_twice_are_told(serializer):
     """A sequence of seeds gives the same generator twice, as it should; what it spawns would differ, so it is told."""
-    ledger, told, seeds = Ledger(), [], np.random.SeedSequence(1)
+    cache, told, seeds = SnapshotCache(), [], np.random.SeedSequence(1)
     for _ in range(2):
-        freeze({"x": [seeds]}, carrier, ledger=ledger, label="f()", seeds=told.append)
+        take_snapshot({"x": [seeds]}, serializer, cache=cache, label="f()", seeds=told.append)
     assert told == ["x[0]"]

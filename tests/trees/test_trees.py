@@ -178,7 +178,7 @@ def test_stand_ins_are_leaves() -> None:
 
 
 def test_stand_ins_name_their_futures() -> None:
-    """The futures that a stand-in waits for are found, with the path through it."""
+    """The futures that a placeholder waits for are found, with the path through it."""
     future: Future[int] = Future()
 
     class Stand(Placeholder, Plain):

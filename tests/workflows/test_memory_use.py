@@ -27,7 +27,7 @@ from helpers.scripts import run_script
 from helpers.waiting import in_thread
 
 from parman import ConcurrentRunner, Workflow, WorkflowFailed, cancel, resolve, task, workflow
-from parman.snapshots.cache import Ledger
+from parman.snapshots.cache import SnapshotCache
 
 MB = 1_000_000
 BIG = 200 * MB
@@ -293,15 +293,15 @@ def test_array_passed_again_is_held_once(kind, fifo):
 
 
 def test_buffer_that_is_being_dropped_is_not_found():
-    """Who freezes an array just when the last call that held it ends gets a copy of its own."""
+    """Who takes a snapshot of an array just when the last call that held it ends gets a copy of its own."""
     view = memoryview(bytes(2 * MB))
-    ledger = Ledger()
+    cache = SnapshotCache()
     errors = []
 
     def keep_and_drop() -> None:
         try:
             for _ in range(40):
-                ledger.keep(view)
+                cache.keep(view)
         except OSError as error:
             errors.append(error)
 
@@ -421,7 +421,7 @@ def test_failures_keep_no_frames(runner, count, things):
     assert things() == 0
     failed = caught.value.failed
     assert len(failed) == len(w.failed) == count
-    assert sum(closure._frozen is not None for closure, _ in failed) == 100
+    assert sum(closure._snapshot is not None for closure, _ in failed) == 100
     frames = [frame for _, exception in failed for frame in frames_of(exception) if "test_memory" not in frame]
     assert not frames
 
@@ -446,8 +446,8 @@ def test_rerun_without_arguments_says_why():
     with pytest.raises(WorkflowFailed) as caught:
         fail_often(workflow("threads:2"), 101)
     closures = [closure for closure, _ in caught.value.failed]
-    kept = [closure for closure in closures if closure._frozen is not None]
-    dropped = [closure for closure in closures if closure._frozen is None]
+    kept = [closure for closure in closures if closure._snapshot is not None]
+    dropped = [closure for closure in closures if closure._snapshot is None]
     with pytest.raises(ValueError, match="as told"):
         kept[0].rerun()
     with pytest.raises(RuntimeError, match=r"arguments of pass_on.* were dropped"):

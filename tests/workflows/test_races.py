@@ -276,7 +276,7 @@ def test_a_call_that_cannot_begin_to_wait_leaves_the_others_alone(monkeypatch: p
     enter = Call.enter
 
     def sometimes(call: Call) -> None:
-        if call.closure.frozen.value["number"] == 3:
+        if call.closure.snapshot.value["number"] == 3:
             raise RuntimeError("can't start new thread")
         enter(call)
 
