@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""One call of a task, with all that it needs: a closure; and the rules by which a block makes them.
+"""One call of a task, with all that it needs: a closure; and what a block says of all of them.
 
 A closure is made in the caller's thread and at the caller's line: the arguments are bound, checked and copied, the
 futures among them are found, the structure of the result is known. A runner only has to supply the values of the
@@ -149,12 +149,12 @@ class CallOptions:
         self,
         serializer: Serializer = in_process,
         check: Check = "error",
-        tell: Callable[[tuple[str, ...], str], None] = _tell_nobody,
+        warn: Callable[[tuple[str, ...], str], None] = _tell_nobody,
         keep_originals: bool = False,
     ) -> None:
         self.serializer = serializer
         self.check: Check = check
-        self.tell = tell
+        self.warn = warn
         self.keep_originals = keep_originals
         self.cache = SnapshotCache()
         self._lock = threading.Lock()
@@ -194,7 +194,7 @@ class CallOptions:
 
     def _stays(self, definition: TaskDefinition) -> bool:
         """Tell whether a function is called in this process: a call that waits runs in the driver, as a rule."""
-        return self.serializer is in_process or definition.waits
+        return self.serializer is in_process or definition.is_blocking
 
     def share(self, value: Any) -> Share:
         """Take the snapshot of something once, for all calls it is passed to."""
@@ -224,7 +224,7 @@ class CallOptions:
                 f"the task {definition.name} can't be sent to a worker: {error}; "
                 "make what it refers to an argument, or create it inside the task"
             ) from error
-        self._tell_of_globals(definition, asset, site)
+        self._warn_of_globals(definition, asset, site)
         return asset
 
     def _outsiders(self, definition: TaskDefinition) -> Iterator[ArgumentError]:
@@ -253,16 +253,16 @@ class CallOptions:
             return error
         return None
 
-    def _tell_of_globals(self, definition: TaskDefinition, asset: Asset, site: Site) -> None:
+    def _warn_of_globals(self, definition: TaskDefinition, asset: Asset, site: Site) -> None:
         for name in _assigned_globals(definition.function):
-            self.tell(
+            self.warn(
                 ("assigns", definition.name, name),
                 f"{site}: {definition.name}() assigns to the global {name!r}: on processes this changes the worker's "
                 "copy only; return the value instead",
             )
         if asset.snapshot.nbytes > _BIG_GLOBAL:
             for name, size in self._big_variables(definition.function):
-                self.tell(
+                self.warn(
                     ("big", definition.name, name),
                     f"{site}: {definition.name}() uses the variable {name!r} of {size / 1e6:.0f} MB from outside, "
                     "which is sent to each worker; pass it as an argument, or share() it",
@@ -342,7 +342,7 @@ class Closure:
         The task.
     args, kwargs
         The arguments; they may hold futures in trees.
-    rules
+    options
         How snapshots are taken and types are checked; by default in process, and strictly.
     site
         The place of the call in the user's file; by default that of the caller.
@@ -369,7 +369,7 @@ class Closure:
 
     __slots__ = (
         "__weakref__",
-        "_admitted",
+        "_accepted",
         "_given",
         "_snapshot",
         "check",
@@ -378,8 +378,8 @@ class Closure:
         "late",
         "name",
         "number",
+        "options",
         "originals",
-        "rules",
         "site",
         "structure",
         "task",
@@ -391,7 +391,7 @@ class Closure:
     originals: Mapping[str, Any]
     _snapshot: Snapshot | None
     _given: Mapping[str, Any]
-    _admitted: Mapping[int, list[tuple[str, Path]]]
+    _accepted: Mapping[int, list[tuple[str, Path]]]
 
     def __init__(
         self,
@@ -399,7 +399,7 @@ class Closure:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        rules: CallOptions | None = None,
+        options: CallOptions | None = None,
         site: Site | None = None,
     ) -> None:
         definition: TaskDefinition = task.__parman_task__
@@ -408,16 +408,16 @@ class Closure:
         self.name = definition.name
         self.number = next(_numbers)
         self.site = site or call_site()
-        self.rules = rules or CallOptions()
-        self.check: str = definition.options.check or self.rules.check
+        self.options = options or CallOptions()
+        self.check: str = definition.options.check or self.options.check
         schema = definition.schema
         arguments = schema.bind(tuple(args), kwargs or _NOTHING)
-        self.rules.meet(task, definition, self.site)
+        self.options.meet(task, definition, self.site)
         if self._take_flat(arguments):
             return
         self._check(arguments)
         self.structure = schema.result_spec(arguments)
-        self.originals = dict(arguments) if self.rules.keep_originals else _NOTHING
+        self.originals = dict(arguments) if self.options.keep_originals else _NOTHING
         self._take_snapshot(arguments)
 
     def __str__(self) -> str:
@@ -430,7 +430,7 @@ class Closure:
         """Do all the rest at once for the arguments of most calls; false if these are others."""
         definition = self.definition
         structure = definition.schema.fixed
-        if structure is None or not definition.goes_flat or self.rules.keep_originals:
+        if structure is None or not definition.goes_flat or self.options.keep_originals:
             return False
         snapshot = flat_snapshot(arguments, definition.schema, self.check != "off")
         if snapshot is None:
@@ -439,7 +439,7 @@ class Closure:
         self.structure = structure
         self.dependencies = snapshot.futures
         self.late = names_in(snapshot.places) if snapshot.places else ()
-        self.originals = self._given = self._admitted = _NOTHING
+        self.originals = self._given = self._accepted = _NOTHING
         return True
 
     def _check(self, arguments: dict[str, Any]) -> None:
@@ -449,16 +449,16 @@ class Closure:
         if problems and self.check == "error":
             raise problems[0]
         for problem in problems:
-            self.rules.tell(("argument", str(problem)), f"{self.site}: {problem}")
+            self.options.warn(("argument", str(problem)), f"{self.site}: {problem}")
 
     def _take_snapshot(self, arguments: dict[str, Any]) -> None:
-        serializer = self.rules.serializer
+        serializer = self.options.serializer
         names = self.definition.as_they_are if serializer is in_process else frozenset()
         self._given = {name: arguments.pop(name) for name in names if name in arguments}
         self._snapshot = take_snapshot(
             arguments,
             serializer,
-            cache=self.rules.cache,
+            cache=self.options.cache,
             label=f"{self.name}()",
             as_is=self._tell_as_is,
             forgets=self.tell_forgotten,
@@ -469,20 +469,20 @@ class Closure:
             futures = (*futures, *(f for f in all_futures(self._given) if not any(f is g for g in futures)))
         self.dependencies = futures
         self.late = ()
-        self._admitted = _NOTHING
+        self._accepted = _NOTHING
         if futures:
             self._place_futures({**arguments, **self._given})
 
     def _tell_as_is(self, path: str, leaf: object) -> None:
         kind = type(leaf).__qualname__
-        self.rules.tell(
+        self.options.warn(
             ("as it is", self.name, kind),
             f"{self.site}: {self.name}() is given {path} as it is, since a {kind} can't be copied: "
             "what the task changes in it is seen by others",
         )
 
     def _tell_seeds(self, path: str) -> None:
-        self.rules.tell(
+        self.options.warn(
             ("seeds", self.name, path),
             f"{self.site}: {self.name}() is given {path}, a SeedSequence that an earlier call was given: what both "
             "spawn gives the same random numbers; give each call one of its own, as from spawn(n)",
@@ -490,7 +490,7 @@ class Closure:
 
     def tell_forgotten(self, cls: type, names: list[str]) -> None:
         """Tell the user what of an argument is lost on the way to another process."""
-        self.rules.tell(
+        self.options.warn(
             ("forgotten", cls.__module__, cls.__qualname__, *names),
             f"{self.site}: {self.name}() is given {what_is_lost(cls, names)}",
         )
@@ -499,28 +499,28 @@ class Closure:
         """Note which parameters hold futures, and where, if any of them may be replaced by exceptions."""
         schema = self.definition.schema
         late = []
-        admitted: dict[int, list[tuple[str, Path]]] = {}
-        index = {id(future): i for i, future in enumerate(self.dependencies)} if schema.admitting else {}
+        accepted: dict[int, list[tuple[str, Path]]] = {}
+        index = {id(future): i for i, future in enumerate(self.dependencies)} if schema.accepts_exceptions else {}
         for name, value in arguments.items():
             if type(value) in ATOMS:
                 continue
             if isinstance(value, Future) or all_futures(value):
                 late.append(name)
-            if schema.admitting:
+            if schema.accepts_exceptions:
                 for path, future in [((), value)] if isinstance(value, Future) else futures_in(value):
-                    admitted.setdefault(index[id(future)], []).append((name, path))
+                    accepted.setdefault(index[id(future)], []).append((name, path))
         self.late = tuple(late)
-        self._admitted = admitted
+        self._accepted = accepted
 
     @property
-    def may_admit(self) -> bool:
+    def may_accept_exceptions(self) -> bool:
         """Whether there is any exception that `admits` would let pass."""
-        return bool(self._admitted)
+        return bool(self._accepted)
 
-    def admits(self, number: int, exception: BaseException) -> bool:
+    def accepts_exception(self, number: int, exception: BaseException) -> bool:
         """Tell whether the task wants this exception in all places of a dependency, which is given by its number."""
-        schema, places = self.definition.schema, self._admitted.get(number, ())
-        return bool(places) and all(schema.admits(name, path, exception) for name, path in places)
+        schema, places = self.definition.schema, self._accepted.get(number, ())
+        return bool(places) and all(schema.accepts_exception(name, path, exception) for name, path in places)
 
     # --- for runners ---
 
@@ -573,16 +573,16 @@ class Closure:
 
     def carried_by(self, serializer: Serializer) -> Closure:
         """Return this call with a snapshot of the kind that a runner needs."""
-        if self.rules.serializer is serializer:
+        if self.options.serializer is serializer:
             return self
         args, kwargs = self.definition.schema.call_arguments(self.arguments(self.dependencies))
-        rules = CallOptions(serializer, self.rules.check, self.rules.tell)
-        return Closure(self.task, args, kwargs, rules=rules, site=self.site)
+        options = CallOptions(serializer, self.options.check, self.options.warn)
+        return Closure(self.task, args, kwargs, options=options, site=self.site)
 
     def release(self) -> None:
         """Drop the arguments, which nobody needs any more."""
         self._snapshot = None
-        self._given = self._admitted = _NOTHING
+        self._given = self._accepted = _NOTHING
         self.dependencies = ()
 
     # --- for the user ---

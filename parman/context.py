@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .lifecycle import Stop
 
-__all__ = ["Block", "InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "is_ours", "opened"]
+__all__ = ["Block", "InsideTask", "Site", "call", "call_site", "current_workflow", "in_force", "is_ours", "open_blocks"]
 
 
 class InsideTask:
@@ -75,7 +75,7 @@ class Block(Protocol):
 
 
 in_force: ContextVar[Block | InsideTask | None] = ContextVar("parman", default=None)
-opened: list[Block] = []
+open_blocks: list[Block] = []
 """Blocks between `open()` and `close()`; the last one is in force in the whole process."""
 
 
@@ -147,7 +147,7 @@ def current_workflow() -> Block | None:
 
 
 def _last_opened() -> Block | None:
-    last = opened[-1:]  # in one step, since another thread may close the block
+    last = open_blocks[-1:]  # in one step, since another thread may close the block
     return last[0] if last else None
 
 

@@ -227,7 +227,7 @@ class _Calls(Workflow):
 
     def make(self, task: _Submit, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Make a call."""
-        closure = Closure(task, args, kwargs, rules=self._rules, site=_site())
+        closure = Closure(task, args, kwargs, options=self._options, site=_site())
         closure.name = _name_of(args[0])
         return self.runner.run(closure, self._registry)
 
@@ -252,7 +252,7 @@ class _Calls(Workflow):
 class _Quiet(CallRegistry):
     """A registry of calls whose failures concern nobody but the holders of their futures, which are plain ones."""
 
-    leaf_class = CallFuture
+    future_class = CallFuture
 
     def failed(self, call: RegisteredCall) -> None:
         """Keep nothing of the call."""
@@ -272,7 +272,7 @@ class _Submit:
 def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function, in the worker; named as what the user has called, for the messages."""
     definition = getattr(fn, "__parman_task__", None)
-    if isinstance(definition, TaskDefinition) and not definition.waits:
+    if isinstance(definition, TaskDefinition) and not definition.is_blocking:
         fn = definition.function  # the task itself would say that it was called in another one
     return fn(*args, **kwargs)
 

@@ -49,10 +49,10 @@ __all__ = [
     "Stop",
     "at_exit",
     "counted",
-    "fail",
+    "exit_with_failure",
+    "interruptible_get",
+    "show_warning",
     "start_forks",
-    "take",
-    "tell",
     "unfinished",
     "unwatch",
     "watch",
@@ -91,7 +91,7 @@ class Stop:
         """Wait for the request, at most `timeout` seconds; tell whether it was made."""
         if not self._is_asked:
             try:
-                take(self._asked, timeout)
+                interruptible_get(self._asked, timeout)
             except Empty:
                 return False
         self._asked.put(None)  # for others who wait
@@ -118,7 +118,7 @@ _PERIOD = 0.5
 """How long an overlooked Ctrl-C goes unnoticed [s]."""
 
 
-def take(queue: SimpleQueue[T], timeout: float | None = None) -> T:
+def interruptible_get(queue: SimpleQueue[T], timeout: float | None = None) -> T:
     """Take something from a queue, as its `get` does.
 
     Parameters
@@ -307,7 +307,7 @@ def unwatch() -> None:
             sys.exit = one.plain_exit
 
 
-def fail() -> None:
+def exit_with_failure() -> None:
     """Let this process, which is ending, end with exit status 1 if it would end with 0; not in a session of a user."""
     if hasattr(sys, "ps1") or _is_notebook():
         return
@@ -358,7 +358,7 @@ def unfinished(count: int) -> str:
     return f"{counted(count, 'unfinished call')} {'is' if count == 1 else 'are'} dropped"
 
 
-def tell(text: str) -> None:
+def show_warning(text: str) -> None:
     """Log a warning that the user has to see: on standard error in any case."""
     try:
         is_seen = _is_seen()

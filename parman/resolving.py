@@ -25,9 +25,9 @@ from .futures.future import CallFuture, too_late
 from .futures.gather import gather, map_gathered
 from .futures.loop import EventLoop, exception_of
 from .futures.wait_graph import WaitFuture, WaitGraph
-from .lifecycle import take
+from .lifecycle import interruptible_get
 from .snapshots.failures import shorten
-from .snapshots.share import any_shared, opened
+from .snapshots.share import any_shared, unshared
 from .snapshots.stored import with_fields
 from .trees.nodes import Placeholder, short_repr
 from .trees.walk import futures_if_flat
@@ -197,7 +197,7 @@ class Following:
         """Return a key whose tree is done and still there; `_GONE` if one has to look again."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            key, tree = take(self.finished, self.patience if left is None else min(left, self.patience))
+            key, tree = interruptible_get(self.finished, self.patience if left is None else min(left, self.patience))
         except Empty:
             if left is not None and left <= self.patience:
                 raise self.too_late(timeout) from None
@@ -301,14 +301,14 @@ def resolve(tree: T, timeout: float | None = None, return_exceptions: bool = Fal
         gathered = gather(tree, "resolve")
         futures = gathered.futures
         if not futures:
-            return map_gathered(opened, tree) if gathered.views or any_shared() else tree
+            return map_gathered(unshared, tree) if gathered.views or any_shared() else tree
     deadline = None if timeout is None else time.monotonic() + timeout
 
     def value_of(leaf: Any) -> Any:
         if isinstance(leaf, Placeholder):
             return _whole(leaf, value_of)
         if not isinstance(leaf, Future):
-            return opened(leaf)
+            return unshared(leaf)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             return _outcome(leaf, left) if return_exceptions else leaf.result(left)
@@ -375,16 +375,16 @@ class _Countdown:
                 with self._lock:
                     self._left += 1
                 told.append(future)
-                if not future.tell(self):
+                if not future.add_waiter(self):
                     self._end_of(future)
             self.add_result(None)
-            take(self._bell, timeout)
+            interruptible_get(self._bell, timeout)
         except Empty:
             pass
         finally:
             for future in told:
                 if future.is_open():
-                    future.tell_no_more(self)
+                    future.remove_waiter(self)
 
     def _end_of(self, future: CallFuture) -> None:
         if future.cancelled() or future.failure is not None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 import attrs
 import wrapt
 
-from .context import call, in_force, opened
+from .context import call, in_force, open_blocks
 from .errors import TaskError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class TaskDefinition:
         self.name = name.rpartition("<locals>.")[2]
         self._travelling: dict[str, Any] | None = None
 
-    waits: ClassVar[bool] = False
+    is_blocking: ClassVar[bool] = False
     """Whether a call waits for something outside rather than to compute, so that it needs no worker."""
     at_once: int | None = None
     """How many calls may run at a time, if not as many as there are workers."""
@@ -159,7 +159,7 @@ class TaskDefinition:
     @cached_property
     def goes_flat(self) -> bool:
         """Whether nothing stands in the way of the short way for arguments; see `flat`."""
-        return not (self.as_they_are or self.waits or self.schema.admitting)
+        return not (self.as_they_are or self.is_blocking or self.schema.accepts_exceptions)
 
     @cached_property
     def as_they_are(self) -> frozenset[str]:
@@ -329,7 +329,7 @@ class _Task(wrapt.CallableObjectProxy[Any]):
         self._self_is_method = isinstance(function, FunctionType)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if in_force.get() is None and not opened:
+        if in_force.get() is None and not open_blocks:
             return self.__wrapped__(*args, **kwargs)
         return call(self, self.__wrapped__, args, kwargs)
 

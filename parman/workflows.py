@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .closures import CallOptions, Closure
-from .context import call_site, current_workflow, in_force, opened
+from .context import call_site, current_workflow, in_force, open_blocks
 from .engine.registry import CallRegistry, CallState, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
-from .lifecycle import Stage, at_exit, counted, fail, tell, unfinished, unwatch, watch
+from .lifecycle import Stage, at_exit, counted, exit_with_failure, show_warning, unfinished, unwatch, watch
 from .snapshots.failures import annotate, safe_text, shorten
 from .tasks import Check
 
@@ -102,7 +102,7 @@ class Workflow:
         self._runner: Runner | None = None
         self._owns_runner = False
         self._registry = CallRegistry(keep=keep, fail_fast=fail_fast)
-        self._rules: CallOptions | None = None
+        self._options: CallOptions | None = None
         self._token: Token[Any] | None = None
         self._state = "new"
         self._main_thread = False
@@ -134,7 +134,7 @@ class Workflow:
         """Cancel all calls that have not started, and end the scripts of running jobs."""
         self._cancel_pending()
         for call in self._registry.pending():
-            call.end()
+            call.ask_to_stop()
 
     def open(self) -> Self:
         """Enter the block for the whole process, as over several cells of a notebook; `close` leaves it.
@@ -153,7 +153,7 @@ class Workflow:
             _close_opened()
         self._enter()
         self._state = "open"
-        opened.append(self)
+        open_blocks.append(self)
         watch()
         return self
 
@@ -211,11 +211,11 @@ class Workflow:
             )
         self._runner = runner
         self._main_thread = threading.current_thread() is threading.main_thread()
-        if self._wanted is None and around is not None and around._rules is not None:
-            serializer = around._rules.serializer
+        if self._wanted is None and around is not None and around._options is not None:
+            serializer = around._options.serializer
         else:
             serializer = runner.serializer_for(self._wanted)
-        self._rules = CallOptions(serializer, self._check, self._registry.warn_once, keep_originals=runner.is_dry)
+        self._options = CallOptions(serializer, self._check, self._registry.warn_once, keep_originals=runner.is_dry)
         if self._registry.fail_fast:
             self._registry.on_failure = self._fail_fast
         runner.begin(self._registry)
@@ -241,23 +241,23 @@ class Workflow:
             )
         site = call_site(above=3)
         try:
-            closure = Closure(task, args, kwargs, rules=self._rules, site=site)
+            closure = Closure(task, args, kwargs, options=self._options, site=site)
         except Exception as error:
             if not runner.is_dry:
                 shorten(error)
                 raise
-            assert self._rules is not None
-            return runner.refuse(error, task, args, kwargs, self._rules, site)
+            assert self._options is not None
+            return runner.refuse(error, task, args, kwargs, self._options, site)
         return runner.run(closure, self._registry)
 
     def share(self, value: T) -> T:
         """Take the snapshot of something big once."""
-        assert self._rules is not None
+        assert self._options is not None
         try:
-            shared: Any = self._rules.share(value)
+            shared: Any = self._options.share(value)
         except ParmanError as error:
             self.runner.object_to(error)
-            shared = self._rules.share_here(value)
+            shared = self._options.share_here(value)
         return shared  # type: ignore[no-any-return]
 
     # --- leaving ---
@@ -280,9 +280,9 @@ class Workflow:
 
     def _lift(self) -> None:
         """Be in force no more."""
-        if self in opened:
-            opened.remove(self)
-            if not opened:
+        if self in open_blocks:
+            open_blocks.remove(self)
+            if not open_blocks:
                 unwatch()
         token, self._token = self._token, None
         if token is None:
@@ -348,7 +348,7 @@ class Workflow:
                     self.runner.wait_for_end()
             elif self._owns_runner:
                 self.runner.shutdown()
-                self.runner.rest()  # results that are held keep the runner
+                self.runner.stop_event_loop()  # results that are held keep the runner
         finally:  # also when a second Ctrl-C ends the waiting
             self.runner.end(self._registry)
 
@@ -368,9 +368,9 @@ class Workflow:
 
     def _tell_lost(self, pending: list[RegisteredCall], failures: list[Failure]) -> None:
         """Name what the script will never see, and let it end with an exit status that says so."""
-        fail()
+        exit_with_failure()
         cure = "leave the block, or close() it, to wait for them"
-        tell(f"the interpreter ends in an open workflow: {_lost(pending, failures, cure)}")
+        show_warning(f"the interpreter ends in an open workflow: {_lost(pending, failures, cure)}")
 
     def _tell_left(self, dropped: list[RegisteredCall], cause: SystemExit) -> None:
         """Say so of a block that `sys.exit` leaves; that may be caught yet, so that its own status says so too."""
@@ -379,7 +379,7 @@ class Workflow:
             return
         if cause.code in (None, 0):
             cause.code = 1
-        tell(f"sys.exit() ends a workflow: {_lost(dropped, failures, 'exit after the block to wait for them')}")
+        show_warning(f"sys.exit() ends a workflow: {_lost(dropped, failures, 'exit after the block to wait for them')}")
 
     def _report_late(self) -> None:
         """Give the report of a dry run that nobody ended."""
@@ -387,7 +387,7 @@ class Workflow:
             self.runner.finish(self._registry, Interrupted("the interpreter ends in the block"))
         except SystemExit as end:
             if end.code:
-                fail()
+                exit_with_failure()
         except BaseException:  # by which it would end the script
             pass
 
@@ -400,7 +400,7 @@ def _close_opened() -> None:
     WorkflowFailed
         From that block.
     """
-    for block in reversed(opened.copy()):
+    for block in reversed(open_blocks.copy()):
         logger.warning("open() closes the block that was open, and waits for its calls: one block is open at a time")
         assert isinstance(block, Workflow)
         try:

@@ -31,7 +31,7 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from ..snapshots.share import opened
+from ..snapshots.share import unshared
 from ..trees.nodes import Index, Key, Path, Placeholder, Step, class_name, format_path, is_array, short_repr
 from ..trees.walk import ItemTypes
 from .evaluate import (
@@ -127,7 +127,7 @@ class Checker:
         try:
             if self.accepts_class(type(value)):
                 return None
-            return self.check_value(opened(value), memo or Memo())
+            return self.check_value(unshared(value), memo or Memo())
         except Exception:  # from code of the user: metaclasses, properties, comparisons
             return None
 

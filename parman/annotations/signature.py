@@ -18,7 +18,7 @@ from inspect import Parameter
 from typing import Any, get_args, get_origin, is_typeddict
 
 from ..errors import ArgumentError, FutureTypeError, FutureUseError, ParmanError, StructureError
-from ..snapshots.share import opened
+from ..snapshots.share import unshared
 from ..trees.nodes import ATOMS, Index, Path, format_path
 from ..trees.walk import futures_if_flat, futures_in
 from .checkers import Checker, Memo, Mismatch, checker_for
@@ -308,7 +308,7 @@ class Schema:
         found: list[ParmanError] = []
         for name in arguments if names is None else names:
             if name in arguments and name in self._parameters:
-                value = opened(arguments[name])
+                value = unshared(arguments[name])
                 if value is not self._parameters[name].default:
                     found.extend(self._problems_of(name, value))
         return found
@@ -374,11 +374,11 @@ class Schema:
         return self._fitting.get((name, id(declared)), _NOTHING) is declared
 
     @functools.cached_property
-    def admitting(self) -> bool:
+    def accepts_exceptions(self) -> bool:
         """Whether any place of any parameter admits exceptions."""
         return any(_mentions_exception(self.annotation(name), ()) for name in self._parameters)
 
-    def admits(self, name: str, path: Path = (), exception: BaseException | None = None) -> bool:
+    def accepts_exception(self, name: str, path: Path = (), exception: BaseException | None = None) -> bool:
         """Tell whether the annotation says that an exception may stand at this place of this parameter.
 
         Parameters
@@ -390,7 +390,7 @@ class Schema:
         exception
             The exception in question; any, if not given.
         """
-        if not self.admitting or name not in self._parameters:
+        if not self.accepts_exceptions or name not in self._parameters:
             return False
         wanted = BaseException if exception is None else type(exception)
         classes = _exception_classes(annotation_at(self.annotation(name), path))
@@ -408,7 +408,7 @@ class Schema:
         """
         if self.mock is None:
             raise StructureError(f"{self.name}() has no mock; give it one: @task(mock=function)")
-        values = {name: opened(value) for name, value in arguments.items()}
+        values = {name: unshared(value) for name, value in arguments.items()}
         return call_user_function(self.mock, *self.call_arguments(values), f"the mock of {self.name}()")
 
     def fixed_spec(self) -> ResultSpec | None:
@@ -433,7 +433,7 @@ class Schema:
             return self.fixed
         if self.mock is not None:
             return ResultSpec(self._spec_of_mock(arguments), self.name)
-        values = self._defaults | {name: opened(value) for name, value in arguments.items()}
+        values = self._defaults | {name: unshared(value) for name, value in arguments.items()}
         call = MarkerArgs(self.name, tuple(self._parameters), values)
         tree, fixed = spec_of_annotation(self.annotation("return"), call)
         spec = ResultSpec(tree, self.name)

@@ -52,7 +52,7 @@ class CallRunner(Protocol):
 class Handle(Protocol):
     """What a call knows of its way."""
 
-    def cancel(self, call: Call, promise: CallFuture) -> bool:
+    def cancel(self, call: Call, future: CallFuture) -> bool:
         """Take the call back for one of its futures, in any thread; false if it has begun, or may have."""
 
     def drop(self) -> None:
@@ -87,7 +87,7 @@ class Call(Node):
 
     __slots__ = (
         "__weakref__",
-        "_admitted",
+        "_accepted",
         "_cancelled",
         "_captured",
         "_cause",
@@ -124,12 +124,12 @@ class Call(Node):
         self.retrieved = False
         self.handle: Handle | None = None
         self.leaves: Sequence[CallFuture] = ()
-        self.stop = Stop() if closure.definition.waits else None
+        self.stop = Stop() if closure.definition.is_blocking else None
         self.cancels_causes = False
         self.returns = 0
         self.deaths = 0
         # For a function that runs in this process.
-        is_inside = runner.serializer.within or closure.definition.waits
+        is_inside = runner.serializer.within or closure.definition.is_blocking
         self.context: contextvars.Context | None = contextvars.copy_context() if is_inside else None
         self._uncancelled = 0
         self._counted = 0
@@ -139,7 +139,7 @@ class Call(Node):
         self._values: Sequence[Any] = ()
         self._cause: tuple[BaseException, Call | None] | None = None
         self._cancelled = False
-        self._admitted: list[Call] | None = None
+        self._accepted: list[Call] | None = None
         self._root: Call | None = None
 
     def __str__(self) -> str:
@@ -172,16 +172,16 @@ class Call(Node):
     # --- the origin of futures ---
 
     def make_leaf(self, declared: object) -> CallFuture:
-        promise = self.registry.leaf_class(self, declared)
+        future = self.registry.future_class(self, declared)
         leaves = self.leaves
         if not leaves:
-            self.leaves = (promise,)  # mostly the only one
+            self.leaves = (future,)  # mostly the only one
         elif isinstance(leaves, list):
-            leaves.append(promise)
+            leaves.append(future)
         else:
-            self.leaves = [*leaves, promise]
+            self.leaves = [*leaves, future]
         self._uncancelled += 1
-        return promise
+        return future
 
     @property
     def needs(self) -> Sequence[Future[Any]]:
@@ -193,13 +193,13 @@ class Call(Node):
         """The call that failed by itself, because of which this one failed."""
         return self if self.is_root else self._root  # it does not hold itself, which would be a cycle
 
-    def may_cancel(self, promise: CallFuture) -> bool:
+    def may_cancel(self, future: CallFuture) -> bool:
         handle = self.handle
         if handle is None:  # the state is read after: a call that ends changes its state first, then drops the handle
             return self.state is CallState.PENDING
-        return handle.cancel(self, promise)
+        return handle.cancel(self, future)
 
-    def end(self) -> None:
+    def ask_to_stop(self) -> None:
         # Also a call that is "pending": it may be claimed already. One that was cancelled never looks at its stop.
         if self.stop is not None and not self.is_over:
             self.retrieved = True
@@ -216,14 +216,14 @@ class Call(Node):
 
     def take_snapshot(self, value: Any) -> Snapshot:
         return take_snapshot(
-            value, self.runner.serializer, cache=self.closure.rules.cache, label=f"the result of {self}"
+            value, self.runner.serializer, cache=self.closure.options.cache, label=f"the result of {self}"
         )
 
     def take_owned(self, values: list[Any], i: int) -> Snapshot:
         """Make the form of a value, an item of a list to be dropped, that tasks are given."""
         return take_owned(values, i, self.runner.serializer, self.take_snapshot)
 
-    def leaf_cancelled(self, promise: CallFuture) -> None:
+    def leaf_cancelled(self, future: CallFuture) -> None:
         self._uncancelled -= 1
         if self._uncancelled == 0 and self.state is CallState.PENDING:
             if self.handle is not None:
@@ -315,10 +315,10 @@ class Call(Node):
         failure = dependency.failure if isinstance(dependency, CallFuture) else exception_of(dependency)
         if failure is not None:
             root = dependency.root if isinstance(dependency, CallFuture) else None
-            if self.closure.admits(i, failure):
+            if self.closure.accepts_exception(i, failure):
                 if root is not None:
-                    self._admitted = [] if self._admitted is None else self._admitted
-                    self._admitted.append(root)
+                    self._accepted = [] if self._accepted is None else self._accepted
+                    self._accepted.append(root)
                 return failure
             self._cause = self._cause or (failure, root)
             return None
@@ -430,19 +430,19 @@ class Call(Node):
         values, self._values = self._values, ()
         return list(values)
 
-    def tell(self, remarks: Iterable[TaskWarning]) -> None:
+    def warn(self, warnings: Iterable[TaskWarning]) -> None:
         """Tell the user what was noticed while the task ran, once for each task and kind."""
-        for remark in remarks:
-            key = (remark.kind, self.closure.name, remark.text if remark.kind != "nested" else "")
-            self.registry.warn_once(key, f"{self.closure.site}: {remark.text}")
+        for warning in warnings:
+            key = (warning.kind, self.closure.name, warning.text if warning.kind != "nested" else "")
+            self.registry.warn_once(key, f"{self.closure.site}: {warning.text}")
 
     # --- ending; each call ends by exactly one of these, in the event loop ---
 
     def conclude(self, outcome: Outcome) -> None:
         """Finish with an outcome; what can't be settled makes it a failure."""
         try:
-            if outcome.remarks:
-                self.tell(outcome.remarks)
+            if outcome.warnings:
+                self.warn(outcome.warnings)
             if outcome.failure is not None:
                 self.fail(outcome.failure, None)
             else:
@@ -549,11 +549,11 @@ class Call(Node):
 
     def _end(self, state: CallState, has_run: bool = False) -> None:
         self._move(state)
-        if self._admitted is not None:
+        if self._accepted is not None:
             if has_run or state is CallState.FINISHED:  # else nobody has seen the failures that it was to be given
-                for root in self._admitted:
+                for root in self._accepted:
                     root.retrieved = True
-            self._admitted = None
+            self._accepted = None
         if self._rest is not None or self._link is not None:
             self.unwatch()
         self._values, self._captured, self._cause, self.handle = (), None, None, None

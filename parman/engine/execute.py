@@ -44,14 +44,14 @@ class Outcome:
         The exception otherwise, without frames and with notes.
     result
         What the task returned, if the runner is to hand it out as it is.
-    remarks
+    warnings
         What the user should know besides.
     """
 
     values: list[Any] | None
     failure: BaseException | None
     result: Any = None
-    remarks: tuple[TaskWarning, ...] = ()
+    warnings: tuple[TaskWarning, ...] = ()
 
 
 def describe_call(name: str, arguments: Mapping[str, Any]) -> str:
@@ -95,7 +95,7 @@ def perform(
         The caller of the task waits for it in the same thread: Ctrl-C is the caller's, the frames of a failure are
         kept for a debugger, and the result is wanted as it is.
     """
-    remarks: list[TaskWarning] = []
+    warnings: list[TaskWarning] = []
     arguments: dict[str, Any] = {}
     outcome: Outcome
     around = in_force.get()
@@ -104,13 +104,13 @@ def perform(
     try:
         arguments = take_arguments()
         if late and check != "off" and not definition.schema.all_fit_surely(arguments, late):
-            _check_late(definition, arguments, late, check, remarks)
+            _check_late(definition, arguments, late, check, warnings)
         args, kwargs = definition.schema.call_arguments(arguments)
         result = definition.function(*args, **kwargs)
         del args, kwargs
         values = structure.flatten(result)
         if check != "off" and (texts := structure.mismatches(values)):
-            remarks += _mismatches(definition, texts)
+            warnings += _mismatches(definition, texts)
     except BaseException as exception:  # SystemExit and KeyboardInterrupt too: they end the task, not the worker
         if in_place and isinstance(exception, KeyboardInterrupt):
             raise
@@ -120,19 +120,19 @@ def perform(
     finally:
         in_force.reset(token)
     if inside.called:
-        remarks.append(_nested(definition, inside.called))
-    if remarks:
-        outcome.remarks = tuple(remarks)
+        warnings.append(_nested(definition, inside.called))
+    if warnings:
+        outcome.warnings = tuple(warnings)
     return outcome
 
 
 def _check_late(
-    definition: TaskDefinition, arguments: dict[str, Any], late: Sequence[str], check: str, remarks: list[TaskWarning]
+    definition: TaskDefinition, arguments: dict[str, Any], late: Sequence[str], check: str, warnings: list[TaskWarning]
 ) -> None:
     problems = definition.schema.problems(arguments, late)
     if problems and check == "error":
         raise problems[0]
-    remarks += [TaskWarning("argument", str(problem)) for problem in problems]
+    warnings += [TaskWarning("argument", str(problem)) for problem in problems]
 
 
 def _mismatches(definition: TaskDefinition, texts: list[str]) -> list[TaskWarning]:

@@ -62,12 +62,12 @@ class ExecutorHandle:
         self.inner: Future[Any] | None = None
         self.sent: Any = None
 
-    def cancel(self, call: Call, promise: CallFuture) -> bool:
+    def cancel(self, call: Call, future: CallFuture) -> bool:
         inner = self.inner
         if inner is None:
             return False
         # A look without its lock at each of the other leaves, one of which may be here for its own sake.
-        if any(leaf is not promise and leaf.is_open() for leaf in call.leaves):
+        if any(leaf is not future and leaf.is_open() for leaf in call.leaves):
             return not (inner.running() or inner.done())
         return ask_to_cancel(inner)
 
@@ -184,7 +184,7 @@ class BatchHandle:
             self._back = len(self.calls) - self.ended - begun
             self._state = "closed"
 
-    def cancel(self, call: Call, promise: CallFuture) -> bool:
+    def cancel(self, call: Call, future: CallFuture) -> bool:
         is_back = self._places[call] >= len(self.calls) - self.reclaim()
         self._when_reclaimed(self)
         return is_back
@@ -196,7 +196,7 @@ class BatchHandle:
         with self._lock:
             return self._state == "sent" and self._places[call] < self._begun()
 
-    def can_spare(self) -> bool:
+    def may_be_stolen_from(self) -> bool:
         """Tell whether calls have not begun that another worker could well run meanwhile."""
         if not self._last_ready:
             return False
@@ -209,7 +209,7 @@ class BatchHandle:
             return 0 < begun <= self._last_ready and self.expected * waiting > _WORTH * len(self.calls)
 
     @property
-    def has_spare(self) -> bool:
+    def is_stealable(self) -> bool:
         """Whether there are calls that could as well go elsewhere, besides the first."""
         return self._last_ready > 0
 

@@ -240,7 +240,7 @@ class _ResultsFirst:
             bell[1].release()
 
 
-class Puller(Protocol):
+class LoopRunner(Protocol):
     """A runner as its worker loops see it."""
 
     event_loop: EventLoop
@@ -273,10 +273,10 @@ class WorkerLoops:
         Its calls that are ready.
     """
 
-    def __init__(self, runner: Puller, queue: ReadyQueue) -> None:
+    def __init__(self, runner: LoopRunner, queue: ReadyQueue) -> None:
         self.event_loop = runner.event_loop
         # Weakly, so that a runner that was forgotten is gone at once. Its calls and the loops that run hold it.
-        self._runner: Puller = weakref.proxy(runner)
+        self._runner: LoopRunner = weakref.proxy(runner)
         self._queue = queue
         self._loops: set[WorkerLoop] = set()
         self._starting: set[WorkerLoop] = set()
@@ -284,7 +284,7 @@ class WorkerLoops:
         self._looking: set[WorkerLoop] = set()
         self._results_first = _ResultsFirst()
         # Loops whose batches carry what an idle worker could do; who was looked at last stands last.
-        self._with_spare: dict[WorkerLoop, BatchHandle] = {}
+        self._stealable: dict[WorkerLoop, BatchHandle] = {}
         # Calls that were claimed, for a loop or a worker that did not begin them.
         self._claimed: deque[Call] = deque()
         self._is_start_due = False
@@ -337,7 +337,7 @@ class WorkerLoops:
         if loop not in self._loops:
             self._start_loops_later()
             return None
-        call, loop.call = loop.call or self._take() or self._take_from_others(), None
+        call, loop.call = loop.call or self._take() or self._steal(), None
         if call is None:
             self.end_loop(loop)
         return call
@@ -345,10 +345,10 @@ class WorkerLoops:
     def carries(self, loop: WorkerLoop, batch: BatchHandle | None) -> None:
         """Note what a loop has on its way."""
         loop.batch = batch
-        if batch is not None and batch.has_spare:
-            self._with_spare[loop] = batch
+        if batch is not None and batch.is_stealable:
+            self._stealable[loop] = batch
         else:
-            self._with_spare.pop(loop, None)
+            self._stealable.pop(loop, None)
 
     def begins(self, loop: WorkerLoop) -> None:
         """Note that a loop has a thread; on that."""
@@ -377,16 +377,16 @@ class WorkerLoops:
             and not any(leaf.dependents for call in calls for leaf in call.leaves)
         )
 
-    def _take_from_others(self) -> Call | None:
+    def _steal(self) -> Call | None:
         """Take what waits for a busy worker, for one that is not."""
-        for loop in list(islice(self._with_spare, _LOOKS)):
-            batch = self._with_spare.pop(loop)
-            if batch.can_spare():
+        for loop in list(islice(self._stealable, _LOOKS)):
+            batch = self._stealable.pop(loop)
+            if batch.may_be_stolen_from():
                 batch.reclaim()
                 self.recover(batch)
                 return self._take()
             if not batch.is_complete:
-                self._with_spare[loop] = batch
+                self._stealable[loop] = batch
         return None
 
     def _start_loops(self) -> None:
@@ -422,7 +422,7 @@ class WorkerLoops:
         if loop not in self._loops:
             return
         self._loops.discard(loop)
-        self._with_spare.pop(loop, None)
+        self._stealable.pop(loop, None)
         if how is None:
             return
         calls = [loop.call] if loop.call is not None else []

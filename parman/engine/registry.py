@@ -23,7 +23,7 @@ from typing import ClassVar, Protocol
 from ..closures import Closure
 from ..errors import Failure, Interrupted
 from ..futures.future import CallFuture, StrictFuture
-from ..lifecycle import take
+from ..lifecycle import interruptible_get
 from ..snapshots.failures import traceback_text
 
 __all__ = ["CallRegistry", "CallState", "RegisteredCall"]
@@ -61,7 +61,7 @@ class RegisteredCall(Protocol):
     def cancel(self) -> None:
         """Cancel what has not started."""
 
-    def end(self) -> None:
+    def ask_to_stop(self) -> None:
         """Ask the call to end if it has started and can do that."""
 
     def is_wanted(self) -> bool:
@@ -79,7 +79,7 @@ class CallRegistry:
         The first failure ends the block.
     """
 
-    leaf_class: ClassVar[type[CallFuture]] = StrictFuture
+    future_class: ClassVar[type[CallFuture]] = StrictFuture
     """What the calls return for each leaf of their results."""
 
     def __init__(self, keep: bool = False, fail_fast: bool = False) -> None:
@@ -151,7 +151,7 @@ class CallRegistry:
                     return True
                 self._waiting.append(over)
             try:
-                take(over, None if deadline is None else deadline - time.monotonic())
+                interruptible_get(over, None if deadline is None else deadline - time.monotonic())
             except Empty:
                 return False
 

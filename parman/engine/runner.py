@@ -97,7 +97,7 @@ class Runner(ABC):
         task: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        rules: CallOptions,
+        options: CallOptions,
         site: Site,
     ) -> Any:
         """Deal with a call that can't be made: raise the error, or return what stands in for the result."""
@@ -128,7 +128,7 @@ class Runner(ABC):
     def shutdown(self) -> None:
         """Release what the runner opened; it opens that again when it is used again."""
 
-    def rest(self) -> None:
+    def stop_event_loop(self) -> None:
         """Let the threads end that handle what becomes of calls; all calls are over. They start again when needed."""
 
     def __enter__(self) -> Self:

@@ -159,19 +159,19 @@ class Origin(Protocol):
     def __str__(self) -> str:
         """Name the task and the line of the call."""
 
-    def may_cancel(self, promise: CallFuture) -> bool:
+    def may_cancel(self, future: CallFuture) -> bool:
         """Return whether nothing of this future has started; called under the future's condition."""
 
     def is_running(self) -> bool:
         """Return whether the call has started, where only the executor knows."""
 
-    def end(self) -> None:
+    def ask_to_stop(self) -> None:
         """Ask the call to end if it has started and can do that, and take its failure for seen."""
 
     def retrieve(self) -> None:
         """Note that the user has seen how the call ended."""
 
-    def leaf_cancelled(self, promise: CallFuture) -> None:
+    def leaf_cancelled(self, future: CallFuture) -> None:
         """Follow up on a cancelled future, in the event loop."""
 
     def take_snapshot(self, value: Any) -> Snapshot:
@@ -396,7 +396,7 @@ class CallFuture(LoopFuture[Any]):
         self._origin.cancels_causes = True
         cancelled = self.cancel()
         if end and not cancelled:
-            self._origin.end()
+            self._origin.ask_to_stop()
         return cancelled
 
     @property
@@ -468,7 +468,7 @@ class CallFuture(LoopFuture[Any]):
         if is_late:
             raise too_late([self], timeout)
 
-    def tell(self, waiter: Any) -> bool:
+    def add_waiter(self, waiter: Any) -> bool:
         """Tell a waiter, of the kind that `concurrent.futures.wait` has, how this ends; false if it has ended."""
         with self._condition:
             if not self.is_open():
@@ -477,7 +477,7 @@ class CallFuture(LoopFuture[Any]):
             self._waiters.append(waiter)
             return True
 
-    def tell_no_more(self, waiter: Any) -> None:
+    def remove_waiter(self, waiter: Any) -> None:
         """Forget a waiter."""
         with self._condition:
             if waiter in self._waiters:

@@ -29,7 +29,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from ..lifecycle import take
+from ..lifecycle import interruptible_get
 
 __all__ = ["EventLoop", "LoopFuture", "SlimCondition", "exception_of", "result_of"]
 
@@ -171,7 +171,7 @@ class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for
         try:
             # Ctrl-C is noticed after calls: in here the lock is released in any case.
             ours = self._release_save()  # type: ignore[attr-defined]
-            take(bell, timeout)
+            interruptible_get(bell, timeout)
         except Empty:
             return False
         finally:

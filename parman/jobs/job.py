@@ -147,7 +147,7 @@ class JobDefinition(TaskDefinition):
         The template, the settings and the places.
     """
 
-    waits = True
+    is_blocking = True
 
     def __init__(self, plan: JobPlan) -> None:
         self.plan = plan

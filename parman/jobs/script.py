@@ -30,7 +30,7 @@ from queue import Empty, SimpleQueue
 
 from ..descriptors import opener
 from ..errors import Interrupted
-from ..lifecycle import Stage, Stop, at_exit, take
+from ..lifecycle import Stage, Stop, at_exit, interruptible_get
 from .directory import JobDirectory, is_shell_name
 
 __all__ = ["Script"]
@@ -127,11 +127,11 @@ class Script:
 
         try:
             threading.Thread(target=run, daemon=True).start()
-            answer = take(answers)
+            answer = interruptible_get(answers)
         except BaseException:
             self.terminate()
             with contextlib.suppress(Empty):
-                take(answers, 2 * _TERM_TO_KILL)
+                interruptible_get(answers, 2 * _TERM_TO_KILL)
             raise
         if isinstance(answer, BaseException):
             raise answer

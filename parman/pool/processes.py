@@ -44,7 +44,7 @@ from ..descriptors import inherited, lift_socket
 from ..errors import ArgumentError, WorkerDied
 from .channel import Channel, Kind, Message, Parcel, milliseconds, name_of, open_pidfd, pack
 from .claims import ClaimPipe
-from .threads import Outcome, Pool, Worker, WorkItem, available_cpus
+from .threads import Pool, Worker, WorkItem, WorkItemOutcome, available_cpus
 
 __all__ = ["ProcessPool", "ProcessWorker"]
 
@@ -282,7 +282,7 @@ class ProcessWorker(Worker):
         assert process is not None
         return process.bury()
 
-    def run(self, call: WorkItem) -> Outcome:
+    def run(self, call: WorkItem) -> WorkItemOutcome:
         """Send a call to the worker and wait for its answer."""
         content = call.unload()
         if isinstance(content[0], OnWorker):
@@ -297,7 +297,7 @@ class ProcessWorker(Worker):
         del message
         return (None, trouble) if trouble else self._fetch(name)
 
-    def _run_on_worker(self, attendant: OnWorker) -> Outcome:
+    def _run_on_worker(self, attendant: OnWorker) -> WorkItemOutcome:
         try:
             return attendant.function(self), None
         except BaseException as exception:
@@ -330,7 +330,7 @@ class ProcessWorker(Worker):
                 how = self.bury()
         return WorkerDied(f"{how} while the call was sent to it, as did another one; the call was not run")
 
-    def _fetch(self, name: str) -> Outcome:
+    def _fetch(self, name: str) -> WorkItemOutcome:
         assert self._process is not None
         try:
             answer = self._process.channel.receive()
@@ -362,7 +362,7 @@ def _unsent(name: str, error: BaseException) -> ArgumentError:
     return wrapped
 
 
-def _open(answer: Parcel, name: str) -> Outcome:
+def _open(answer: Parcel, name: str) -> WorkItemOutcome:
     try:
         value = answer.load()
     except BaseException as error:

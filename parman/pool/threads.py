@@ -35,7 +35,7 @@ from typing import Any, ParamSpec, TypeVar
 from ..errors import Interrupted
 from ..lifecycle import Stage, at_exit
 
-__all__ = ["Outcome", "Pool", "ThreadPool", "WorkItem", "Worker", "available_cpus"]
+__all__ = ["Pool", "ThreadPool", "WorkItem", "WorkItemOutcome", "Worker", "available_cpus"]
 
 
 def available_cpus(*, root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> int:
@@ -110,7 +110,7 @@ def _read_quota(folder: Path) -> tuple[float, float]:
 P = ParamSpec("P")
 T = TypeVar("T")
 Content = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-Outcome = tuple[object, BaseException | None]
+WorkItemOutcome = tuple[object, BaseException | None]
 
 _EXIT_PATIENCE = 1.0
 """How long the end of the interpreter waits for killed workers [s]."""
@@ -179,7 +179,7 @@ class Worker:
         """Get ready for a call that can still be cancelled; return why it can't be run."""
         return None
 
-    def run(self, call: WorkItem) -> Outcome:
+    def run(self, call: WorkItem) -> WorkItemOutcome:
         """Run a call and return its value, or its exception: never raise it."""
         function, args, kwargs = call.unload()
         # The exception keeps this frame alive, and the frame would keep the call, whose future has the exception.

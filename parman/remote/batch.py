@@ -193,13 +193,13 @@ class Reply(NamedTuple):
     values: list[Any] | None
     """Snapshots, or plain numbers and the like."""
     failure: PackedException | None
-    remarks: tuple[TaskWarning, ...]
+    warnings: tuple[TaskWarning, ...]
 
 
 def read_reply(reply: Reply) -> Outcome:
     """Make an outcome of what a worker answered."""
     failure = None if reply.failure is None else reply.failure.load()
-    return Outcome(reply.values, failure, None, reply.remarks)
+    return Outcome(reply.values, failure, None, reply.warnings)
 
 
 # --- in the worker ---
@@ -350,7 +350,7 @@ def _not_loaded(exception: BaseException, where: str) -> Reply:
 def _reply_of(outcome: Outcome, name: str) -> Reply:
     """Bring an outcome into a form that can travel."""
     if outcome.failure is not None:
-        return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.remarks)
+        return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.warnings)
     assert outcome.values is not None
     cache = SnapshotCache(_memory.forgotten)
     told: list[TaskWarning] = []
@@ -367,8 +367,8 @@ def _reply_of(outcome: Outcome, name: str) -> Reply:
             values.append(value)
     except BaseException as error:
         failure = ResultError(f"the result of {name}() can't be sent back: {error}")
-        return Reply(None, PackedException(failure, str(failure)), outcome.remarks)
-    return Reply(values[::-1], None, (*outcome.remarks, *told))
+        return Reply(None, PackedException(failure, str(failure)), outcome.warnings)
+    return Reply(values[::-1], None, (*outcome.warnings, *told))
 
 
 def run_batch(

@@ -238,7 +238,7 @@ class _BatchBuilder:
         duration = self._batcher.expected(call)
         if duration > (self._left if len(self._batch.calls) > 1 else _BUDGET):
             return False
-        if closure.may_admit or closure.definition.waits:
+        if closure.may_accept_exceptions or closure.definition.is_blocking:
             return False
         values: list[Any] = []
         if closure.dependencies:

@@ -318,12 +318,12 @@ class _Exchange:
         if content is None:
             call.come_back()
             return
-        duration, values, packed, remarks, _ = content
+        duration, values, packed, warnings, _ = content
         self._batcher.note(call, duration, values)
-        if values is not None and not remarks:
+        if values is not None and not warnings:
             call.succeed(values)
             return
-        call.conclude(Outcome(values, None if packed is None else packed.load(), None, remarks))
+        call.conclude(Outcome(values, None if packed is None else packed.load(), None, warnings))
 
     # --- what goes wrong ---
 

@@ -64,7 +64,7 @@ class BlockStates:
     def requirements_of(self, call: Call) -> Requirements:
         """Return what a worker has to know for a call."""
         closure = call.closure
-        task = closure.rules.asset_of(closure.task, closure.definition, closure.site)
+        task = closure.options.asset_of(closure.task, closure.definition, closure.site)
         shares = {
             share.token: share.snapshot
             for snapshot in (closure.snapshot, *call.known_values)

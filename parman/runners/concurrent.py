@@ -307,7 +307,7 @@ class ConcurrentRunner(Runner):
         self.event_loop.post(partial(self._interrupt, calls))
         self.stop_running()
 
-    def rest(self) -> None:
+    def stop_event_loop(self) -> None:
         self.event_loop.stop()
 
     def _interrupt(self, calls: list[Call]) -> None:
@@ -330,7 +330,7 @@ class ConcurrentRunner(Runner):
                 call.fail(exception, None)
 
     def enqueue(self, call: Call) -> None:
-        if self._loops is None or call.closure.definition.waits:
+        if self._loops is None or call.closure.definition.is_blocking:
             self._submission.push(call)
         else:
             self._loops.push(call)
@@ -338,7 +338,7 @@ class ConcurrentRunner(Runner):
     def queue_of(self, call: Call) -> ReadyQueue:
         """Return the queue that a call waits in; calls that only wait for something have others."""
         definition = call.closure.definition
-        if not definition.waits:
+        if not definition.is_blocking:
             return self._queue
         key = (definition.limit_key, definition.at_once)
         if key not in self._blocking_queues:
@@ -404,7 +404,7 @@ class ConcurrentRunner(Runner):
 
     def submit(self, call: Call) -> Future[Any]:
         """Give a call to its executor."""
-        if call.closure.definition.waits and self._blocking is not None:
+        if call.closure.definition.is_blocking and self._blocking is not None:
             return self._blocking.submit(self.perform, call)
         if self._submitter is None:
             return self._submit(call, self._perform_boxed, [call])

@@ -407,7 +407,7 @@ class DryRunner(Runner):
     def _check_mock(
         self, call: _DryCall, definition: TaskDefinition, arguments: Mapping[str, Any], result: Any
     ) -> None:
-        if definition.waits:
+        if definition.is_blocking:
             return  # the result of a job is what the mock says, whatever is annotated
         text = mock_mistake(definition.schema, arguments, result, lambda: call.make_leaf(Any))
         if text is not None:
@@ -419,7 +419,7 @@ class DryRunner(Runner):
         task: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        rules: CallOptions,
+        options: CallOptions,
         site: Site,
     ) -> Any:
         definition = task.__parman_task__
@@ -427,7 +427,7 @@ class DryRunner(Runner):
         call = _DryCall(self, site, definition.name, self._plan, level)
         call.cure = call.correction = f"correct the call of `{call.name}` first"
         self._plan.add_call(call.name, level)
-        examined = Examined(error, task, args, kwargs, rules, site, call.make_leaf)
+        examined = Examined(error, task, args, kwargs, options, site, call.make_leaf)
         for mistake in examined.of_call:
             self._plan.add_mistake(site, mistake)
         self._plan.add_mistakes_of_function(definition, site, examined.of_function)
@@ -512,7 +512,7 @@ def _note_end(plan: Plan, cause: BaseException) -> None:
 
 def _told_of_placeholders(cause: BaseException) -> str:
     """Explain the class of placeholders in an error that Python or a library raised because of one."""
-    name = _DryPromise.__name__
+    name = _DryFuture.__name__
     if name not in safe_text(cause):
         return ""
     return f"; a {name} stands in for the result of a call: resolve() it, or pass it to a task"
@@ -543,7 +543,7 @@ def _shape(schema: Schema, arguments: dict[str, Any], call: _DryCall) -> Any:
 
 
 def _origins(futures: Any) -> list[_DryCall]:
-    return [future._origin for future in futures if isinstance(future, _DryPromise)]
+    return [future._origin for future in futures if isinstance(future, _DryFuture)]
 
 
 def _level_of(futures: Any) -> int:
@@ -587,13 +587,13 @@ class _DryCall:
     def __str__(self) -> str:
         return f"{self.name}(), called at {self.site}"
 
-    def make_leaf(self, declared: object) -> _DryPromise:
-        return _DryPromise(self, declared)
+    def make_leaf(self, declared: object) -> _DryFuture:
+        return _DryFuture(self, declared)
 
-    def may_cancel(self, promise: CallFuture) -> bool:
+    def may_cancel(self, future: CallFuture) -> bool:
         return False
 
-    def end(self) -> None:
+    def ask_to_stop(self) -> None:
         pass
 
     def is_running(self) -> bool:
@@ -602,7 +602,7 @@ class _DryCall:
     def retrieve(self) -> None:
         pass
 
-    def leaf_cancelled(self, promise: CallFuture) -> None:
+    def leaf_cancelled(self, future: CallFuture) -> None:
         pass
 
     def take_snapshot(self, value: Any) -> Snapshot:
@@ -628,7 +628,7 @@ def _is_called_by_user() -> bool:
     return frame is not None
 
 
-class _DryPromise(StrictFuture):
+class _DryFuture(StrictFuture):
     """Stands in for a value in a dry run.
 
     It counts as done, so that nobody waits for it for ever; who asks for its value ends the run.
@@ -650,7 +650,7 @@ class _DryPromise(StrictFuture):
         self._origin.stop()
 
     def __getitem__(self, key: Any) -> CallFuture:
-        return _DryPromise(self._origin, item_type(self.declared, key))
+        return _DryFuture(self._origin, item_type(self.declared, key))
 
     def _describe(self) -> str:
         return f"placeholder for the result of {self._origin}"

@@ -28,7 +28,7 @@ from ..annotations.signature import Schema
 from ..errors import ArgumentError, FutureTypeError, ParmanError, StructureError
 from ..snapshots.cache import SnapshotCache
 from ..snapshots.hidden import Place, format_trail
-from ..snapshots.share import opened
+from ..snapshots.share import unshared
 from ..snapshots.take import in_process, take_snapshot
 from ..trees.nodes import ATOMS, Index, Key, Step, children, is_generator, is_leaf, short_repr
 from ..trees.walk import map_leaves, walk
@@ -53,7 +53,7 @@ class Examined:
         What is known to be wrong.
     task, args, kwargs
         The call.
-    rules
+    options
         How the calls of the block are made.
     site
         Where it is made.
@@ -78,21 +78,21 @@ class Examined:
         task: Any,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
-        rules: CallOptions,
+        options: CallOptions,
         site: Site,
-        promise: Callable[[Any], Any],
+        make_placeholder: Callable[[Any], Any],
     ) -> None:
         self.definition = task.__parman_task__
         schema = self.schema = self.definition.schema
-        self._rules = rules
+        self._options = options
         self.of_call: list[Exception] = []
         self.arguments, errors = schema.bind_most(args, kwargs)
         self.of_call += errors
-        self.of_function = rules.mistakes_of(task, self.definition, site)
+        self.of_function = options.mistakes_of(task, self.definition, site)
         problems = self._problems()
         self.of_call += problems
         doubtful = [*(self._wrong_names() if problems else ()), *schema.missing(self.arguments)]
-        self.known = self.arguments | {name: promise(schema.annotation(name)) for name in doubtful}
+        self.known = self.arguments | {name: make_placeholder(schema.annotation(name)) for name in doubtful}
         self.of_call += self._structure_mistakes()
         self.of_call += self._copying_mistakes()
         self.of_call += self._generator_mistakes()
@@ -101,7 +101,7 @@ class Examined:
 
     def _problems(self) -> list[ParmanError]:
         """Return what does not fit the annotations: of an argument with many wrong items the first few."""
-        if (self.definition.options.check or self._rules.check) != "error":
+        if (self.definition.options.check or self._options.check) != "error":
             return []
         found = _without_what_is_in(self.schema.problems(self.arguments))
         for name in self.arguments:
@@ -118,7 +118,7 @@ class Examined:
         return [name for name in names if set(map(str, self.schema.problems(self.arguments, [name]))) - general]
 
     def _misfits(self, name: str) -> list[ArgumentError]:
-        value = opened(self.arguments[name])
+        value = unshared(self.arguments[name])
         if type(value) in ATOMS or value is self.schema.signature.parameters[name].default:
             return []
         every = all_mismatches(self.schema.checker_of(name), value)
@@ -143,7 +143,7 @@ class Examined:
 
     def _copying_mistakes(self) -> Iterator[Exception]:
         """Yield what keeps arguments from being copied, or from going to another process."""
-        serializer = self._rules.serializer
+        serializer = self._options.serializer
         label = f"{self.schema.name}()"
 
         def look(place: str, node: object, depth: int) -> Iterator[Exception]:
@@ -179,7 +179,7 @@ class Examined:
             first = trail[0]
             place = format_trail(str(first.key) if isinstance(first, Key) else "", trail[1:])
             try:
-                Place(leaf, place).check_generators(self._rules.cache)
+                Place(leaf, place).check_generators(self._options.cache)
             except ArgumentError as error:
                 yield ArgumentError(f"{self.schema.name}(): argument {error}")
 
@@ -227,7 +227,9 @@ def _items_of_mapping(checker: MappingChecker, value: Mapping[Any, Any]) -> Iter
         yield Key(key), checker.value, item
 
 
-def mock_mistake(schema: Schema, arguments: Mapping[str, Any], example: Any, promise: Callable[[], Any]) -> str | None:
+def mock_mistake(
+    schema: Schema, arguments: Mapping[str, Any], example: Any, make_leaf: Callable[[], Any]
+) -> str | None:
     """Say in which way what a mock returned can't be an example of the annotated result; None if it can.
 
     The values in it may be anything, since a mock may tell no more than the shape.
@@ -235,7 +237,7 @@ def mock_mistake(schema: Schema, arguments: Mapping[str, Any], example: Any, pro
     promised = describe(schema.annotation("return"))
     try:
         Schema(schema.function, name=schema.name).result_spec(arguments).flatten(example)
-        if schema.checker_of("return").find_mismatch(map_leaves(lambda leaf: promise(), example)) is None:
+        if schema.checker_of("return").find_mismatch(map_leaves(lambda leaf: make_leaf(), example)) is None:
             return None
     except StructureError as error:
         if error.result is None:

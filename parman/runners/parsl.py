@@ -177,7 +177,7 @@ class ParslRunner(ConcurrentRunner):
 
     def queue_of(self, call: Call) -> ReadyQueue:
         definition = call.closure.definition
-        if definition.waits and (self._blocking is not None or definition.at_once is not None):
+        if definition.is_blocking and (self._blocking is not None or definition.at_once is not None):
             return super().queue_of(call)
         labels = _labels_of(call)
         if not labels:

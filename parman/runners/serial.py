@@ -62,7 +62,7 @@ class SerialRunner(Runner):
 
     def _run(self, call: Call, tree: Any) -> Any:
         outcome = contextvars.copy_context().run(self._perform, call)
-        call.tell(outcome.remarks)
+        call.warn(outcome.warnings)
         failure = outcome.failure
         if failure is None:
             call.succeed_in_place()
@@ -88,7 +88,7 @@ class SerialRunner(Runner):
             runner=self,
             in_place=True,
         )
-        outcome.remarks += arguments.remarks(outcome.result)
+        outcome.warnings += arguments.warnings(outcome.result)
         return outcome
 
 
@@ -104,13 +104,13 @@ class _Arguments:
         self.watched, arguments = self.closure.watched_arguments(self.values)
         return arguments
 
-    def remarks(self, result: object) -> tuple[TaskWarning, ...]:
+    def warnings(self, result: object) -> tuple[TaskWarning, ...]:
         watched = self.watched
         if watched is None:
             return ()
-        return tuple(self._remark(name, watched.arguments[name]) for name in watched.changed(result))
+        return tuple(self._warning(name, watched.arguments[name]) for name in watched.changed(result))
 
-    def _remark(self, parameter: str, value: object) -> TaskWarning:
+    def _warning(self, parameter: str, value: object) -> TaskWarning:
         name = self.closure.name
         if is_generator(type(value)):
             text = (

@@ -25,7 +25,7 @@ from .hidden import BUDGET, inside
 if TYPE_CHECKING:
     from .stored import Snapshot
 
-__all__ = ["Share", "any_shared", "forget_share", "install_share", "opened", "shared_value"]
+__all__ = ["Share", "any_shared", "forget_share", "install_share", "shared_value", "unshared"]
 
 
 class Share:
@@ -132,7 +132,7 @@ def _all_in(value: object, by_reference: Sequence[object]) -> Iterator[Any]:
         found += [child for _, child in inside(obj) if type(child) not in ATOMS]
 
 
-def opened(value: Any) -> Any:
+def unshared(value: Any) -> Any:
     """Return the value of a handle made by `share`, anything else as it is."""
     return value.value if type(value) is Share else value
 

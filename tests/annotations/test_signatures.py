@@ -389,16 +389,16 @@ def test_admitting() -> None:
     def function(a: int | Exception, b: list[int | ValueError], c: Any, d: dict[str, Path]) -> None: ...
 
     schema = Schema(function)
-    assert schema.admitting
-    assert schema.admits("a")
-    assert not schema.admits("a", (), KeyboardInterrupt())
-    assert not schema.admits("b")
-    assert schema.admits("b", (Index(3),))
-    assert schema.admits("b", (Index(3),), UnicodeError())
-    assert not schema.admits("b", (Index(3),), KeyError())
-    assert not schema.admits("c")
-    assert not schema.admits("d", (Key("x"),))
-    assert not Schema(original).admitting
+    assert schema.accepts_exceptions
+    assert schema.accepts_exception("a")
+    assert not schema.accepts_exception("a", (), KeyboardInterrupt())
+    assert not schema.accepts_exception("b")
+    assert schema.accepts_exception("b", (Index(3),))
+    assert schema.accepts_exception("b", (Index(3),), UnicodeError())
+    assert not schema.accepts_exception("b", (Index(3),), KeyError())
+    assert not schema.accepts_exception("c")
+    assert not schema.accepts_exception("d", (Key("x"),))
+    assert not Schema(original).accepts_exceptions
 
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from helpers.futures import failed
 from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, Workflow, as_future, cancel, resolve, resolving, task, workflow
-from parman import lifecycle as signals
-from parman.futures import loop as dispatching
+from parman import lifecycle
+from parman.futures import loop
 
 
 @task
@@ -78,12 +78,12 @@ def test_who_waits_is_woken_once(held: Held, monkeypatch: pytest.MonkeyPatch) ->
     """However many futures there are: to be woken for each costs as much as a short call."""
     waits = []
 
-    def take(queue: Any, timeout: float | None = None) -> Any:
+    def noting(queue: Any, timeout: float | None = None) -> Any:
         waits.append(threading.current_thread())
-        return signals.take(queue, timeout)
+        return lifecycle.interruptible_get(queue, timeout)
 
-    monkeypatch.setattr(dispatching, "take", take)
-    monkeypatch.setattr(resolving, "take", take)
+    monkeypatch.setattr(loop, "interruptible_get", noting)
+    monkeypatch.setattr(resolving, "interruptible_get", noting)
     first = held.task(1)
     futures = [same(first) for _ in range(100)]
     thread, outcome = later(lambda: resolve([futures, {"more": futures}]))

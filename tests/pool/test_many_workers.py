@@ -119,13 +119,13 @@ def test_calls_that_travel_alone_on_many_lanes(peers: Peers, monkeypatch: pytest
 class Laden:
     """A batch that has nothing to spare, and notes who asks."""
 
-    has_spare = True
+    is_stealable = True
     is_complete = False
 
     def __init__(self) -> None:
         self.asked = 0
 
-    def can_spare(self) -> bool:
+    def may_be_stolen_from(self) -> bool:
         self.asked += 1
         return False
 
@@ -143,10 +143,10 @@ def test_an_idle_worker_looks_at_a_few_others() -> None:
         batches: list[Any] = [Laden() for _ in range(100)]
         for batch in batches:
             loops.carries(WorkerLoop(None), batch)  # type: ignore[arg-type]
-        assert loops._take_from_others() is None
+        assert loops._steal() is None
         assert sum(batch.asked for batch in batches) == pull._LOOKS
         for _ in range(20):
-            loops._take_from_others()
+            loops._steal()
         assert {batch.asked for batch in batches} <= {1, 2}
 
 
@@ -161,7 +161,7 @@ def test_what_a_drain_carries_is_forgotten_when_it_is_over() -> None:
             loops.carries(loop, batch)
         loops.end_loop(first)
         assert loops.next_call(second) is None
-        assert not loops._with_spare
+        assert not loops._stealable
         assert not loops._loops
 
 
@@ -250,6 +250,6 @@ def test_a_flight_knows_what_it_could_spare() -> None:
     calls: list[Any] = [Wanted() for _ in range(3)]
     batch.add(calls[0])
     batch.add(calls[1], is_ready=False)
-    assert not batch.has_spare
+    assert not batch.is_stealable
     batch.add(calls[2])
-    assert batch.has_spare
+    assert batch.is_stealable

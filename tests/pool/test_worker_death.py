@@ -63,7 +63,7 @@ def admitting_nothing(x: None) -> None:
 
 
 @task
-def admitting(x: int | Exception | None) -> str:
+def accepts_exceptions(x: int | Exception | None) -> str:
     return type(x).__name__
 
 
@@ -102,7 +102,7 @@ def test_only_the_running_call_is_lost(own, how, said):
         before = [double(i) for i in range(10)]
         dead = die(how)
         after = [double(i) for i in range(10)]
-        dependent = admitting(dead)
+        dependent = accepts_exceptions(dead)
         assert isinstance(error := dead.exception(TIMEOUT), WorkerDied)
         assert said in str(error)
         assert "die()" in str(error)
@@ -200,7 +200,7 @@ def test_a_broken_executor_fails_everything(broken_by_death):
         assert resolve(double(1), TIMEOUT) == 2
         dead = die("killed")
         rest = [double(i) for i in range(30)]
-        after = admitting(dead)
+        after = accepts_exceptions(dead)
         ended = resolve([dead, *rest, after], TIMEOUT, return_exceptions=True)
         assert isinstance(ended[0], WorkerDied)
         assert "die()" in str(ended[0])

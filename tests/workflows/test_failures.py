@@ -728,10 +728,10 @@ def test_fail_fast_and_a_call_that_would_admit_the_failure(parallel):
     """A failure that nobody was given, since the call that admits it was cancelled, leaves the block."""
     with pytest.raises(WorkflowFailed, match="1 call failed"), workflow(parallel, fail_fast=True):
         outer: Future[int] = Future()
-        admitting = accepting(divide(1, outer))
+        accepts_exceptions = accepting(divide(1, outer))
         outer.set_result(0)
         with pytest.raises(CancelledError):
-            admitting.result(TIMEOUT)
+            accepts_exceptions.result(TIMEOUT)
 
 
 def test_an_admitting_call_that_was_cancelled_has_seen_nothing():
@@ -746,8 +746,8 @@ def test_an_admitting_call_that_was_cancelled_has_seen_nothing():
         failed = fail()
         wait([failed], TIMEOUT)
         hold(go)
-        admitting = accepting(failed)
-        assert cancel(admitting)
+        accepts_exceptions = accepting(failed)
+        assert cancel(accepts_exceptions)
         go.set()
 
 
