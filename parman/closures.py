@@ -54,7 +54,7 @@ _TEXTS = (str, bytes)
 
 
 def flat_snapshot(arguments: dict[str, Any], schema: Schema, checked: bool) -> AtomSnapshot | None:
-    """Make the snapshot of such arguments; None if there are others, or if one is not known to fit.
+    """Make the snapshot of numbers, short strings and futures; None if there are others, or if one is not known to fit.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class InsideTask:
 
     @property
     def enclosing(self) -> frozenset[object]:
-        """As above; put together here, since hardly any task asks."""
+        """The runners that are at work around this task; put together here, since hardly any task asks."""
         return self._around if self._runner is None else self._around | {self._runner}
 
     def note(self, name: str) -> None:

@@ -146,7 +146,7 @@ class Call(Node):
         return str(self.closure)
 
     def __repr__(self) -> str:
-        return f"<{self.state} call of {self.closure}>"
+        return f"<{CallState.RUNNING if self.is_running() else self.state} call of {self.closure}>"
 
     @property
     def task(self) -> Any:

@@ -168,7 +168,7 @@ class ReadyQueue:
 
 
 class WorkerLoop:
-    """One of them.
+    """One worker that runs one ready call after another.
 
     Attributes
     ----------

@@ -39,7 +39,8 @@ _KEEP_ARGUMENTS = 100
 class CallState(StrEnum):
     """Where a call is; `Call._move` goes from one to another.
 
-    A call is *pending* until it is claimed for a worker, or has a batch or an executor that will say that it runs.
+    A call is *pending* until somebody has claimed it. With an executor of others or in a batch that may be later than
+    its begin: whether it runs there, its handle can tell (`Call.is_running`).
     """
 
     PENDING = "pending"

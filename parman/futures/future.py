@@ -22,7 +22,6 @@ after the time was over, so that a wait in time costs nothing; some of it may ha
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
@@ -123,9 +122,6 @@ def _lines(found: _Found) -> str:
     if len(names) > _MOST_LINES:
         lines.append(f"\n  and calls at {len(names) - _MOST_LINES} more lines")
     return "".join(lines)
-
-
-logger = logging.getLogger("parman")
 
 
 _OPEN = (PENDING, RUNNING)

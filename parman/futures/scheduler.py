@@ -7,7 +7,7 @@
      cancel(): at once               cancel(): False                          cancel(): what the inner future says
 
 Both waits are those of one `Gate`: first for the dependencies, then for the future that `user_submit` returned. As in
-`waiting`, the steps are taken by one thread, which only ever looks at the next event.
+`wait_graph`, the steps are taken by one thread, which only ever looks at the next event.
 
 A scheduler keeps the set of its unfinished futures, so that leaving it can wait for those too that the user dropped,
 and cancel those that wait for something that never comes. A future leaves the set when its callbacks have run.

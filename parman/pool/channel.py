@@ -67,7 +67,7 @@ class Kind(IntEnum):
     FAILURE = 5
     """The exception of the call."""
     BATCH = 6
-    """The driver sends calls of tasks; see `batches`."""
+    """The driver sends calls of tasks; see `remote.batch`."""
     OUTCOME = 7
     """How the next call of the batch ended."""
     MISSING = 8

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: LGPL-3.0-or-later
 """A pool of worker processes in which one death costs one call.
 
-Each worker of the pool (see `pools`) has a worker process of its own and one connection to it, so that it is known
-which call ran where. A worker is a fresh interpreter, not a fork (the driver has threads, and locks that they hold)
-and not a child of `multiprocessing` (which would run an unguarded `__main__` once more).
+Each worker of the pool (see `threads`) has a worker process of its own and one connection to it, so that it is known
+which call ran where. Calls of tasks come in batches, by `run_on_worker`: how these go to and fro stands in
+`remote.exchange`. The picture shows what becomes of a function that was given to `submit`. A worker process is a fresh
+interpreter, not a fork (the driver has threads, and locks that they hold) and not a child of `multiprocessing` (which
+would run an unguarded `__main__` once more).
 
     driver: worker thread                              worker: main thread
     start ───────────── sys.path, socket ──────────▶ import parman
@@ -85,7 +87,7 @@ class _Process:
     claims
         The claims of the calls in the batch that it has.
     known
-        The claims of tasks and the like that were sent to it.
+        The tokens of tasks and the like that were sent to it.
     """
 
     def __init__(self, environ: dict[str, str]) -> None:
@@ -248,7 +250,7 @@ class ProcessWorker(Worker):
         self._killed = False
 
     def prepare(self) -> WorkerDied | None:
-        """Have a living worker."""
+        """Have a living worker process."""
         if self._process is not None and not self._process.alive():
             self.bury()
         while self._process is None:
@@ -297,9 +299,9 @@ class ProcessWorker(Worker):
         del message
         return (None, trouble) if trouble else self._fetch(name)
 
-    def _run_on_worker(self, attendant: OnWorker) -> WorkItemOutcome:
+    def _run_on_worker(self, item: OnWorker) -> WorkItemOutcome:
         try:
-            return attendant.function(self), None
+            return item.function(self), None
         except BaseException as exception:
             return None, exception
 
@@ -310,7 +312,7 @@ class ProcessWorker(Worker):
 
     @property
     def process(self) -> _Process:
-        """The worker, which `prepare` has started."""
+        """The worker process, which `prepare` has started."""
         assert self._process is not None
         return self._process
 
@@ -409,7 +411,7 @@ class ProcessPool(Pool):
         return lambda: ProcessWorker(starter)
 
     def run_on_worker(self, function: Callable[[ProcessWorker], None]) -> Future[Any]:
-        """Run a function on the thread of a worker, when one is free; it has the worker of the worker for itself."""
+        """Run a function on the thread of a worker, when one is free; it has the worker process for itself."""
         return self.submit(OnWorker(function))  # type: ignore[arg-type]
 
     def kill(self) -> None:

@@ -6,7 +6,7 @@ There is one format, whoever carries it. Our own processes get several calls in 
 another; an executor of others gets one call, as bytes. A message names what its calls need by tokens: the tasks, the
 state of the block (directory, environment, ...), shares. A worker that does not know a token answers `MissingAssets`
 before it runs anything, and gets what it lacks. So each of these travels once to each worker, whichever pool it belongs
-to, and nobody has to keep books of which worker knows what.
+to. What the driver notes of a worker of its own saves the question mostly; it need not be right.
 
 What comes back is made of bytes and texts of our own making, so that a pool never meets an exception or a result that
 can't be pickled: such a thing costs its own call and no other.
@@ -387,7 +387,7 @@ def run_batch(
     traces
         What tells whether the memory files that came with it are still used.
     take
-        Takes a token; false if there is none left.
+        Takes a claim; false if there is none left.
     ask
         Asks the driver for what is not known here.
     send

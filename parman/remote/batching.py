@@ -212,7 +212,7 @@ class _BatchBuilder:
         self._batch.expected += duration
 
     def _add_next(self, first: Call) -> bool:
-        """Add an dependent, or else what is ready; false if there is nothing more that suits."""
+        """Add a dependent, or else what is ready; false if there is nothing more that suits."""
         if self._dependents:
             call, results = self._dependents.pop()
             self._try(first, call, results)

@@ -46,7 +46,7 @@ _NOTHING = Outgoing([], [])
 
 
 class _Arrival(NamedTuple):
-    """How a call ended in a worker; without a content, which `bundled` writes, it was skipped: one before it failed."""
+    """How a call ended in a worker, as `run_batch` says; without a content it was skipped: one before it failed."""
 
     call: Call
     content: tuple[float, list[Any] | None, PackedException | None, tuple[Any, ...], bool] | None
@@ -57,8 +57,6 @@ class BatchExchange:
 
     Parameters
     ----------
-    runner
-        The runner.
     batcher
         Chooses the calls.
     """
@@ -67,7 +65,7 @@ class BatchExchange:
         self._batcher = batcher
         self._keeps_spares = False
 
-    def rest(self) -> None:
+    def release_spares(self) -> None:
         """Have no files kept for the next calls, of which none may come."""
         self._keeps_spares = False
         rest(self)
@@ -147,7 +145,7 @@ class BatchExchange:
     def before_settling(self, runner: WorkerLoops, loop: WorkerLoop, calls: list[Call]) -> None:
         """Let go of spare files if nothing is known to follow these calls, before anybody can know that they ended."""
         if self._keeps_spares and runner.is_the_rest(loop, calls):
-            self.rest()
+            self.release_spares()
 
 
 class _Exchange:

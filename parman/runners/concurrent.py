@@ -296,7 +296,7 @@ class ConcurrentRunner(Runner):
 
     def end(self, registry: CallRegistry) -> None:
         if self._exchange is not None:
-            self._exchange.rest()
+            self._exchange.release_spares()
 
     def cancel_pending(self, registry: CallRegistry) -> None:
         for call in registry.pending():

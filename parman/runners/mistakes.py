@@ -57,7 +57,7 @@ class Examined:
         How the calls of the block are made.
     site
         Where it is made.
-    future
+    make_placeholder
         Makes a placeholder for an argument of this annotation.
 
     Attributes

@@ -171,7 +171,7 @@ _WHOLE = _TRUSTED | {"pandas", "pydantic", "xarray", "pint", "uncertainties"}
 
 
 def is_copied_by_itself(cls: type) -> bool:
-    """Tell whether a class says how it is copied, and not known to do so no better than its pickle."""
+    """Tell whether a class says how it is copied; not of libraries that are known to do it no better than a pickle."""
     own = getattr(cls, "__deepcopy__", None)
     if own is None or kind_of(cls) is not None:
         return False

@@ -20,7 +20,7 @@ from ..errors import ParmanError
 from ..trees.nodes import ATOMS
 from ..trees.walk import map_futures
 from .hidden import Place, Trail, inside
-from .stored import AtomSnapshot, HeldObject, RowSnapshot, Snapshot
+from .stored import AtomSnapshot, HeldObject, Snapshot
 
 __all__ = ["explain"]
 
@@ -69,7 +69,7 @@ class _Failures:
 
     def of(self, snapshot: Snapshot, slots: Sequence[object] = ()) -> Any:
         """Return a copy of a value, with marks in it."""
-        if isinstance(snapshot, AtomSnapshot | RowSnapshot):
+        if isinstance(snapshot, AtomSnapshot):
             return snapshot.load(slots)
         snapshot = snapshot.ordinary
         if len(snapshot.stream) > _MOST:

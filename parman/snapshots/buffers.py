@@ -3,14 +3,14 @@
 """Big pieces of memory that many calls read and none may change.
 
 A pending call must hold its arguments as they were, and a thousand pending calls may hold the same array. So the
-bytes are copied once, into an anonymous memory file (see `memfiles`). Whoever runs maps that file privately: the map
+bytes are copied once, into an anonymous memory file (see `memory`). Whoever runs maps that file privately: the map
 reads the file's own pages and copies a page only when it is written, so that a copy costs what is changed of it. A
 descriptor of the file can be sent to another process, which maps the very same memory.
 
 A descriptor is a scarce thing (often 1024 a process), so is a map (65,530), which holds a descriptor as well, and a
 user may hold any number of results. So the number of both is bounded, whatever the number of buffers is:
 
-* Some dozens of buffers have files (`_Tier.files`). What is copied when there are that many stays in plain memory. For
+* Some dozens of buffers have files (`_Tier._files`). What is copied when there are that many stays in plain memory. For
   one that comes in a file, or travels again, the oldest is *parked*: its bytes are moved to plain memory. What is there
   is written to a file for each journey, and has one from the second on.
 * Some dozens of maps exist (`_Tier.maps`). Beyond that a private copy is an ordinary copy.
@@ -122,7 +122,7 @@ def _tier_of(size: int) -> _Tier:
 class Buffer:
     """An immutable piece of memory, mapped copy-on-write by those who use it, if it is in a file.
 
-    It pickles as its bytes; a pickler that can send descriptors sends `file_to_send()` and `size` instead, for `adopt`.
+    It pickles as its bytes; a pickler that can send descriptors sends `file_to_send()` instead.
 
     Parameters
     ----------
@@ -160,11 +160,6 @@ class Buffer:
         buffer = cls(file, view.nbytes)
         _tier_of(view.nbytes).add(buffer)
         return buffer
-
-    @classmethod
-    def adopt(cls, fd: int, size: int) -> Self:
-        """Make the buffer of a file that another process made; the descriptor belongs to this buffer from now on."""
-        return cls(File(fd, size, others=1), size)
 
     # --- where its content is ---
 

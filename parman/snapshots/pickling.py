@@ -62,11 +62,10 @@ from .reducers import is_proxy, is_shared_map, is_variable, reduce_array, reduce
 from .share import Share
 from .stored import Held, HeldArray, HeldObject, Snapshot, decoded, given, with_fields
 
-__all__ = ["Hook", "Record", "Writer", "write_in_process", "writer_pickled"]
+__all__ = ["Record", "Writer", "write_in_process", "write_pickled"]
 
-Hook: TypeAlias = Callable[[Any], Any]
-"""Returns for an object what `__reduce__` would, or `NotImplemented`."""
 _Handler: TypeAlias = "Callable[[Record, Any], Any]"
+"""Returns for an object what `__reduce__` would, or `NotImplemented`."""
 
 
 class Record:
@@ -512,10 +511,9 @@ class _CarefulPickler(InProcessPickler):
 class PickledPickler(ScriptPickler):
     """Writes snapshots that can be read in other processes."""
 
-    def __init__(self, file: _Sink, record: Record, hook: Hook | None) -> None:
+    def __init__(self, file: _Sink, record: Record) -> None:
         super().__init__(file, 5, buffer_callback=record.meet_buffer)
         self.record = record
-        self.hook = hook
 
     def reducer_override(self, obj: Any) -> Any:
         """Return what an object becomes in the stream."""
@@ -523,10 +521,6 @@ class PickledPickler(ScriptPickler):
         if handler is not None:
             reduced = handler(self.record, obj)
             if reduced is not NotImplemented or handler is not _carry_the_rest:
-                return reduced
-        if self.hook is not None:
-            reduced = self.hook(obj)
-            if reduced is not NotImplemented:
                 return reduced
         return super().reducer_override(obj)
 
@@ -601,18 +595,14 @@ def write_in_process(
     return _second(_PersistentInProcess(sink, record), value, sink, as_they_are)
 
 
-def writer_pickled(hook: Hook | None) -> Writer:
-    """Return what makes snapshots that can travel to other processes."""
-
-    def write(value: object, cache: SnapshotCache, as_they_are: Collection[int] = ()) -> tuple[Snapshot, Record]:
-        sink, record = _Sink(), Record(cache)
-        PickledPickler(sink, record, hook).dump(value)
-        if not sink.has_big_strings():
-            return _snapshot(sink, record), record
-        sink, record = _Sink(), Record(cache)
-        return _second(_PersistentPickled(sink, record, hook), value, sink, as_they_are)
-
-    return write
+def write_pickled(value: object, cache: SnapshotCache, as_they_are: Collection[int] = ()) -> tuple[Snapshot, Record]:
+    """Make a snapshot that can travel to other processes."""
+    sink, record = _Sink(), Record(cache)
+    PickledPickler(sink, record).dump(value)
+    if not sink.has_big_strings():
+        return _snapshot(sink, record), record
+    sink, record = _Sink(), Record(cache)
+    return _second(_PersistentPickled(sink, record), value, sink, as_they_are)
 
 
 def _second(pickler: Any, value: object, sink: _Sink, as_they_are: Collection[int]) -> tuple[Snapshot, Record]:

@@ -315,7 +315,7 @@ class AtomSnapshot(Snapshot):
     futures
         The futures.
     places
-        For each future its key in the dict.
+        Keys in the dict, each with the number of the future whose value is to be there.
     """
 
     __slots__ = ("futures", "places", "value")

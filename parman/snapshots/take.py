@@ -30,7 +30,7 @@ from ..trees.walk import futures_if_flat
 from .attributes import attributes_of, has_attributes, lost_names
 from .cache import BIG, HUGE, SnapshotCache
 from .hidden import Place, Trail, inside
-from .pickling import Hook, Record, Writer, write_in_process, writer_pickled
+from .pickling import Record, Writer, write_in_process, write_pickled
 from .stored import ArraySnapshot, AtomSnapshot, Row, RowSnapshot, Snapshot
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "in_process",
     "is_plain",
     "pickled",
-    "pickled_with",
     "take_owned",
     "take_snapshot",
     "what_is_lost",
@@ -71,29 +70,12 @@ class Serializer:
     write: Writer
     within: bool
 
-    def take_snapshot(
-        self, value: object, *, cache: SnapshotCache | None = None, label: str = "", as_is: AsIs | None = None
-    ) -> Snapshot:
-        """Make a snapshot; see `take_snapshot`."""
-        return take_snapshot(value, self, cache=cache, label=label, as_is=as_is)
-
 
 in_process = Serializer(write_in_process, within=True)
 """For tasks in this process: functions, classes, modules and what can't be copied are passed by reference."""
 
 
-def pickled_with(hook: Hook | None) -> Serializer:
-    """Return a serializer like `pickled` that asks a hook first.
-
-    Parameters
-    ----------
-    hook
-        Is asked for every object that is no plain value; returns what `__reduce__` would, or `NotImplemented`.
-    """
-    return Serializer(writer_pickled(hook), within=False)
-
-
-pickled = pickled_with(None)
+pickled = Serializer(write_pickled, within=False)
 """For tasks in other processes: everything is pickled, by cloudpickle where pickle does not do."""
 
 

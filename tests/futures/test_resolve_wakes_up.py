@@ -16,8 +16,7 @@ from helpers import TIMEOUT
 from helpers.futures import failed
 from helpers.waiting import hasty_switches, in_thread
 
-from parman import ConcurrentRunner, Workflow, as_future, cancel, resolve, resolving, task, workflow
-from parman import lifecycle
+from parman import ConcurrentRunner, Workflow, as_future, cancel, lifecycle, resolve, resolving, task, workflow
 from parman.futures import loop
 
 

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parman.snapshots.buffers import Buffer
-from parman.snapshots.memory import Bulk, filled_file
+from parman.snapshots.memory import Bulk, File, filled_file
 
 LONG = bytes(range(256)) * 5000
 
@@ -112,10 +112,10 @@ def test_copy_outlives_the_buffer():
     assert copy[:] == LONG
 
 
-def test_adopt():
+def test_file_of_another_process():
     """The descriptor of a buffer's file makes an equal buffer, as after it was sent to another process."""
     buffer = Buffer.of(LONG)
-    other = Buffer.adopt(os.dup(buffer.fileno()), buffer.size)
+    other = Buffer(File(os.dup(buffer.fileno()), buffer.size, others=1), buffer.size)
     del buffer
     assert other.equals(LONG)
 

@@ -34,7 +34,7 @@ from parman.snapshots.cache import BIG, SnapshotCache
 from parman.snapshots.changes import Watched
 from parman.snapshots.share import Share, install_share, shared_value
 from parman.snapshots.stored import AtomSnapshot, Snapshot
-from parman.snapshots.take import in_process, pickled, pickled_with, take_snapshot
+from parman.snapshots.take import in_process, pickled, take_snapshot
 from parman.trees.nodes import Placeholder
 
 
@@ -404,12 +404,6 @@ def test_too_deep():
     with pytest.raises(ArgumentError, match=r"x can't be pickled.*recursion"):
         take_snapshot({"x": deep}, pickled, label="f()")
     assert take_snapshot({"x": deep, "y": [1]}, in_process, label="f()").load()["y"] == [1]
-
-
-def test_hook():
-    """A hook decides how an object is pickled."""
-    serializer = pickled_with(lambda obj: (str, ("hooked",)) if isinstance(obj, Plain) else NotImplemented)
-    assert copy({"x": [Plain(), {1}]}, serializer)["x"] == ["hooked", {1}]
 
 
 # --- big things ---
