@@ -20,26 +20,24 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from decimal import Decimal
 from functools import lru_cache
 from types import CodeType, FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .annotations.signature import Schema
 from .annotations.spec import ResultSpec
 from .assets import TaskSpec
 from .context import InsideTask, Site, call_site, in_force
 from .errors import ArgumentError, HiddenFutureError, WorkflowError
 from .futures.future import CallFuture
 from .snapshots.broken import explain
-from .snapshots.cache import BIG, SnapshotCache
+from .snapshots.cache import SnapshotCache
 from .snapshots.changes import Watched
 from .snapshots.hidden import search_function
 from .snapshots.share import Share
-from .snapshots.stored import AtomSnapshot, Snapshot
-from .snapshots.take import Serializer, in_process, take_snapshot, what_is_lost
+from .snapshots.stored import Snapshot
+from .snapshots.take import Serializer, flat_snapshot, in_process, take_snapshot, what_is_lost
 from .tasks import TaskDefinition
 from .trees.nodes import ATOMS, Path
 from .trees.walk import all_futures, futures_in, map_futures
@@ -47,66 +45,13 @@ from .trees.walk import all_futures, futures_in, map_futures
 if TYPE_CHECKING:
     from .tasks import Check
 
-__all__ = ["Asset", "CallOptions", "Closure", "flat_snapshot", "names_in"]
-
-_NUMBERS = frozenset({int, float, complex, bool, type(None), type(...), range, Decimal})
-_TEXTS = (str, bytes)
-
-
-def flat_snapshot(arguments: dict[str, Any], schema: Schema, checked: bool) -> AtomSnapshot | None:
-    """Make the snapshot of numbers, short strings and futures; None if there are others, or if one is not known to fit.
-
-    Parameters
-    ----------
-    arguments
-        As `Schema.bind` returns them; they belong to the snapshot if there is one.
-    schema
-        What is known of the function.
-    checked
-        Whether types matter.
-    """
-    found: list[tuple[str, Future[Any]]] = []
-    for name, value in arguments.items():
-        cls = type(value)
-        if cls in _NUMBERS or (cls in _TEXTS and len(value) < BIG):
-            if checked and not schema.surely_fits(name, cls):
-                return None
-        elif issubclass(cls, Future):
-            if checked and not schema.is_known_to_fit(name, getattr(value, "declared", Any)):
-                return None
-            found.append((name, value))
-        else:
-            return None
-    return _with_futures(arguments, found) if found else AtomSnapshot(arguments)
-
-
-@lru_cache(maxsize=1000)
-def _only_place(name: str) -> tuple[tuple[str, int]]:
-    """Return the place of the only future; the same object for all calls, of which there may be very many."""
-    return ((name, 0),)
+__all__ = ["Asset", "CallOptions", "Closure", "names_in"]
 
 
 @lru_cache(maxsize=1000)
 def names_in(places: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
     """Return the names in the places of futures; mostly the same object for the same ones."""
     return tuple([name for name, _ in places])
-
-
-def _with_futures(arguments: dict[str, Any], found: list[tuple[str, Future[Any]]]) -> AtomSnapshot:
-    if len(found) == 1:
-        ((name, future),) = found
-        arguments[name] = None
-        return AtomSnapshot(arguments, (future,), _only_place(name))
-    numbers: dict[int, int] = {}
-    futures: list[Future[Any]] = []
-    places = []
-    for name, future in found:
-        number = numbers.setdefault(id(future), len(futures))
-        if number == len(futures):
-            futures.append(future)
-        places.append((name, number))
-        arguments[name] = None
-    return AtomSnapshot(arguments, tuple(futures), tuple(places))
 
 
 _BIG_GLOBAL = 10_000_000
@@ -432,7 +377,7 @@ class Closure:
         structure = definition.schema.fixed
         if structure is None or not definition.goes_flat or self.options.keep_originals:
             return False
-        snapshot = flat_snapshot(arguments, definition.schema, self.check != "off")
+        snapshot = flat_snapshot(arguments, None if self.check == "off" else definition.schema)
         if snapshot is None:
             return False
         self._snapshot = snapshot

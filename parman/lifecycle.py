@@ -147,7 +147,7 @@ def interruptible_get(queue: SimpleQueue[T], timeout: float | None = None) -> T:
                 raise
 
 
-_PATIENCE = 1.0
+_LOCK_WITHIN = 1.0
 """How long a fork waits for the thread that has the lock; it may be the one that forks, in a finalizer [s]."""
 
 
@@ -166,7 +166,7 @@ def _the_lock() -> Any:
 
 def _take() -> None:
     lock = _the_lock()
-    _held.lock = lock if lock is not None and lock.acquire(timeout=_PATIENCE) else None
+    _held.lock = lock if lock is not None and lock.acquire(timeout=_LOCK_WITHIN) else None
 
 
 def _give_back() -> None:

@@ -35,7 +35,7 @@ from .trees.walk import futures_if_flat
 __all__ = ["Entries", "Following", "as_future", "as_resolved", "cancel", "entries_of", "resolve"]
 
 _GONE: Any = object()
-_PATIENCE = 0.1
+_LOOK_AGAIN = 0.1
 """How long nothing has to finish until everything is looked at again [s]."""
 _SHARE = 50
 """How much longer than such a look the time is until the next one."""
@@ -157,7 +157,7 @@ class Following:
         # What was met, by key, and that of it which has not come yet.
         self.known: dict[Hashable, Any] = {}
         self.waiting: dict[Hashable, Any] = {}
-        self.patience = _PATIENCE
+        self.patience = _LOOK_AGAIN
         self.add(entries.all())
 
     def add(self, entries: Iterable[tuple[Hashable, Any]]) -> None:
@@ -257,7 +257,7 @@ class Following:
                 self.add([(key, tree)])
             elif key not in self.waiting and tree is not self.known[key]:
                 self.check(key, self.known[key])
-        self.patience = max(_PATIENCE, _SHARE * (time.monotonic() - start))
+        self.patience = max(_LOOK_AGAIN, _SHARE * (time.monotonic() - start))
         return bool(self.waiting)
 
 

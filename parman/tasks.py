@@ -158,7 +158,7 @@ class TaskDefinition:
 
     @cached_property
     def goes_flat(self) -> bool:
-        """Whether nothing stands in the way of the short way for arguments; see `closures.flat_snapshot`."""
+        """Whether nothing stands in the way of the short way for arguments; see `snapshots.take.flat_snapshot`."""
         return not (self.as_they_are or self.is_blocking or self.schema.accepts_exceptions)
 
     @cached_property

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger("parman")
 
-_PATIENCE = 2.5
+_CALLS_TO_END = 2.5
 """How long leaving a block after Ctrl-C waits for futures to be failed [s]."""
 _NAMED = 20
 """How many calls are named that are lost with the interpreter."""
@@ -328,7 +328,7 @@ class Workflow:
         self._interrupted = True
         self._registry.closed_to_calls = True
         self.runner.interrupt(self._registry)
-        if not self._registry.wait(_PATIENCE):
+        if not self._registry.wait(_CALLS_TO_END):
             logger.warning("%s could not be ended in time", counted(len(self._registry.pending()), "call"))
         self._note_failures(cause)
         self._is_hurried = False  # a second Ctrl-C does not come to this point

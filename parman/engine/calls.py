@@ -21,7 +21,7 @@ from ..lifecycle import Stop
 from ..snapshots.preview import Named, preview, shown
 from ..snapshots.stored import Snapshot
 from ..snapshots.take import Serializer, in_process, is_plain, take_owned, take_snapshot
-from .execute import Outcome, TaskWarning, describe_call
+from .execute import Outcome, TaskWarning, describe_call, perform
 from .registry import CallRegistry, CallState
 
 __all__ = ["Call", "CallRunner", "Handle"]
@@ -218,10 +218,6 @@ class Call(Node):
         return take_snapshot(
             value, self.runner.serializer, cache=self.closure.options.cache, label=f"the result of {self}"
         )
-
-    def take_owned(self, values: list[Any], i: int) -> Snapshot:
-        """Make the form of a value, an item of a list to be dropped, that tasks are given."""
-        return take_owned(values, i, self.runner.serializer, self.take_snapshot)
 
     def leaf_cancelled(self, future: CallFuture) -> None:
         self._uncancelled -= 1
@@ -424,6 +420,33 @@ class Call(Node):
             return values
         self._cause, self._cancelled = None, False
         return None
+
+    def perform(self) -> Outcome:
+        """Run the task in this thread; never raises."""
+        context = self.context
+        if context is None:
+            return Outcome(None, None)  # the call was given up meanwhile
+        return context.run(self._perform)
+
+    def _perform(self) -> Outcome:
+        closure, leaves = self.closure, self.leaves
+        outcome = perform(
+            closure.definition,
+            lambda: closure.arguments(self.take_values()),
+            closure.structure,
+            closure.site,
+            late=closure.late,
+            check=closure.check,
+            runner=self.runner,
+            stop=self.stop,
+        )
+        values = outcome.values
+        if values is not None:
+            closure.release()  # before results are copied: the arguments don't stand beside two copies of those
+            for i, leaf in enumerate(leaves):
+                if not is_plain(values[i]) and leaf.awaited:
+                    values[i] = take_owned(values, i, self.runner.serializer, self.take_snapshot)
+        return outcome
 
     def take_values(self) -> list[Any]:
         """Hand over the values of the dependencies, which are not kept here."""

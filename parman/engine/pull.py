@@ -255,9 +255,6 @@ class LoopRunner(Protocol):
     def start_loop(self, loop: WorkerLoop) -> Future[Any]:
         """Have a worker run a loop."""
 
-    def perform(self, call: Call) -> Outcome:
-        """Run a call in this thread; never raises."""
-
     def explain(self, call: Call, exception: BaseException, *, in_flight: bool = True) -> BaseException:
         """Say what an exception of the executor means for the call."""
 
@@ -464,7 +461,7 @@ class WorkerLoops:
         self.begins(loop)
         call = loop.call
         while call is not None and loop in self._loops:
-            outcome = self._runner.perform(call)
+            outcome = call.perform()
             self.looks(loop)
             loop.call = None
             loop.ran += 1

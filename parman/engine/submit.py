@@ -33,7 +33,7 @@ from .pull import ReadyQueue, check_future
 
 __all__ = ["BlockingThreads", "Submission"]
 
-_MANY = 100_000
+_UNLIMITED = 100_000
 """More threads than there will ever be: how many calls run at a time is for the queues to say."""
 
 
@@ -51,13 +51,13 @@ class BlockingThreads:
         self._idle = threading.Event()  # set whenever nothing runs
         self._idle.set()
 
-    def submit(self, function: Callable[[Call], Any], call: Call) -> Future[Any]:
+    def submit(self, call: Call) -> Future[Any]:
         """Run a call on a thread."""
         with self._lock:
-            pool = self._pool = self._pool or ThreadPool(_MANY)
-        return pool.submit(self._run, pool, function, call)
+            pool = self._pool = self._pool or ThreadPool(_UNLIMITED)
+        return pool.submit(self._run, pool, call)
 
-    def _run(self, pool: ThreadPool, function: Callable[[Call], Any], call: Call) -> Any:
+    def _run(self, pool: ThreadPool, call: Call) -> Outcome:
         with self._lock:
             self._running.add(call)
             self._idle.clear()
@@ -65,7 +65,7 @@ class BlockingThreads:
         if is_stopped and call.stop is not None:
             call.stop.ask()
         try:
-            return function(call)
+            return call.perform()
         finally:
             with self._lock:
                 self._running.discard(call)

@@ -73,7 +73,7 @@ _STARTS = 3
 """After so many starts in a row that failed no worker will ever start."""
 _GRACE = 1.0
 """How long a process that has closed its connection may take to end, so that its own status is seen [s]."""
-_PATIENCE = 5.0
+_EXIT_WITHIN = 5.0
 """How long a worker may take to end in good order; longer than it gives itself [s]."""
 
 
@@ -128,7 +128,7 @@ class _Process:
     def end(self) -> None:
         """Let a process without a call end in good order."""
         self.channel.close()
-        if not self._wait(_PATIENCE):
+        if not self._wait(_EXIT_WITHIN):
             self.kill()
         self._reap()
 

@@ -112,7 +112,7 @@ T = TypeVar("T")
 Content = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 WorkItemOutcome = tuple[object, BaseException | None]
 
-_EXIT_PATIENCE = 1.0
+_KILLED_WITHIN = 1.0
 """How long the end of the interpreter waits for killed workers [s]."""
 
 _log = logging.getLogger("parman")
@@ -201,7 +201,7 @@ class Worker:
 class PoolState:
     """The workers of one pool and the queue that they serve.
 
-    `spare` is the number of workers without a call minus the number of calls without a worker: one number that only
+    `_idle` is the number of workers without a call minus the number of calls without a worker: one number that only
     `submit` and the end of a call change, so that it is exact and a worker is started only if a call would wait.
     """
 
@@ -216,7 +216,7 @@ class PoolState:
         self._pid = os.getpid()
         self._threads: dict[threading.Thread, Worker] = {}
         self._running: set[WorkItem] = set()
-        self._spare = 0
+        self._idle = 0
         self._closed = False
         self._interrupted = False
         _pool_states.add(self)
@@ -233,8 +233,8 @@ class PoolState:
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            self._spare -= 1
-            if self._spare < 0 and len(self._threads) < self.size:
+            self._idle -= 1
+            if self._idle < 0 and len(self._threads) < self.size:
                 self._hire()
             self.queue.put(call)
 
@@ -250,7 +250,7 @@ class PoolState:
                 raise
             return
         self.enter(thread, worker)
-        self._spare += 1
+        self._idle += 1
 
     def enter(self, thread: threading.Thread, worker: Worker) -> None:
         """Note a worker: by who started it and by itself, since Ctrl-C may hit the first."""
@@ -263,34 +263,26 @@ class PoolState:
     def handle(self, call: WorkItem, worker: Worker) -> None:
         """See one call through, on the thread of a worker."""
         try:
-            if self._take(call):
-                trouble = worker.prepare()
-                if self._begin(call):
-                    call.finish(*((None, trouble) if trouble else worker.run(call)))
+            with self._lock:
+                self._running.add(call)
+                is_stopped = self._interrupted
+            if is_stopped:
+                self._give_up(call)
+                return
+            trouble = worker.prepare()
+            with self._lock:
+                has_begun = not self._interrupted and call.begin()
+            if has_begun:
+                call.finish(*((None, trouble) if trouble else worker.run(call)))
         except BaseException as exception:
             # Callbacks may raise what the future does not catch; a worker outlives that, and mistakes of ours.
             _log.exception("exception in a worker thread")
             call.finish(None, exception)
         finally:
-            self._release(call)
+            with self._lock:
+                self._running.discard(call)
+                self._idle += 1
             del call  # as in `Worker.run`
-
-    def _take(self, call: WorkItem) -> bool:
-        with self._lock:
-            self._running.add(call)
-            interrupted = self._interrupted
-        if interrupted:
-            self._give_up(call)
-        return not interrupted
-
-    def _begin(self, call: WorkItem) -> bool:
-        with self._lock:
-            return not self._interrupted and call.begin()
-
-    def _release(self, call: WorkItem) -> None:
-        with self._lock:
-            self._running.discard(call)
-            self._spare += 1
 
     def _give_up(self, call: WorkItem) -> None:
         with self._lock:
@@ -358,7 +350,7 @@ def _interrupt_all() -> None:
     pool_states = [pool_state for pool_state in _pool_states if not pool_state.foreign]
     for pool_state in pool_states:
         pool_state.interrupt()
-    end = time.monotonic() + _EXIT_PATIENCE
+    end = time.monotonic() + _KILLED_WITHIN
     for pool_state in pool_states:
         pool_state.join(max(0.0, end - time.monotonic()), killable=True)
 

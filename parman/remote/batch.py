@@ -44,6 +44,7 @@ from ..snapshots.attributes import Forgotten
 from ..snapshots.broken import explain
 from ..snapshots.buffers import Buffer
 from ..snapshots.cache import SnapshotCache
+from ..snapshots.code import dumps
 from ..snapshots.failures import PackedException, annotate, traceback_text
 from ..snapshots.memory import Traces, drop_spares
 from ..snapshots.share import forget_share, install_share
@@ -51,6 +52,7 @@ from ..snapshots.stored import AtomSnapshot, Snapshot
 from ..snapshots.take import is_plain, pickled, take_snapshot, what_is_lost
 
 if TYPE_CHECKING:
+    from ..closures import Closure
     from ..engine.runner import Where
 
 __all__ = [
@@ -60,7 +62,8 @@ __all__ = [
     "MissingAssets",
     "Reply",
     "Result",
-    "item_arguments",
+    "dump_batch",
+    "item_of",
     "read_reply",
     "run_batch",
     "run_bytes",
@@ -537,6 +540,35 @@ def _message(duration: float, reply: Reply, lets_go: bool = False) -> Message:
 _SKIPPED = Message(Kind.OUTCOME, pickle.dumps(None, protocol=5), [])
 
 
-def item_arguments(snapshot: Snapshot) -> Snapshot | dict[str, Any]:
-    """Return the arguments in the form in which they go into an item."""
-    return snapshot.value if type(snapshot) is AtomSnapshot and not snapshot.places else snapshot  # type: ignore[return-value]
+# --- what is sent; in the driver ---
+
+
+def item_of(closure: Closure, values: list[Any], task: int = 0, site: int = 0) -> Item:
+    """Write a call down.
+
+    Parameters
+    ----------
+    closure
+        The call.
+    values
+        For each dependency its value, as it goes into a message, or which result it is.
+    task, site
+        Which of the tasks and sites of the batch are the call's.
+    """
+    snapshot, structure = closure.snapshot, closure.structure
+    is_plain_dict = type(snapshot) is AtomSnapshot and not snapshot.places
+    return Item(
+        task,
+        site,
+        snapshot.value if is_plain_dict else snapshot,  # type: ignore[attr-defined]
+        values,
+        structure.digest if structure is closure.definition.schema.fixed else structure,
+        closure.late,
+        closure.check,
+    )
+
+
+def dump_batch(batch: Batch) -> bytes:
+    """Pickle a batch; by cloudpickle if a structure travels, which may refer to classes of the script."""
+    has_structures = any([type(item.structure) is not str for item in batch.items])  # noqa: C419
+    return dumps(batch) if has_structures else pickle.dumps(batch, protocol=5)

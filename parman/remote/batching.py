@@ -18,7 +18,6 @@ sent three times at most, and what takes more than a kilobyte twice.
 from __future__ import annotations
 
 import math
-import pickle
 import sys
 from collections.abc import Callable
 from itertools import islice
@@ -32,11 +31,10 @@ from ..engine.pull import ReadyQueue
 from ..engine.registry import CallRegistry, CallState
 from ..pool.channel import Kind, Message, pack
 from ..snapshots.buffers import Buffer, spare
-from ..snapshots.code import dumps
 from ..snapshots.failures import PackedException, traceback_text
 from ..snapshots.stored import FILED, AtomSnapshot, RowSnapshot, Snapshot
 from ..tasks import TaskDefinition
-from .batch import Batch, Item, Result, item_arguments
+from .batch import Batch, Item, Result, dump_batch, item_of
 from .requirements import Requirements
 
 __all__ = ["Batcher", "Outgoing", "message_of"]
@@ -345,7 +343,7 @@ def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
     assets: dict[str, Snapshot] = {}
     state: str | None = None
     items = []
-    last_requirements = last_site = known = None
+    last_requirements = last_site = None
     task = site = 0
     for (call, values), requirements in zip(outgoing.calls, outgoing.requirements, strict=True):
         closure = call.closure
@@ -358,27 +356,15 @@ def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
                     (token, snapshot) for token, snapshot in requirements.by_token().items() if token in lacking
                 )
             task = tasks.setdefault(requirements.task.token, len(tasks))
-            known = closure.definition.schema.fixed
         if closure.site is not last_site:
             last_site = closure.site
             site = sites.setdefault(str(last_site), len(sites))
-        items.append(
-            Item(
-                task,
-                site,
-                item_arguments(closure.snapshot),
-                [_packed(value) for value in values] if values else values,
-                closure.structure.digest if closure.structure is known else closure.structure,
-                closure.late,
-                closure.check,
-            )
-        )
+        items.append(item_of(closure, [_packed(value) for value in values] if values else values, task, site))
     spares = _take_spares(outgoing.spares) if outgoing.spares else None
     batch = Batch(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares)
     if len(items) == 1 and (spares or _has_buffers(items[0], assets)):
         return pack(Kind.BATCH, batch)
-    has_structures = any([type(item.structure) is not str for item in items])  # noqa: C419
-    return Message(Kind.BATCH, dumps(batch) if has_structures else pickle.dumps(batch, protocol=5), [])
+    return Message(Kind.BATCH, dump_batch(batch), [])
 
 
 def _take_spares(wanted: int) -> list[Buffer]:

@@ -26,7 +26,7 @@ from ..engine.execute import Outcome
 from ..engine.handles import BatchHandle
 from ..engine.pull import SLICE, WorkerLoop, WorkerLoops
 from ..errors import ArgumentError, WorkerDied
-from ..pool.channel import Kind, Message, Parcel, pack
+from ..pool.channel import Kind, Parcel, pack
 from ..snapshots.failures import PackedException
 from ..snapshots.memory import File, keep_spares, rest
 from ..snapshots.stored import Snapshot
@@ -39,7 +39,7 @@ __all__ = ["BatchExchange"]
 
 _OVERDUE = 2e-3
 """After which time without an outcome other calls do not wait for the one that runs [s]."""
-_PATIENCE = 0.2
+_NOT_BEGUN = 0.2
 """After which time other calls do not wait for one that the worker does not even begin [s]."""
 
 _NOTHING = Outgoing([], [])
@@ -168,13 +168,14 @@ class _Exchange:
         self._process = worker.process
         self._batch = batch
         self._outgoing = outgoing
-        self._how = ""
         self._lent: list[File] = []
 
     def make(self) -> None:
         """See it through."""
         try:
-            message = self._message(self._lacking())
+            lacking = self._outgoing.tokens() - self._process.known
+            message = message_of(self._outgoing, lacking)
+            self._process.known.update(lacking)
         except BaseException as error:
             self._give_back(error)
             return
@@ -191,40 +192,26 @@ class _Exchange:
         except EOFError:
             self._crash()
 
-    # --- what is sent ---
-
-    def _lacking(self) -> set[str]:
-        return self._outgoing.tokens() - self._process.known
-
-    def _message(self, lacking: set[str]) -> Message:
-        message = message_of(self._outgoing, lacking)
-        self._process.known.update(lacking)
-        return message
-
-    def _supply(self, wanted: list[str]) -> None:
-        """Send what the worker asked for."""
-        assets = self._outgoing.assets()
-        self._process.channel.send(pack(Kind.ASSETS, {token: assets[token] for token in wanted}))
-        self._process.known.update(wanted)
-
     def _give_back(self, error: BaseException) -> None:
         """Deal with a message that can't be written, or not be read: nothing of it has begun."""
+        calls = self._batch.calls
         self._batch.reclaim()
         self._batch.close()
-        self._runner.looks(self._loop)
-        self._runner.event_loop.run_or_enqueue(partial(self._cannot_be_sent, error))
 
-    def _cannot_be_sent(self, error: BaseException) -> None:
-        """Fail the only call, or let all of them come one by one."""
-        calls = self._batch.calls
-        if len(calls) > 1:
-            for call in calls:
-                self._batcher.note(call, math.inf, None)
-            self._runner.recover(self._batch)
-            return
-        wrapped = ArgumentError(f"{calls[0]} can't be sent to a worker process: {type(error).__qualname__}: {error}")
-        wrapped.__cause__ = error.with_traceback(None)
-        calls[0].fail(wrapped, None)
+        def settle() -> None:
+            """Fail the only call, or let all of them come one by one."""
+            if len(calls) > 1:
+                for call in calls:
+                    self._batcher.note(call, math.inf, None)
+                self._runner.recover(self._batch)
+                return
+            what = f"{type(error).__qualname__}: {error}"
+            failure = ArgumentError(f"{calls[0]} can't be sent to a worker process: {what}")
+            failure.__cause__ = error.with_traceback(None)
+            calls[0].fail(failure, None)
+
+        self._runner.looks(self._loop)
+        self._runner.event_loop.run_or_enqueue(settle)
 
     # --- what comes back ---
 
@@ -243,7 +230,7 @@ class _Exchange:
     def _keep_going(self) -> None:
         """Wait for what comes next, but let other calls go elsewhere that would have to wait for long."""
         batch, channel = self._batch, self._process.channel
-        pause, end = _OVERDUE, time.perf_counter() + _PATIENCE
+        pause, end = _OVERDUE, time.perf_counter() + _NOT_BEGUN
         while batch.may_be_stuck and not channel.has_something(pause):
             pause *= 2
             if batch.is_at_work:
@@ -270,7 +257,9 @@ class _Exchange:
                 arrivals.append(_Arrival(batch.calls[batch.ended], _content_of(parcel)))
                 batch.ended += 1
             elif parcel.kind == Kind.MISSING:
-                self._supply(parcel.load())
+                wanted, assets = parcel.load(), self._outgoing.assets()
+                channel.send(pack(Kind.ASSETS, {token: assets[token] for token in wanted}))
+                self._process.known.update(wanted)
             elif parcel.kind == Kind.FAILURE:
                 self._give_back(parcel.load().load())
                 return True
@@ -299,59 +288,53 @@ class _Exchange:
             self._outgoing = _NOTHING
         self._runner.event_loop.run_or_enqueue(partial(self._settle, arrivals, is_over))
 
+    # --- in the event loop ---
+
     def _settle(self, arrivals: list[_Arrival], is_over: bool) -> None:
         if is_over:
             self._exchange.before_settling(self._runner, self._loop, [arrival.call for arrival in arrivals])
-        for arrival in arrivals:
+        for call, content in arrivals:
             try:
-                self._settle_one(arrival)
+                if content is None:
+                    call.come_back()
+                    continue
+                duration, values, packed, warnings, _ = content
+                self._batcher.note(call, duration, values)
+                if values is not None and not warnings:
+                    call.succeed(values)
+                else:
+                    call.conclude(Outcome(values, None if packed is None else packed.load(), None, warnings))
             except BaseException as exception:  # a mistake of ours must leave no call behind
-                arrival.call.fail(exception, None)
+                call.fail(exception, None)
         if is_over:
             self._runner.recover(self._batch)
         self._runner.admit()
 
-    def _settle_one(self, arrival: _Arrival) -> None:
-        call, content = arrival
-        if content is None:
-            call.come_back()
-            return
-        duration, values, packed, warnings, _ = content
-        self._batcher.note(call, duration, values)
-        if values is not None and not warnings:
-            call.succeed(values)
-            return
-        call.conclude(Outcome(values, None if packed is None else packed.load(), None, warnings))
-
-    # --- what goes wrong ---
+    # --- the death of the worker ---
 
     def _crash(self) -> None:
-        """Deal with the death of the worker."""
+        """Bury the worker: the call that it ran, if any, fails, the others are ready again."""
         batch = self._batch
         calls = batch.calls[: len(batch.calls) - batch.reclaim()][batch.ended :]
         batch.close(len(calls))  # nobody may take these back, not even before they fail
-        self._how = self._worker.bury()
-        self._runner.event_loop.run_or_enqueue(partial(self._settle_crash, calls))
+        how = self._worker.bury()
+        self._runner.event_loop.run_or_enqueue(partial(self._settle_crash, calls, how))
 
-    def _settle_crash(self, calls: list[Call]) -> None:
+    def _settle_crash(self, calls: list[Call], how: str) -> None:
+        batch, was_killed = self._batch, self._worker.was_killed
         for call in calls:
-            if self._worker.was_killed:  # what this is part of, Ctrl-C say, may not have come to the calls yet
+            if was_killed:  # what this is part of, Ctrl-C say, may not have come to the calls yet
                 call.give_up()
             else:
-                call.fail(self._runner.explain(call, WorkerDied(self._how)), None)
-        if not calls and not self._batch.ended and not self._worker.was_killed:
-            self._blame(self._batch.reclaimed)
-        self._runner.recover(self._batch)
-
-    def _blame(self, calls: list[Call]) -> None:
-        """Note which call a worker did not live to begin; one that is to blame for two deaths is given up."""
-        if len(self._batch.calls) > 1:
-            return  # nobody knows which one it was: those that come back go alone soon
-        for call in calls:
-            call.deaths += 1
-            if call.deaths > 1:
-                how = f"{self._how} while the call was sent to it, as did another one; the call was not run"
-                call.fail(self._runner.explain(call, WorkerDied(how), in_flight=False), None)
+                call.fail(self._runner.explain(call, WorkerDied(how)), None)
+        # It did not live to begin any. Of several, nobody knows which one it was: those that come back go alone soon.
+        if not calls and not batch.ended and not was_killed and len(batch.calls) == 1:
+            for call in batch.reclaimed:
+                call.deaths += 1
+                if call.deaths > 1:
+                    died = WorkerDied(f"{how} while the call was sent to it, as did another one; the call was not run")
+                    call.fail(self._runner.explain(call, died, in_flight=False), None)
+        self._runner.recover(batch)
 
 
 def _content_of(parcel: Parcel) -> Any:

@@ -11,14 +11,12 @@ from typing import Any
 
 import attrs
 
-from ..annotations.spec import ResultSpec
 from ..closures import Asset
 from ..engine.calls import Call
 from ..engine.execute import Outcome
 from ..engine.handles import ExecutorHandle
-from ..snapshots.code import dumps
 from ..snapshots.failures import PackedException, traceback_text
-from .batch import Batch, Item, MissingAssets, Reply, item_arguments, read_reply, run_bytes
+from .batch import Batch, MissingAssets, Reply, dump_batch, item_of, read_reply, run_bytes
 from .requirements import BlockStates, Requirements
 
 __all__ = ["RemoteSubmitter"]
@@ -95,15 +93,7 @@ class RemoteSubmitter:
         brought = {
             asset.token: asset.snapshot for asset in requirements.assets() if self._spread_of(asset).goes_along()
         }
-        item = Item(
-            0,
-            0,
-            item_arguments(closure.snapshot),
-            [_pack_value(value) for value in call.take_values()],
-            closure.structure.digest if closure.structure is closure.definition.schema.fixed else closure.structure,
-            closure.late,
-            closure.check,
-        )
+        item = item_of(closure, [_packed(value) for value in call.take_values()])
         batch = Batch(
             None if requirements.state is None else requirements.state.token,
             (requirements.task.token,),
@@ -116,7 +106,7 @@ class RemoteSubmitter:
         handle = call.handle
         assert isinstance(handle, ExecutorHandle)
         handle.sent = _Sent(batch, requirements)
-        return _dumped(batch)
+        return dump_batch(batch)
 
     def supply(self, call: Call, missing: MissingAssets) -> bytes:
         """Write the call down again, with what the worker lacks."""
@@ -130,7 +120,7 @@ class RemoteSubmitter:
         # With what others lacked before: the call may come to any of them again, and would go to and fro.
         brought = {**(sent.batch.assets or {}), **{token: sources[token] for token in missing.tokens}}
         sent.batch = sent.batch._replace(assets=brought)
-        return _dumped(sent.batch)
+        return dump_batch(sent.batch)
 
     def read(self, answer: Any) -> Outcome | MissingAssets:
         """Read the answer of a worker: the outcome of the call, or what the worker lacks."""
@@ -145,10 +135,5 @@ class RemoteSubmitter:
         return spread
 
 
-def _pack_value(value: Any) -> Any:
+def _packed(value: Any) -> Any:
     return PackedException(value, traceback_text(value)) if isinstance(value, BaseException) else value
-
-
-def _dumped(batch: Batch) -> bytes:
-    (item,) = batch.items
-    return dumps(batch) if isinstance(item.structure, ResultSpec) else pickle.dumps(batch, protocol=5)

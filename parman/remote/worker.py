@@ -27,7 +27,7 @@ from ..snapshots.failures import PackedException, annotate, traceback_text
 
 __all__ = ["main"]
 
-_PATIENCE = 3.0
+_EXIT_WITHIN = 3.0
 """How long an idle worker may take to end, with the threads and exit hooks that tasks left behind [s]."""
 
 
@@ -109,7 +109,7 @@ class _Worker:
         """Wait for the end of the driver, and see to it that this process ends too."""
         self._channel.wait_for_end()
         if not self._busy:
-            time.sleep(_PATIENCE)
+            time.sleep(_EXIT_WITHIN)
         _kill_group()
 
 

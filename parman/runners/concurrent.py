@@ -37,7 +37,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..engine.calls import Call
-from ..engine.execute import Outcome, perform
+from ..engine.execute import Outcome
 from ..engine.pull import ReadyQueue, WorkerLoop, WorkerLoops
 from ..engine.registry import CallRegistry
 from ..engine.runner import (
@@ -58,7 +58,7 @@ from ..futures.wait_graph import wait_for
 from ..lifecycle import start_forks
 from ..pool.threads import ThreadPool, available_cpus
 from ..snapshots.failures import annotate, duplicate, safe_text, strip
-from ..snapshots.take import in_process, is_plain, pickled
+from ..snapshots.take import in_process, pickled
 
 if TYPE_CHECKING:
     from ..closures import Closure
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 __all__ = ["ConcurrentRunner"]
 
 _PLAIN_THREADS = (ThreadPool, ThreadPoolExecutor)
-_PATIENCE = 1.5
+_SCRIPTS_TO_END = 1.5
 """How long leaving a block after Ctrl-C waits for the scripts of jobs to end [s]; they are killed before."""
 
 InnerThreads = int | Literal["auto"] | None
@@ -234,7 +234,7 @@ class ConcurrentRunner(Runner):
 
     def wait_for_end(self) -> None:
         if self._blocking is not None:
-            self._blocking.wait(_PATIENCE)
+            self._blocking.wait(_SCRIPTS_TO_END)
 
     def _take_own(self) -> Executor | None:
         if self._factory is None:
@@ -391,23 +391,12 @@ class ConcurrentRunner(Runner):
         assert self._exchange is not None
         self._exchange.run_loop(self._loops, loop, worker)
 
-    def perform(self, call: Call) -> Outcome:
-        """Run a call in this thread; never raises."""
-        context = call.context
-        if context is None:
-            return Outcome(None, None)  # it was given up meanwhile
-        return context.run(_perform, call)
-
-    def _perform_boxed(self, box: list[Call]) -> Outcome:
-        """Run a call in this thread; it is taken out of its box, since some executors hold on to those."""
-        return self.perform(box.pop())
-
     def submit(self, call: Call) -> Future[Any]:
         """Give a call to its executor."""
         if call.closure.definition.is_blocking and self._blocking is not None:
-            return self._blocking.submit(self.perform, call)
+            return self._blocking.submit(call)
         if self._submitter is None:
-            return self._submit(call, self._perform_boxed, [call])
+            return self._submit(call, _perform_boxed, [call])
         return self._submit(call, self._submitter.function, self._submitter.pack(call))
 
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
@@ -448,23 +437,6 @@ class ConcurrentRunner(Runner):
         return failure
 
 
-def _perform(call: Call) -> Outcome:
-    closure = call.closure
-    leaves = call.leaves
-    outcome = perform(
-        closure.definition,
-        lambda: closure.arguments(call.take_values()),
-        closure.structure,
-        closure.site,
-        late=closure.late,
-        check=closure.check,
-        runner=call.runner,
-        stop=call.stop,
-    )
-    if outcome.values is not None:
-        closure.release()  # before results are copied, so that the arguments don't stand beside two copies of those
-        values = outcome.values
-        for i, leaf in enumerate(leaves):
-            if not is_plain(values[i]) and leaf.awaited:
-                values[i] = call.take_owned(values, i)
-    return outcome
+def _perform_boxed(box: list[Call]) -> Outcome:
+    """Run a call in this thread; it is taken out of its box, since some executors hold on to those."""
+    return box.pop().perform()

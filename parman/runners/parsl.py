@@ -81,7 +81,7 @@ _PERIOD = 1.0
 """How often the watch looks at the blocks of workers [s]."""
 _FUTILE = 3
 """After so many blocks that ended before a worker came, no more are waited for."""
-_PATIENCE = 2.0
+_THREADS_TO_END = 2.0
 """How long an end waits for a thread that may hang [s]."""
 _STOPPED = "the runner was stopped"
 
@@ -264,7 +264,7 @@ class ParslRunner(ConcurrentRunner):
     def wait_for_end(self) -> None:
         super().wait_for_end()
         if self._ending is not None:  # the end of the interpreter would cut it off
-            self._ending.join(_PATIENCE)
+            self._ending.join(_THREADS_TO_END)
 
 
 def _give_directly(
@@ -421,7 +421,7 @@ class _OwnKernel(_Kernel):
         with self._lock:
             watch = self._watch
         if watch is not None:  # it asks the interchange
-            watch.join(_PATIENCE)
+            watch.join(_THREADS_TO_END)
         if not self._is_given_up and any(map(_is_hopeless, self._main_executors())):
             self._give_up()
         try:
@@ -468,7 +468,7 @@ class _OwnKernel(_Kernel):
                 # socket that can't be closed meanwhile.
                 del executor.command_client
         poller: Any = self.dfk.job_status_poller
-        poller.close(_PATIENCE)
+        poller.close(_THREADS_TO_END)
         poller.close = lambda _timeout=None: None  # it may wait for ever, and Parsl's clean-up would wait for it
         for executor in executors:  # the poller may have started one meanwhile
             _cancel_blocks(executor, cancelled)

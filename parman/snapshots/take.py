@@ -21,8 +21,9 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from io import IOBase
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from weakref import getweakrefcount
 
 from ..trees.nodes import ATOMS, children, is_leaf, is_plain_array, is_quantity
@@ -36,7 +37,9 @@ from .stored import ArraySnapshot, AtomSnapshot, Row, RowSnapshot, Snapshot
 __all__ = [
     "AsIs",
     "Forgets",
+    "Known",
     "Serializer",
+    "flat_snapshot",
     "in_process",
     "is_plain",
     "pickled",
@@ -119,9 +122,9 @@ def take_snapshot(
     if _is_atomic(value, serializer):
         return AtomSnapshot(value.copy() if type(value) is dict else value)
     if type(value) is dict and _is_flat(value, serializer):
-        return _flat_with_futures(value)
+        return _with_futures(value.copy(), [(name, item) for name, item in value.items() if isinstance(item, Future)])
     if type(value) is dict and _is_flat(value, serializer, with_rows=True):
-        return _rows_with_futures(value)
+        return _with_rows(value)
     place = Place(value, label)
     cache = cache or SnapshotCache()
     try:
@@ -140,6 +143,41 @@ def take_snapshot(
         for path in place.seeds_again(cache):
             seeds(path)
     return snapshot
+
+
+class Known(Protocol):
+    """What is known of the parameters of a function."""
+
+    def surely_fits(self, name: str, cls: type) -> bool:
+        """Tell whether every instance of exactly this class fits a parameter."""
+
+    def is_known_to_fit(self, name: str, declared: Any) -> bool:
+        """Tell whether a future of this annotation fits a parameter."""
+
+
+def flat_snapshot(arguments: dict[str, Any], known: Known | None) -> AtomSnapshot | None:
+    """Make the snapshot of numbers, short strings and futures; None if there are others, or if one is not known to fit.
+
+    Parameters
+    ----------
+    arguments
+        By name; they belong to the snapshot if there is one.
+    known
+        What is known of the parameters; None if it does not matter whether the arguments fit.
+    """
+    found: list[tuple[str, Future[Any]]] = []
+    for name, value in arguments.items():
+        cls = type(value)
+        if cls in _NUMBERS or (cls in _TEXTS and len(value) < BIG):
+            if known is not None and not known.surely_fits(name, cls):
+                return None
+        elif issubclass(cls, Future):
+            if known is not None and not known.is_known_to_fit(name, getattr(value, "declared", Any)):
+                return None
+            found.append((name, value))
+        else:
+            return None
+    return _with_futures(arguments, found) if found else AtomSnapshot(arguments)
 
 
 def take_owned(values: list[Any], i: int, serializer: Serializer, take: Callable[[Any], Snapshot]) -> Snapshot:
@@ -213,16 +251,41 @@ def _is_row(items: Any, serializer: Serializer) -> bool:
     return serializer.within or not any(map(_is_big, items))
 
 
-def _rows_with_futures(value: dict[str, Any]) -> RowSnapshot:
-    numbers: dict[int, int] = {}
-    futures: list[Future[Any]] = []
+class _Numbers:
+    """Futures in the order in which they are met, each of them once."""
 
-    def number_of(future: Future[Any]) -> int:
-        number = numbers.setdefault(id(future), len(futures))
-        if number == len(futures):
-            futures.append(future)
+    def __init__(self) -> None:
+        self.futures: list[Future[Any]] = []
+        self._numbers: dict[int, int] = {}
+
+    def of(self, future: Future[Any]) -> int:
+        """Return the number of a future."""
+        number = self._numbers.setdefault(id(future), len(self.futures))
+        if number == len(self.futures):
+            self.futures.append(future)
         return number
 
+
+@lru_cache(maxsize=1000)
+def _only_place(name: str) -> tuple[tuple[str, int]]:
+    """Return the place of the only future; the same object for all calls, of which there may be very many."""
+    return ((name, 0),)
+
+
+def _with_futures(plain: dict[str, Any], found: list[tuple[str, Future[Any]]]) -> AtomSnapshot:
+    """Make the snapshot of a dict that belongs to it, with these futures in it."""
+    for name, _ in found:
+        plain[name] = None
+    if len(found) == 1:
+        ((name, future),) = found
+        return AtomSnapshot(plain, (future,), _only_place(name))
+    numbers = _Numbers()
+    places = tuple([(name, numbers.of(future)) for name, future in found])
+    return AtomSnapshot(plain, tuple(numbers.futures), places)
+
+
+def _with_rows(value: dict[str, Any]) -> RowSnapshot:
+    numbers = _Numbers()
     places: list[tuple[str, int]] = []
     rows: list[Row] = []
     plain = dict.fromkeys(value)
@@ -232,29 +295,13 @@ def _rows_with_futures(value: dict[str, Any]) -> RowSnapshot:
             template = list(item)
             for position, _ in row:
                 template[position] = None
-            numbered = tuple([(position, number_of(future)) for position, future in row])
+            numbered = tuple([(position, numbers.of(future)) for position, future in row])
             rows.append((name, type(item), tuple(template), numbered))
         elif isinstance(item, Future):
-            places.append((name, number_of(item)))
+            places.append((name, numbers.of(item)))
         else:
             plain[name] = item
-    return RowSnapshot(plain, tuple(futures), tuple(places), tuple(rows))
-
-
-def _flat_with_futures(value: dict[str, Any]) -> AtomSnapshot:
-    numbers: dict[int, int] = {}
-    futures: list[Future[Any]] = []
-    places = []
-    plain = value.copy()
-    for name, item in value.items():
-        if type(item) in _ATOMS:
-            continue
-        if id(item) not in numbers:
-            numbers[id(item)] = len(futures)
-            futures.append(item)
-        places.append((name, numbers[id(item)]))
-        plain[name] = None
-    return AtomSnapshot(plain, tuple(futures), tuple(places))
+    return RowSnapshot(plain, tuple(numbers.futures), tuple(places), tuple(rows))
 
 
 def _is_big(value: object) -> bool:

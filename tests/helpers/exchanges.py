@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 from parman.engine.registry import CallRegistry
 from parman.pool.channel import Channel, Kind, Message, Parcel
+from parman.remote import exchange
+from parman.remote.batching import Outgoing
 from parman.remote.exchange import _Exchange
 from parman.snapshots.stored import FILED, Snapshot
 
@@ -80,18 +82,22 @@ class Exchanges:
         """Note that the bytes of a value go into the message that this thread writes."""
         self._here.values = [*getattr(self._here, "values", ()), snapshot]
 
-    def note_trip(self, exchange: _Exchange) -> None:
+    def begin_trip(self, batch: _Exchange) -> None:
+        self._here.batch = batch
+
+    def note_trip(self) -> None:
         values, self._here.values = getattr(self._here, "values", []), []
-        calls = [call for call, _ in exchange._outgoing.calls]
-        process = exchange._worker.process
+        batch: _Exchange = self._here.batch
+        calls = [call for call, _ in batch._outgoing.calls]
+        process = batch._worker.process
         with self._lock:
             self._held += [*values, *calls, process]
             self.trips.update(map(id, calls))
             self.sends.update((id(process), id(value)) for value in values)
 
-    def note_assets(self, exchange: _Exchange, tokens: Any) -> None:
+    def note_assets(self, tokens: Iterable[str]) -> None:
         with self._lock:
-            self.sends.update((id(exchange._worker.process), token) for token in tokens)
+            self.sends.update((id(self._here.batch._worker.process), token) for token in tokens)
 
 
 @contextmanager
@@ -106,8 +112,9 @@ def counted() -> Iterator[Exchanges]:
             (Channel, "receive"),
             (Channel, "take_ahead"),
             (Snapshot, "for_message"),
-            (_Exchange, "_message"),
-            (_Exchange, "_supply"),
+            (_Exchange, "make"),
+            (exchange, "message_of"),
+            (exchange, "pack"),
         )
     }
 
@@ -135,17 +142,23 @@ def counted() -> Iterator[Exchanges]:
             exchanges.note_value(snapshot)
         return snapshot
 
-    def write(self: _Exchange, lacking: set[str]) -> Message:
-        message: Message = originals[_Exchange, "_message"](self, lacking)
-        exchanges.note_trip(self)
-        exchanges.note_assets(self, lacking)
+    def make(self: _Exchange) -> None:
+        exchanges.begin_trip(self)
+        originals[_Exchange, "make"](self)
+
+    def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
+        message: Message = originals[exchange, "message_of"](outgoing, lacking)
+        exchanges.note_trip()
+        exchanges.note_assets(lacking)
         return message
 
-    def supply(self: _Exchange, wanted: list[str]) -> None:
-        exchanges.note_assets(self, wanted)
-        originals[_Exchange, "_supply"](self, wanted)
+    def pack(kind: Kind, content: Any) -> Message:
+        if kind == Kind.ASSETS:
+            exchanges.note_assets(content)
+        message: Message = originals[exchange, "pack"](kind, content)
+        return message
 
-    wrappers = (added, send, receive, take_ahead, for_message, write, supply)
+    wrappers = (added, send, receive, take_ahead, for_message, make, message_of, pack)
     with ExitStack() as stack:
         for (owner, name), wrapper in zip(originals, wrappers, strict=True):
             stack.enter_context(patch.object(owner, name, wrapper))

@@ -236,7 +236,7 @@ def pid_behind(channel: Channel) -> int:
 @pytest.mark.parametrize("patience", [0.2, 0.0])
 def test_workers_that_are_slow_to_begin(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
     """Each batch brings a call to its end, although other calls don't wait for it, and calls are sent few times."""
-    monkeypatch.setattr("parman.remote.exchange._PATIENCE", patience)
+    monkeypatch.setattr("parman.remote.exchange._NOT_BEGUN", patience)
     with on_processes(1):
         resolve([scale(float(i)) for i in range(300)])
         with counted() as exchanges:
