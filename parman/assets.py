@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-"""What a worker is told of a task, once: the task, the structure of its results, the lines of its file.
+"""What a worker is told once, under a token: of a task the structure of its results and the lines of its file as well.
 
 The structure travels as the driver has found it. A worker that found it in the annotations itself might find another
 one: names in annotations that are text mean nothing where the script is not `__main__`. The values of the leaves come
@@ -10,20 +10,38 @@ structure it expects, and a worker that has another one refuses to run it.
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
 
 from .annotations.evaluate import learn_fields
 from .annotations.spec import ResultSpec
 from .errors import StructureError
+from .snapshots.cache import SnapshotCache
 from .snapshots.code import Source, file_sources, learn_sources
-from .snapshots.take import pickled, take_snapshot
+from .snapshots.snapshot import Snapshot
+from .snapshots.take import Serializer, pickled, take_snapshot
 
 if TYPE_CHECKING:
     from .tasks import TaskDefinition
 
-__all__ = ["TaskSpec"]
+__all__ = ["Asset", "TaskSpec", "new_asset"]
 
 _Fields: TypeAlias = dict[type, dict[str, Any]]
+
+
+@attrs.frozen(eq=False)
+class Asset:
+    """Something that travels once to each worker, which then knows it by its token."""
+
+    token: str
+    snapshot: Snapshot
+
+
+def new_asset(value: object, serializer: Serializer, cache: SnapshotCache, label: str) -> Asset:
+    """Take a snapshot under a token of its own."""
+    return Asset(uuid.uuid4().hex, take_snapshot(value, serializer, cache=cache, label=label))
 
 
 class TaskSpec:

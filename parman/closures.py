@@ -17,26 +17,23 @@ from __future__ import annotations
 import dis
 import itertools
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import lru_cache
 from types import CodeType, FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from .annotations.spec import ResultSpec
-from .assets import TaskSpec
+from .assets import Asset, TaskSpec, new_asset
 from .context import InsideTask, Site, call_site, in_force
 from .errors import ArgumentError, HiddenFutureError, WorkflowError
 from .futures.future import CallFuture
-from .snapshots.broken import explain
 from .snapshots.cache import SnapshotCache
 from .snapshots.changes import Watched
 from .snapshots.hidden import search_function
+from .snapshots.load_errors import explain
 from .snapshots.share import Share
-from .snapshots.stored import Snapshot
+from .snapshots.snapshot import Snapshot
 from .snapshots.take import Serializer, flat_snapshot, in_process, take_snapshot, what_is_lost
 from .tasks import TaskDefinition
 from .trees.nodes import ATOMS, Path
@@ -45,7 +42,7 @@ from .trees.walk import all_futures, futures_in, map_futures
 if TYPE_CHECKING:
     from .tasks import Check
 
-__all__ = ["Asset", "CallOptions", "Closure", "names_in"]
+__all__ = ["CallOptions", "Closure", "names_in"]
 
 
 @lru_cache(maxsize=1000)
@@ -58,20 +55,7 @@ _BIG_GLOBAL = 10_000_000
 """Size from which a global that travels with a function is warned about [bytes]."""
 
 
-@attrs.frozen(eq=False)
-class Asset:
-    """Something that travels once to each worker, which then knows it by its token."""
-
-    token: str
-    snapshot: Snapshot
-
-
-def new_asset(value: object, serializer: Serializer, cache: SnapshotCache, label: str) -> Asset:
-    """Take a snapshot under a token of its own."""
-    return Asset(uuid.uuid4().hex, take_snapshot(value, serializer, cache=cache, label=label))
-
-
-def _tell_nobody(key: tuple[str, ...], text: str) -> None:
+def _warn_nobody(key: tuple[str, ...], text: str) -> None:
     pass
 
 
@@ -94,7 +78,7 @@ class CallOptions:
         self,
         serializer: Serializer = in_process,
         check: Check = "error",
-        warn: Callable[[tuple[str, ...], str], None] = _tell_nobody,
+        warn: Callable[[tuple[str, ...], str], None] = _warn_nobody,
         keep_originals: bool = False,
     ) -> None:
         self.serializer = serializer

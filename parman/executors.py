@@ -27,7 +27,7 @@ from .engine.runner import Runner
 from .errors import Failure, WorkflowError
 from .futures.future import CallFuture
 from .lifecycle import unfinished
-from .snapshots.failures import shorten
+from .snapshots.exceptions import shorten
 from .tasks import Options, TaskDefinition
 from .workflows import Workflow
 

@@ -26,9 +26,9 @@ from .futures.gather import gather, map_gathered
 from .futures.loop import EventLoop, exception_of
 from .futures.wait_graph import WaitFuture, WaitGraph
 from .lifecycle import interruptible_get
-from .snapshots.failures import shorten
+from .snapshots.exceptions import shorten
 from .snapshots.share import any_shared, unshared
-from .snapshots.stored import with_fields
+from .snapshots.snapshot import with_fields
 from .trees.nodes import Placeholder, short_repr
 from .trees.walk import futures_if_flat
 

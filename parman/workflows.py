@@ -21,7 +21,7 @@ from .engine.registry import CallRegistry, CallState, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
 from .lifecycle import Stage, at_exit, counted, exit_with_failure, show_warning, unfinished, unwatch, watch
-from .snapshots.failures import annotate, safe_text, shorten
+from .snapshots.exceptions import annotate, safe_text, shorten
 from .tasks import Check
 
 if TYPE_CHECKING:

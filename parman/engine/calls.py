@@ -19,7 +19,7 @@ from ..futures.loop import EventLoop, exception_of, result_of
 from ..futures.wait_graph import Node
 from ..lifecycle import Stop
 from ..snapshots.preview import Named, preview, shown
-from ..snapshots.stored import Snapshot
+from ..snapshots.snapshot import Snapshot
 from ..snapshots.take import Serializer, in_process, is_plain, take_owned, take_snapshot
 from .execute import Outcome, TaskWarning, describe_call, perform
 from .registry import CallRegistry, CallState
@@ -478,33 +478,21 @@ class Call(Node):
         """Finish with a value, plain or a snapshot, for each leaf."""
         if self.is_over:
             return
-        if len(self.leaves) == len(values) == 1 and is_plain(values[0]):
-            self._succeed_plainly(values[0])
-            return
-        if len(self.leaves) != len(values):  # before the call has ended, so that it can fail yet
+        leaves = self.leaves
+        if len(leaves) != len(values):  # before the call has ended, so that it can fail yet
             raise ResultError(
                 f"{self.closure.name}() came back from its worker with {len(values)} values where its annotation, or "
-                f"its mock, promises {len(self.leaves)}: the worker understands the annotation in another way; "
+                f"its mock, promises {len(leaves)}: the worker understands the annotation in another way; "
                 "annotate Annotated[..., Whole] to get one future"
             )
-        pairs = list(zip(self.leaves, values, strict=True))
         self._end(CallState.FINISHED)
         try:
-            for leaf, value in pairs:
+            for leaf, value in zip(leaves, values, strict=True):
                 try:
                     self._settle(leaf, value)
                 except BaseException as exception:  # from user code that pickles the value
                     self._note_failure(exception, None)
                     leaf.settle_failure(exception)
-        finally:
-            self._leave()
-
-    def _succeed_plainly(self, value: Any) -> None:
-        """Finish with one number or the like, as most calls do."""
-        leaf = self.leaves[0]
-        self._end(CallState.FINISHED)
-        try:
-            leaf.settle_plain(value)
         finally:
             self._leave()
 

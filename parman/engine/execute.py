@@ -17,7 +17,7 @@ from ..annotations.spec import ResultSpec
 from ..context import InsideTask, in_force
 from ..errors import ArgumentError, JobError, StructureError
 from ..lifecycle import Stop
-from ..snapshots.failures import annotate, duplicate, strip, traceback_text
+from ..snapshots.exceptions import annotate, duplicate, strip, traceback_text
 from ..tasks import TaskDefinition
 from ..trees.nodes import short_repr
 

@@ -16,7 +16,7 @@ which would be idle; and the worker's thread when the worker has died, for what 
 So that calls don't go to and fro for ever, a worker's thread reclaims only what is behind a call that has begun, or,
 from a worker that begins nothing for long, all but the next call. So each batch brings at least one call to its end,
 unless the user cancels it or the worker dies. And a call that came back goes with fewer others the next time, in the
-end alone (see `batching`), so that it is sent few times.
+end alone (see `remote.batcher`), so that it is sent few times.
 
 Invariants of a batch, under its lock
 

@@ -24,7 +24,7 @@ from ..closures import Closure
 from ..errors import Failure, Interrupted
 from ..futures.future import CallFuture, StrictFuture
 from ..lifecycle import interruptible_get
-from ..snapshots.failures import traceback_text
+from ..snapshots.exceptions import traceback_text
 
 __all__ = ["CallRegistry", "CallState", "RegisteredCall"]
 

@@ -30,8 +30,8 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 
 from ..annotations.evaluate import item_type
 from ..errors import FutureAttributeError, FutureUseError, WorkflowError
-from ..snapshots.failures import annotate
-from ..snapshots.stored import Snapshot
+from ..snapshots.exceptions import annotate
+from ..snapshots.snapshot import Snapshot
 from ..snapshots.take import is_plain
 from .loop import EventLoop, LoopFuture
 

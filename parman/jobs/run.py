@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from ..annotations.spec import TreeSpec
 from ..errors import Interrupted, JobError, JobFailed
 from ..lifecycle import Stop
-from ..snapshots.failures import annotate
+from ..snapshots.exceptions import annotate
 from .directory import RESERVED, JobDirectory, State
 from .files import read_sums, read_whole, sha256, tail, write_sums, write_whole
 from .jsonio import JobArguments, dump, load_json, load_result, same_json

@@ -26,7 +26,7 @@ from ..annotations.spec import (
     spec_of_example,
 )
 from ..errors import ArgumentError, FutureTypeError, FutureUseError, JobError, ParmanError, TemplateError
-from ..snapshots.failures import safe_text
+from ..snapshots.exceptions import safe_text
 from ..trees.nodes import Index, Key, Placeholder, children, format_path
 from ..trees.nodes import Path as TreePath
 from ..trees.walk import map_leaves

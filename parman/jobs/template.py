@@ -25,8 +25,8 @@ import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
 from ..annotations.markers import is_pending
 from ..errors import JobError, TemplateError
-from ..snapshots.failures import safe_text
-from ..snapshots.stored import Snapshot
+from ..snapshots.exceptions import safe_text
+from ..snapshots.snapshot import Snapshot
 from ..snapshots.take import pickled, take_snapshot
 from ..trees.walk import map_leaves
 from .directory import RESERVED

@@ -41,14 +41,14 @@ from ..errors import ResultError
 from ..pool.channel import Kind, Message, pack
 from ..pool.terminal import refusing_input
 from ..snapshots.attributes import Forgotten
-from ..snapshots.broken import explain
 from ..snapshots.buffers import Buffer
 from ..snapshots.cache import SnapshotCache
 from ..snapshots.code import dumps
-from ..snapshots.failures import PackedException, annotate, traceback_text
+from ..snapshots.exceptions import PackedException, annotate, traceback_text
+from ..snapshots.load_errors import explain
 from ..snapshots.memory import Traces, drop_spares
 from ..snapshots.share import forget_share, install_share
-from ..snapshots.stored import AtomSnapshot, Snapshot
+from ..snapshots.snapshot import AtomSnapshot, Snapshot
 from ..snapshots.take import is_plain, pickled, take_snapshot, what_is_lost
 
 if TYPE_CHECKING:

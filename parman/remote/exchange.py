@@ -10,7 +10,7 @@
     one takes long: reclaim the others ───────────────▶   ready again
     the worker died: reclaim the rest ────────────────▶   the call that it ran fails, the others are ready again
 
-The invariants of `engine.pull` and `engine.handles` hold.
+The invariants of `engine.worker_loops` and `engine.handles` hold.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..engine.calls import Call
 from ..engine.execute import Outcome
 from ..engine.handles import BatchHandle
-from ..engine.pull import SLICE, WorkerLoop, WorkerLoops
+from ..engine.worker_loops import SLICE, WorkerLoop, WorkerLoops
 from ..errors import ArgumentError, WorkerDied
 from ..pool.channel import Kind, Parcel, pack
-from ..snapshots.failures import PackedException
+from ..snapshots.exceptions import PackedException
 from ..snapshots.memory import File, keep_spares, rest
-from ..snapshots.stored import Snapshot
-from .batching import Batcher, Outgoing, message_of
+from ..snapshots.snapshot import Snapshot
+from .batcher import Batcher, Outgoing, message_of
 
 if TYPE_CHECKING:
     from ..pool.processes import ProcessWorker
@@ -126,9 +126,10 @@ class BatchExchange:
     def _board(
         self, runner: WorkerLoops, loop: WorkerLoop, call: Call, worker: ProcessWorker
     ) -> tuple[BatchHandle, Outgoing] | None:
-        loop.batch = batch = BatchHandle(worker.process.claims, runner.post_recovery)
+        process = worker.process
+        loop.batch = batch = BatchHandle(process.claims, runner.post_recovery)
         try:
-            outgoing = self._batcher.fill(batch, call, worker.process.known)
+            outgoing = self._batcher.fill(batch, call, process.known)
         except BaseException as exception:  # a mistake of ours must leave no call behind
             call.fail(exception, None)
             batch.close()

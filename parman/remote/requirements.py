@@ -7,12 +7,12 @@ from __future__ import annotations
 import weakref
 from typing import NamedTuple
 
-from ..closures import Asset, new_asset
+from ..assets import Asset, new_asset
 from ..engine.calls import Call
 from ..engine.registry import CallRegistry
 from ..engine.runner import Where
 from ..snapshots.cache import SnapshotCache
-from ..snapshots.stored import Snapshot
+from ..snapshots.snapshot import Snapshot
 from ..snapshots.take import pickled
 from .batch import BlockState
 

@@ -23,7 +23,7 @@ from ..descriptors import fill_standard
 from ..pool.channel import Channel, Kind, Message, Parcel, name_of, open_pidfd, pack
 from ..pool.claims import take_claim
 from ..pool.terminal import refuse_input
-from ..snapshots.failures import PackedException, annotate, traceback_text
+from ..snapshots.exceptions import PackedException, annotate, traceback_text
 
 __all__ = ["main"]
 

@@ -12,9 +12,9 @@
     cancel() of a future                              ready queue: calls that use results first
       sets the future's state                            │  a free worker, and a future not cancelled
            └─────────post──> leaf_cancelled              ├─▶ WorkerLoops: a worker takes call after call (threads,
-                                                         │   our processes: `engine.pull`, `remote.exchange`)
+                                                         │   our processes: `engine.worker_loops`, `remote.exchange`)
                                                          └─▶ Submission: each call is submitted (executors of others,
-                                                             jobs: `engine.submit`, `remote.submit`)
+                                                             jobs: `engine.submission`, `remote.submitter`)
                                                                          │
     any thread: outcome ──post──> Call.conclude: futures settled, registry.finished, dependents woken
 
@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ..engine.calls import Call
 from ..engine.execute import Outcome
-from ..engine.pull import ReadyQueue, WorkerLoop, WorkerLoops
+from ..engine.ready_queue import ReadyQueue
 from ..engine.registry import CallRegistry
 from ..engine.runner import (
     PLACES,
@@ -50,14 +50,15 @@ from ..engine.runner import (
     is_process_pool,
     tells_of_death,
 )
-from ..engine.submit import BlockingThreads, Submission
+from ..engine.submission import BlockingThreads, Submission
+from ..engine.worker_loops import WorkerLoop, WorkerLoops
 from ..errors import WorkerDied, WorkflowError
 from ..futures.loop import EventLoop
 from ..futures.placeholders import make_placeholder
 from ..futures.wait_graph import wait_for
 from ..lifecycle import start_forks
 from ..pool.threads import ThreadPool, available_cpus
-from ..snapshots.failures import annotate, duplicate, safe_text, strip
+from ..snapshots.exceptions import annotate, duplicate, safe_text, strip
 from ..snapshots.take import in_process, pickled
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from ..pool.processes import ProcessWorker
     from ..remote.exchange import BatchExchange
     from ..remote.requirements import BlockStates
-    from ..remote.submit import RemoteSubmitter
+    from ..remote.submitter import RemoteSubmitter
 
 __all__ = ["ConcurrentRunner"]
 
@@ -180,10 +181,10 @@ class ConcurrentRunner(Runner):
     def _set_up_remote(self, info: ExecutorInfo, executor: Executor | None) -> None:
         # Much has to be imported for calls that leave the process: scripts on threads start sooner without.
         from ..pool.processes import ProcessPool
-        from ..remote.batching import Batcher
+        from ..remote.batcher import Batcher
         from ..remote.exchange import BatchExchange
         from ..remote.requirements import BlockStates
-        from ..remote.submit import RemoteSubmitter
+        from ..remote.submitter import RemoteSubmitter
 
         self.serializer = pickled
         self._states = BlockStates(info.where)

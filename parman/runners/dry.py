@@ -45,8 +45,8 @@ from ..futures.future import CallFuture, StrictFuture
 from ..futures.loop import EventLoop
 from ..futures.placeholders import make_placeholder
 from ..lifecycle import counted
-from ..snapshots.failures import safe_text
-from ..snapshots.stored import Snapshot
+from ..snapshots.exceptions import safe_text
+from ..snapshots.snapshot import Snapshot
 from ..snapshots.take import Serializer, in_process, pickled, take_snapshot
 from ..tasks import TaskDefinition
 from ..trees.nodes import ATOMS, kind_of

@@ -33,13 +33,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 from ..engine.calls import Call
-from ..engine.pull import ReadyQueue
+from ..engine.ready_queue import ReadyQueue
 from ..engine.registry import CallRegistry
 from ..engine.runner import ExecutorInfo, Where
 from ..errors import Interrupted, MissingExtra, WorkerDied, WorkflowError
 from ..pool.threads import available_cpus
 from ..remote.batch import run_bytes
-from ..snapshots.failures import safe_text
+from ..snapshots.exceptions import safe_text
 from .concurrent import ConcurrentRunner
 
 if TYPE_CHECKING:

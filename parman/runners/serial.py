@@ -16,7 +16,7 @@ from ..futures.loop import EventLoop
 from ..futures.placeholders import make_placeholder
 from ..futures.wait_graph import wait_for
 from ..snapshots.changes import Watched
-from ..snapshots.failures import strip
+from ..snapshots.exceptions import strip
 from ..trees.nodes import is_generator
 
 __all__ = ["SerialRunner"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from .attributes import Forgotten
 from .buffers import Buffer
-from .stored import Held
+from .snapshot import Held
 
 __all__ = ["BIG", "HUGE", "SnapshotCache"]
 

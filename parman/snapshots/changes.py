@@ -21,11 +21,11 @@ from ..trees.nodes import ATOMS, is_array
 from .attributes import cached_names, is_cache
 from .buffers import Buffer
 from .cache import SnapshotCache
-from .filled import Filled, filled_names, rewritten_names
 from .hidden import inside, reachable
+from .lazy_attributes import Filled, filled_names, rewritten_names
 from .memory import address_of, is_untouched
 from .pickling import write_in_process
-from .stored import AtomSnapshot, Held, HeldArray, HeldObject, Row, RowSnapshot, Snapshot, loaded
+from .snapshot import AtomSnapshot, Held, HeldArray, HeldObject, Row, RowSnapshot, Snapshot, loaded
 
 __all__ = ["Watched"]
 

@@ -55,12 +55,12 @@ from .buffers import Buffer
 from .cache import BIG, SnapshotCache
 from .classes import is_prepared_struct, reduce_prepared_struct
 from .code import ScriptPickler
-from .failures import is_made_again, reduce_exception
-from .filled import Filled
+from .exceptions import is_made_again, reduce_exception
 from .hidden import reachable
+from .lazy_attributes import Filled
 from .reducers import is_proxy, is_shared_map, is_variable, reduce_array, reduce_proxy, reduce_variable
 from .share import Share
-from .stored import Held, HeldArray, HeldObject, Snapshot, decoded, given, with_fields
+from .snapshot import Held, HeldArray, HeldObject, Snapshot, decoded, given, with_fields
 
 __all__ = ["Record", "Writer", "write_in_process", "write_pickled"]
 

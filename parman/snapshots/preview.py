@@ -17,7 +17,7 @@ from typing import Any
 
 from ..trees.nodes import short_repr
 from .buffers import Buffer
-from .stored import AtomSnapshot, Held, HeldArray, Snapshot, decoded, given
+from .snapshot import AtomSnapshot, Held, HeldArray, Snapshot, decoded, given
 
 __all__ = ["Named", "preview", "shown"]
 

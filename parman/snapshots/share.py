@@ -23,7 +23,7 @@ from ..trees.walk import walk
 from .hidden import BUDGET, inside
 
 if TYPE_CHECKING:
-    from .stored import Snapshot
+    from .snapshot import Snapshot
 
 __all__ = ["Share", "any_shared", "forget_share", "install_share", "shared_value", "unshared"]
 

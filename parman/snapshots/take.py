@@ -32,7 +32,7 @@ from .attributes import attributes_of, has_attributes, lost_names
 from .cache import BIG, HUGE, SnapshotCache
 from .hidden import Place, Trail, inside
 from .pickling import Record, Writer, write_in_process, write_pickled
-from .stored import ArraySnapshot, AtomSnapshot, Row, RowSnapshot, Snapshot
+from .snapshot import ArraySnapshot, AtomSnapshot, Row, RowSnapshot, Snapshot
 
 __all__ = [
     "AsIs",

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from parman.engine import pull as queues
-from parman.engine.pull import ReadyQueue
+from parman.engine import ready_queue as queues
+from parman.engine.ready_queue import ReadyQueue
 
 QUICK, SLOW = queues._QUICK / 2, queues._QUICK * 2
 

@@ -17,9 +17,9 @@ from unittest.mock import patch
 from parman.engine.registry import CallRegistry
 from parman.pool.channel import Channel, Kind, Message, Parcel
 from parman.remote import exchange
-from parman.remote.batching import Outgoing
+from parman.remote.batcher import Outgoing
 from parman.remote.exchange import _Exchange
-from parman.snapshots.stored import FILED, Snapshot
+from parman.snapshots.snapshot import FILED, Snapshot
 
 __all__ = ["MESSAGES", "SENDS", "TRIPS", "Exchanges", "counted"]
 

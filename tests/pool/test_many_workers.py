@@ -17,10 +17,10 @@ from helpers.pretended_workers import Peers
 from helpers.waiting import hasty_switches, in_thread
 
 from parman import ConcurrentRunner, resolve, task, workflow
-from parman.engine import pull
+from parman.engine import worker_loops
 from parman.engine.calls import Call
 from parman.engine.handles import BatchHandle
-from parman.engine.pull import WorkerLoop, WorkerLoops
+from parman.engine.worker_loops import WorkerLoop, WorkerLoops
 from parman.pool import processes
 
 CALLS = 2000
@@ -112,7 +112,7 @@ def test_calls_on_many_lanes(peers: Peers, make: Callable[[], Any]) -> None:
 @pytest.mark.slow
 def test_calls_that_travel_alone_on_many_lanes(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same holds for calls that are not known to be short."""
-    monkeypatch.setattr("parman.remote.batching._BUDGET", 0.0)
+    monkeypatch.setattr("parman.remote.batcher._BUDGET", 0.0)
     assert cost_on_lanes(peers, 200, wide) <= MOST * cost_on_lanes(peers, FEW, wide)
 
 
@@ -144,7 +144,7 @@ def test_an_idle_worker_looks_at_a_few_others() -> None:
         for batch in batches:
             loops.carries(WorkerLoop(None), batch)  # type: ignore[arg-type]
         assert loops._steal() is None
-        assert sum(batch.asked for batch in batches) == pull._LOOKS
+        assert sum(batch.asked for batch in batches) == worker_loops._LOOKS
         for _ in range(20):
             loops._steal()
         assert {batch.asked for batch in batches} <= {1, 2}
@@ -195,9 +195,9 @@ def test_a_drain_that_was_given_up_loses_no_call(monkeypatch: pytest.MonkeyPatch
     assert given_up
 
 
-def test_a_call_is_settled_before_its_drain_goes_on() -> None:
+def test_a_call_is_settled_before_its_loop_goes_on() -> None:
     """A loop sleeps until its call is settled, and not when that came first; each sleep is ended once."""
-    courtesy, loop = pull._ResultsFirst(), WorkerLoop(None)  # type: ignore[arg-type]
+    courtesy, loop = worker_loops._ResultsFirst(), WorkerLoop(None)  # type: ignore[arg-type]
     courtesy._lookers.clear()
     with hasty_switches():
         for number in range(1, 500):

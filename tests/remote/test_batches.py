@@ -164,7 +164,7 @@ def test_a_call_that_takes_longer_than_expected_holds_up_nobody(field: Field, se
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let batches be big, nothing be taken back because of the time that a call takes, and all for an idle worker."""
-    monkeypatch.setattr("parman.remote.batching._BUDGET", 1.0)
+    monkeypatch.setattr("parman.remote.batcher._BUDGET", 1.0)
     monkeypatch.setattr("parman.remote.exchange._OVERDUE", 100.0)
     monkeypatch.setattr("parman.engine.handles._WORTH", 0.0)
 

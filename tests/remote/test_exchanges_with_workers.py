@@ -23,7 +23,7 @@ from parman import ConcurrentRunner, WorkerDied, resolve, share, task, workflow
 from parman.pool import processes
 from parman.pool.channel import Channel, Kind, Message, Parcel
 from parman.pool.claims import ClaimPipe
-from parman.remote.batching import _MOST, _ROOM, _most_with
+from parman.remote.batcher import _MOST, _ROOM, _most_with
 
 KB, MB = 1 << 10, 1 << 20
 SIZES = [1, KB, 60 * KB, 300 * KB, 8 * MB]

@@ -17,7 +17,7 @@ from helpers import TIMEOUT
 from helpers.gates import Gate, pass_gate
 
 from parman import ConcurrentRunner, Runner, resolve, task, workflow
-from parman.snapshots.stored import ArraySnapshot, Snapshot
+from parman.snapshots.snapshot import ArraySnapshot, Snapshot
 from parman.snapshots.take import in_process, take_snapshot
 
 SMALL, BIG = 10, 1 << 18

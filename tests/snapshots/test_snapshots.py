@@ -33,7 +33,7 @@ from parman.snapshots.buffers import Buffer
 from parman.snapshots.cache import BIG, SnapshotCache
 from parman.snapshots.changes import Watched
 from parman.snapshots.share import Share, install_share, shared_value
-from parman.snapshots.stored import AtomSnapshot, Snapshot
+from parman.snapshots.snapshot import AtomSnapshot, Snapshot
 from parman.snapshots.take import in_process, pickled, take_snapshot
 from parman.trees.nodes import Placeholder
 

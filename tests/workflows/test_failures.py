@@ -37,8 +37,8 @@ from parman import (
     task,
     workflow,
 )
-from parman.engine.pull import ReadyQueue
-from parman.snapshots.failures import PackedException, duplicate
+from parman.engine.ready_queue import ReadyQueue
+from parman.snapshots.exceptions import PackedException, duplicate
 
 # --- exceptions of many kinds ---
 

@@ -24,7 +24,7 @@ from ..context import is_ours
 from ..errors import ParmanError, RemoteError
 from .buffers import Buffer
 from .code import ScriptPickler
-from .stored import FILED
+from .snapshot import FILED
 
 __all__ = [
     "PackedException",

@@ -11,11 +11,11 @@ from typing import Any
 
 import attrs
 
-from ..closures import Asset
+from ..assets import Asset
 from ..engine.calls import Call
 from ..engine.execute import Outcome
 from ..engine.handles import ExecutorHandle
-from ..snapshots.failures import PackedException, traceback_text
+from ..snapshots.exceptions import PackedException, traceback_text
 from .batch import Batch, MissingAssets, Reply, dump_batch, item_of, read_reply, run_bytes
 from .requirements import BlockStates, Requirements
 

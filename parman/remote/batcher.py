@@ -27,12 +27,12 @@ import attrs
 
 from ..engine.calls import Call
 from ..engine.handles import BatchHandle
-from ..engine.pull import ReadyQueue
+from ..engine.ready_queue import ReadyQueue
 from ..engine.registry import CallRegistry, CallState
 from ..pool.channel import Kind, Message, pack
 from ..snapshots.buffers import Buffer, spare
-from ..snapshots.failures import PackedException, traceback_text
-from ..snapshots.stored import FILED, AtomSnapshot, RowSnapshot, Snapshot
+from ..snapshots.exceptions import PackedException, traceback_text
+from ..snapshots.snapshot import FILED, AtomSnapshot, RowSnapshot, Snapshot
 from ..tasks import TaskDefinition
 from .batch import Batch, Item, Result, dump_batch, item_of
 from .requirements import Requirements

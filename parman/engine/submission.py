@@ -29,7 +29,7 @@ from ..pool.threads import ThreadPool
 from .calls import Call
 from .execute import Outcome
 from .handles import ExecutorHandle
-from .pull import ReadyQueue, check_future
+from .ready_queue import ReadyQueue, check_future
 
 __all__ = ["BlockingThreads", "Submission"]
 

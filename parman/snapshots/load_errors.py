@@ -20,7 +20,7 @@ from ..errors import ParmanError
 from ..trees.nodes import ATOMS
 from ..trees.walk import map_futures
 from .hidden import Place, Trail, inside
-from .stored import AtomSnapshot, HeldObject, Snapshot
+from .snapshot import AtomSnapshot, HeldObject, Snapshot
 
 __all__ = ["explain"]
 
