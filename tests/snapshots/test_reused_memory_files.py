@@ -20,7 +20,7 @@ from helpers.waiting import hasty_switches
 
 from parman import resolve, task, workflow
 from parman.snapshots.buffers import Buffer, spare
-from parman.snapshots.memory import drop_spares, keep_spares, rest
+from parman.snapshots.memory import File, drop_spares, keep_spares, rest
 
 SIZE = 1 << 20
 """Length of an array, big enough for a memory file [bytes]."""
@@ -126,7 +126,7 @@ def test_what_another_process_made_is_left_alone() -> None:
     made = Buffer.of(content(1))
     fd = made.fileno()
     assert fd is not None
-    adopted = Buffer.adopt(os.dup(fd), SIZE)
+    adopted = Buffer(File(os.dup(fd), SIZE, others=1), SIZE)
     made.lend()
     del made, adopted
     assert spare() is None
