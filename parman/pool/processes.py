@@ -36,7 +36,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from pathlib import Path
 from pickle import UnpicklingError
@@ -44,6 +44,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..descriptors import inherited, lift_socket
 from ..errors import ArgumentError, WorkerDied
+from ..snapshots.share import EndedShares
 from .channel import Channel, Kind, Message, Parcel, milliseconds, name_of, open_pidfd, pack
 from .claims import ClaimPipe
 from .threads import Pool, Worker, WorkItem, WorkItemOutcome, available_cpus
@@ -88,11 +89,14 @@ class _Process:
         The claims of the calls in the batch that it has.
     known
         The tokens of tasks and the like that were sent to it.
+    ended_shares
+        Which of them are shares that no call will need any more.
     """
 
     def __init__(self, environ: dict[str, str]) -> None:
         self.claims = ClaimPipe()
         self.known: set[str] = set()
+        self.ended_shares = EndedShares()
         ours, theirs = map(lift_socket, socket.socketpair())
         try:
             with theirs:
@@ -105,6 +109,17 @@ class _Process:
         self._pidfd = open_pidfd(self._popen.pid)
         self.channel = Channel(ours, open_pidfd(self._popen.pid))
         _processes.add(self)
+
+    def note_sent(self, tokens: Collection[str]) -> None:
+        """Note that it knows these from now on."""
+        self.known.update(tokens)
+        self.ended_shares.watch(tokens)
+
+    def take_ended(self) -> tuple[str, ...]:
+        """Return which shares it is to be told to drop, once."""
+        ended = self.ended_shares.take()
+        self.known.difference_update(ended)
+        return tuple(ended)
 
     def alive(self) -> bool:
         return not self._wait(0)

@@ -6,7 +6,9 @@ There is one format, whoever carries it. Our own processes get several calls in 
 another; an executor of others gets one call, as bytes. A message names what its calls need by tokens: the tasks, the
 state of the block (directory, environment, ...), shares. A worker that does not know a token answers `MissingAssets`
 before it runs anything, and gets what it lacks. So each of these travels once to each worker, whichever pool it belongs
-to. What the driver notes of a worker of its own saves the question mostly; it need not be right.
+to. What the driver notes of a worker of its own saves the question mostly; it need not be right: the worker may have
+forgotten what it was sent, and asks again. All that a call needs is taken out of what the worker remembers before the
+call begins, and held by it: other calls, of other blocks too, may begin meanwhile, on threads of the same process.
 
 What comes back is made of bytes and texts of our own making, so that a pool never meets an exception or a result that
 can't be pickled: such a thing costs its own call and no other.
@@ -47,7 +49,7 @@ from ..snapshots.code import dumps
 from ..snapshots.exceptions import PackedException, annotate, traceback_text
 from ..snapshots.load_errors import explain
 from ..snapshots.memory import Traces, drop_spares
-from ..snapshots.share import forget_share, install_share
+from ..snapshots.share import InstalledShare, install_share
 from ..snapshots.snapshot import AtomSnapshot, Snapshot
 from ..snapshots.take import is_plain, pickled, take_snapshot, what_is_lost
 
@@ -167,6 +169,8 @@ class Batch(NamedTuple):
         Memory files to be filled with results.
     number
         Tells calls apart: some executors run what they take for the same once only.
+    ended
+        Tokens of shares that no call will need any more.
     """
 
     state: str | None
@@ -177,6 +181,7 @@ class Batch(NamedTuple):
     assets: Mapping[str, Snapshot] | None = None
     spares: list[Buffer] | None = None
     number: int = 0
+    ended: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> list[str]:
@@ -208,11 +213,25 @@ def read_reply(reply: Reply) -> Outcome:
 # --- in the worker ---
 
 _KNOWN = 500
-"""Assets that a worker remembers in any case; others are asked for again."""
+"""Small assets that a worker remembers in any case; others are asked for again."""
+_SMALL = 1 << 16
+"""Up to which size an asset is a small one [bytes]."""
 _ROOM = 1 << 26
-"""How big they may be all together before it forgets any [bytes]."""
+"""How big those may be all together that are not needed just now, before it forgets any [bytes]."""
+_ONCE_KNOWN = 10_000
+"""Forgotten assets of which a worker remembers that it knew them."""
 _OWN = "_NUM_THREADS"
 """How variables end that the pool sets for a worker."""
+
+
+class _Needed(NamedTuple):
+    """What the calls of a batch need of what the worker remembers, and hold until they have run."""
+
+    specs: list[TaskSpec]
+    shares: list[InstalledShare]
+    forgotten: Forgotten
+    is_another_process: bool
+    """Whether this is not the driver itself, whose threads an executor may use."""
 
 
 class _WorkerMemory:
@@ -220,13 +239,19 @@ class _WorkerMemory:
 
     Executors may run several calls of one process on threads of its own: what is remembered is changed, and what a
     call needs of it is taken out, under the lock.
+
+    What has been needed least recently is forgotten when all that is not needed just now gets big. What is asked for
+    again after that is kept until the block is over, or no call will need it any more: so nothing is sent more than
+    twice, however big it is, and however many calls need it in turns.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.assets: OrderedDict[str, Any] = OrderedDict()
         self.sizes: dict[str, int] = {}
-        self.size = 0
+        self.size = 0  # of those that may be forgotten
+        self.kept: set[str] = set()
+        self.once_known: OrderedDict[str, None] = OrderedDict()
         self.state: str | None = None
         self.seeded = os.getpid()
         self.own_environment: dict[str, str] | None = None
@@ -246,9 +271,16 @@ class _WorkerMemory:
             self._load(token, batch)
         if batch.state is not None and batch.state != self.state:
             self._enter(batch.state)
-        while self.size > _ROOM and len(self.assets) > max(_KNOWN, len(tokens)):
-            self._forget(next(iter(self.assets)))
+        if self.size > _ROOM:
+            self._make_room(set(tokens))
         return []
+
+    def needed_by(self, batch: Batch) -> _Needed:
+        """Take out what the calls of a batch need; all of it is known."""
+        state = None if batch.state is None else self.assets[batch.state]
+        is_another_process = isinstance(state, BlockState) and state.driver != os.getpid()
+        specs, shares = ([self.assets[token] for token in tokens] for tokens in (batch.tasks, batch.shares))
+        return _Needed(specs, shares, self.forgotten, is_another_process)
 
     def _load(self, token: str, batch: Batch) -> None:
         if token in batch.tasks and batch.state is not None:
@@ -257,24 +289,45 @@ class _WorkerMemory:
         snapshot = batch.assets[token]
         if token == batch.state:
             self._forget_other_blocks()
-        if token in batch.shares:
-            install_share(token, snapshot)
-            self.assets[token] = None
-        else:
-            self.assets[token] = snapshot.load()
+        self.assets[token] = install_share(token, snapshot) if token in batch.shares else snapshot.load()
         self.sizes[token] = snapshot.nbytes
-        self.size += snapshot.nbytes
+        if token in self.once_known:
+            self.kept.add(token)
+        else:
+            self.size += snapshot.nbytes
+
+    def _make_room(self, needed: set[str]) -> None:
+        """Forget what was not needed for longest."""
+        left = self.size - sum(self.sizes[token] for token in needed - self.kept)
+        for token in list(self.assets):
+            if left <= _ROOM:
+                break
+            is_small = self.sizes[token] <= _SMALL and len(self.assets) <= _KNOWN
+            if not (is_small or token in needed or token in self.kept):
+                left -= self.sizes[token]
+                self.forget(token)
+                self.once_known[token] = None
+        while len(self.once_known) > _ONCE_KNOWN:
+            self.once_known.popitem(last=False)
 
     def _forget_other_blocks(self) -> None:
         """Drop tasks and shares when a block begins: a warm worker would pile them up, and can ask for them again."""
         for token in [t for t, asset in self.assets.items() if not isinstance(asset, BlockState)]:
-            self._forget(token)
+            self.forget(token)
+        self.once_known.clear()
         self.forgotten = Forgotten()
 
-    def _forget(self, token: str) -> None:
+    def forget(self, token: str) -> None:
+        """Forget an asset, if it is known."""
+        self.once_known.pop(token, None)
+        if token not in self.assets:
+            return
         del self.assets[token]
-        self.size -= self.sizes.pop(token)
-        forget_share(token)
+        size = self.sizes.pop(token)
+        if token in self.kept:
+            self.kept.discard(token)
+        else:
+            self.size -= size
 
     def _enter(self, token: str) -> None:
         if token == self.state:
@@ -283,11 +336,6 @@ class _WorkerMemory:
             self.own_environment = {name: os.environ[name] for name in os.environ if name.endswith(_OWN)}
         self.assets[token].apply(self.own_environment)
         self.state = token
-
-    def is_another_process(self) -> bool:
-        """Tell whether this is not the driver itself, whose threads an executor may use."""
-        state = self.assets.get(self.state) if self.state is not None else None
-        return isinstance(state, BlockState) and state.driver != os.getpid()
 
     def seed(self) -> None:
         """Give a forked process random numbers of its own."""
@@ -318,20 +366,20 @@ def run_bytes(content: bytes) -> bytes:
     (where,) = batch.sites
     answer: Reply | MissingAssets
     try:
-        specs = _specs_for(batch)
+        needed = _needed_by(batch)
     except BaseException as exception:
         answer = _not_loaded(exception, where)
     else:
-        if isinstance(specs, MissingAssets):
-            answer = specs
+        if isinstance(needed, MissingAssets):
+            answer = needed
         else:
-            with refusing_input() if _memory.is_another_process() else nullcontext():
-                answer = _run(item, specs[0], where)
+            with refusing_input() if needed.is_another_process else nullcontext():
+                answer = _run(item, needed, where)
     return pickle.dumps(answer, protocol=5)
 
 
-def _specs_for(batch: Batch) -> list[TaskSpec] | MissingAssets:
-    """Get ready in this worker for what is to come; return what is known of the tasks, or what is missing.
+def _needed_by(batch: Batch) -> _Needed | MissingAssets:
+    """Get ready in this worker for what is to come; return what the calls need, or what is missing.
 
     Raises
     ------
@@ -340,8 +388,10 @@ def _specs_for(batch: Batch) -> list[TaskSpec] | MissingAssets:
     """
     with _memory.lock:
         _memory.seed()
+        for token in batch.ended:
+            _memory.forget(token)
         missing = _memory.learn(batch)
-        return MissingAssets(missing) if missing else [_memory.assets[token] for token in batch.tasks]
+        return MissingAssets(missing) if missing else _memory.needed_by(batch)
 
 
 def _not_loaded(exception: BaseException, where: str) -> Reply:
@@ -350,12 +400,12 @@ def _not_loaded(exception: BaseException, where: str) -> Reply:
     return Reply(None, PackedException(exception, traceback_text(exception)), ())
 
 
-def _reply_of(outcome: Outcome, name: str) -> Reply:
+def _reply_of(outcome: Outcome, name: str, forgotten: Forgotten) -> Reply:
     """Bring an outcome into a form that can travel."""
     if outcome.failure is not None:
         return Reply(None, PackedException(outcome.failure, traceback_text(outcome.failure)), outcome.warnings)
     assert outcome.values is not None
-    cache = SnapshotCache(_memory.forgotten)
+    cache = SnapshotCache(forgotten)
     told: list[TaskWarning] = []
 
     def forgets(cls: type, names: list[str]) -> None:
@@ -401,9 +451,9 @@ def run_batch(
         send(pack(Kind.OVER, None))
         return
     try:
-        specs = _specs_asked_for(batch, ask)
+        needed = _needed_and_asked_for(batch, ask)
     except BaseException as exception:
-        trouble, specs = exception, []
+        trouble = exception
     results = _Results(batch.items)
     is_alone = len(batch.items) == 1
     with _spares_of(batch):
@@ -416,7 +466,7 @@ def run_batch(
                 send(_message(0.0, _not_loaded(trouble, where)))
             elif results.put_into(item.values):
                 start = time.perf_counter()
-                reply = _run(item, specs[item.task], where)
+                reply = _run(item, needed, where)
                 duration = time.perf_counter() - start
                 del item  # with the memory files in it
                 send(_message(duration, reply, is_alone and not any(one.are_left() for one in traces)))
@@ -425,11 +475,11 @@ def run_batch(
                 send(_SKIPPED)
 
 
-def _specs_asked_for(batch: Batch, ask: Callable[[list[str]], Mapping[str, Snapshot]]) -> list[TaskSpec]:
-    found = _specs_for(batch)
+def _needed_and_asked_for(batch: Batch, ask: Callable[[list[str]], Mapping[str, Snapshot]]) -> _Needed:
+    found = _needed_by(batch)
     if isinstance(found, MissingAssets):
         # Once: who asked again and again would keep the driver busy for ever.
-        found = _specs_for(batch._replace(assets=ask(found.tokens)))
+        found = _needed_by(batch._replace(assets=ask(found.tokens)))
     if isinstance(found, MissingAssets):
         raise RuntimeError("the driver did not send what this worker asked for; this is a mistake in Parman")
     return found
@@ -457,7 +507,8 @@ def _emptying(items: list[Item]) -> Iterator[tuple[int, Item]]:
         number += 1
 
 
-def _run(item: Item, spec: TaskSpec, where: str) -> Reply:
+def _run(item: Item, needed: _Needed, where: str) -> Reply:
+    spec = needed.specs[item.task]
     definition = spec.definition
     try:
         structure = spec.structure_of(item.structure)
@@ -471,7 +522,7 @@ def _run(item: Item, spec: TaskSpec, where: str) -> Reply:
         late=item.late,
         check=item.check,
     )
-    return _reply_of(outcome, definition.name)
+    return _reply_of(outcome, definition.name, needed.forgotten)
 
 
 def _arguments_of(item: Item, name: str) -> dict[str, Any]:

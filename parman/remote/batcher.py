@@ -335,8 +335,8 @@ def _weight(value: Any) -> float:
     return math.inf if isinstance(value, BaseException) else sys.getsizeof(value)
 
 
-def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
-    """Write the message for a batch; it brings along what the worker lacks."""
+def message_of(outgoing: Outgoing, lacking: set[str], ended: tuple[str, ...] = ()) -> Message:
+    """Write the message for a batch; it brings along what the worker lacks, and says which shares have ended."""
     sites: dict[str, int] = {}
     tasks: dict[str, int] = {}
     shares: dict[str, None] = {}
@@ -361,7 +361,7 @@ def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
             site = sites.setdefault(str(last_site), len(sites))
         items.append(item_of(closure, [_packed(value) for value in values] if values else values, task, site))
     spares = _take_spares(outgoing.spares) if outgoing.spares else None
-    batch = Batch(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares)
+    batch = Batch(state, tuple(tasks), tuple(shares), tuple(sites), items, assets or None, spares, ended=ended)
     if len(items) == 1 and (spares or _has_buffers(items[0], assets)):
         return pack(Kind.BATCH, batch)
     return Message(Kind.BATCH, dump_batch(batch), [])

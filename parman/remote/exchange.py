@@ -174,9 +174,10 @@ class _Exchange:
     def make(self) -> None:
         """See it through."""
         try:
+            ended = self._process.take_ended()
             lacking = self._outgoing.tokens() - self._process.known
-            message = message_of(self._outgoing, lacking)
-            self._process.known.update(lacking)
+            message = message_of(self._outgoing, lacking, ended)
+            self._process.note_sent(lacking)
         except BaseException as error:
             self._give_back(error)
             return
@@ -260,7 +261,7 @@ class _Exchange:
             elif parcel.kind == Kind.MISSING:
                 wanted, assets = parcel.load(), self._outgoing.assets()
                 channel.send(pack(Kind.ASSETS, {token: assets[token] for token in wanted}))
-                self._process.known.update(wanted)
+                self._process.note_sent(wanted)
             elif parcel.kind == Kind.FAILURE:
                 self._give_back(parcel.load().load())
                 return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import weakref
+from collections import deque
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ from ..engine.calls import Call
 from ..engine.execute import Outcome
 from ..engine.handles import ExecutorHandle
 from ..snapshots.exceptions import PackedException, traceback_text
+from ..snapshots.share import EndedShares
 from .batch import Batch, MissingAssets, Reply, dump_batch, item_of, read_reply, run_bytes
 from .requirements import BlockStates, Requirements
 
@@ -27,6 +29,8 @@ _FIRST, _MOST = 64, 1024
 """How many calls a small one accompanies in the beginning, unless there are fewer workers, and how many at most."""
 _MOST_OF_BIG = 2
 """How many calls a big one accompanies after a worker lacked it."""
+_ENDED = 32
+"""How many shares that have ended each call names: no one knows which worker has heard of which."""
 
 
 class _Spread:
@@ -85,6 +89,8 @@ class RemoteSubmitter:
         self._workers = workers
         self._spreads: weakref.WeakKeyDictionary[Asset, _Spread] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count()
+        self._shares = EndedShares()
+        self._ended: deque[str] = deque(maxlen=_ENDED)
 
     def pack(self, call: Call) -> bytes:
         """Write the call down."""
@@ -102,6 +108,7 @@ class RemoteSubmitter:
             [item],
             brought or None,
             number=next(self._numbers),
+            ended=self._ended_shares(),
         )
         handle = call.handle
         assert isinstance(handle, ExecutorHandle)
@@ -119,7 +126,8 @@ class RemoteSubmitter:
         sources = sent.requirements.by_token()
         # With what others lacked before: the call may come to any of them again, and would go to and fro.
         brought = {**(sent.batch.assets or {}), **{token: sources[token] for token in missing.tokens}}
-        sent.batch = sent.batch._replace(assets=brought)
+        self._shares.watch(brought)
+        sent.batch = sent.batch._replace(assets=brought, ended=self._ended_shares())
         return dump_batch(sent.batch)
 
     def read(self, answer: Any) -> Outcome | MissingAssets:
@@ -127,6 +135,11 @@ class RemoteSubmitter:
         content = pickle.loads(answer)
         assert isinstance(content, (Reply, MissingAssets))
         return read_reply(content) if isinstance(content, Reply) else content
+
+    def _ended_shares(self) -> tuple[str, ...]:
+        """Return which shares a worker may drop: the last ones that nobody here holds any more."""
+        self._ended.extend(self._shares.take())
+        return tuple(self._ended)
 
     def _spread_of(self, asset: Asset) -> _Spread:
         spread = self._spreads.get(asset)

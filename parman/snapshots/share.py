@@ -4,6 +4,10 @@
 
 In one process every task is given the very same value, whose arrays can't be written. Between processes a share
 travels as a token; the runner sends the snapshot itself once to each worker, where it is loaded once.
+
+A worker finds a share by its token for as long as somebody there holds it: what the worker remembers, and each call
+that needs it, from before its arguments are loaded. So whatever is forgotten meanwhile is there for the calls that are
+on their way. What nobody holds any more in the driver no call will need: `EndedShares` says which that is.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ import sys
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,7 +31,7 @@ from .hidden import BUDGET, inside
 if TYPE_CHECKING:
     from .snapshot import Snapshot
 
-__all__ = ["Share", "any_shared", "forget_share", "install_share", "shared_value", "unshared"]
+__all__ = ["EndedShares", "InstalledShare", "Share", "any_shared", "install_share", "shared_value", "unshared"]
 
 
 class Share:
@@ -72,8 +78,8 @@ class Share:
         return shared_value, (self.token,)
 
 
-class _Installed:
-    """A share in a worker, loaded when it is first needed."""
+class InstalledShare:
+    """A share in a worker, loaded when it is first needed; found by its token for as long as somebody holds it."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot: Snapshot | None = snapshot
@@ -82,6 +88,7 @@ class _Installed:
 
     @property
     def value(self) -> Any:
+        """The one copy that all tasks of this process are given."""
         with self._lock:
             if self._snapshot is not None:
                 self._value = _read_only(self._snapshot)
@@ -90,7 +97,7 @@ class _Installed:
 
 
 _here: weakref.WeakValueDictionary[str, Share] = weakref.WeakValueDictionary()
-_installed: dict[str, _Installed] = {}
+_installed: weakref.WeakValueDictionary[str, InstalledShare] = weakref.WeakValueDictionary()
 
 
 def _renew_in_child() -> None:
@@ -142,21 +149,44 @@ def any_shared() -> bool:
     return bool(_here)
 
 
-def install_share(token: str, snapshot: Snapshot) -> None:
-    """Make a share known in this worker."""
-    _installed.setdefault(token, _Installed(snapshot))
-
-
-def forget_share(token: str) -> None:
-    """Drop a share in this worker, if there is one with this token."""
-    _installed.pop(token, None)
+def install_share(token: str, snapshot: Snapshot) -> InstalledShare:
+    """Make a share known in this worker, for as long as what is returned is held."""
+    return _installed.setdefault(token, InstalledShare(snapshot))
 
 
 def shared_value(token: str) -> Any:
     """Return the value of a share that was made in this process, or installed in it."""
-    share = _here.get(token)
-    if share is not None:
-        return share.value
-    if token not in _installed:
+    share: Share | InstalledShare | None = _here.get(token)
+    if share is None:
+        share = _installed.get(token)
+    if share is None:
         raise LookupError(f"the share {token} did not reach this process")
-    return _installed[token].value
+    return share.value
+
+
+class EndedShares:
+    """Notes which shares were sent somewhere, and tells which of them nobody in this process holds any more."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, weakref.ref[Share]] = {}
+        # Added to wherever the collector runs, so that no lock may be taken.
+        self._ended: deque[str] = deque()
+
+    def watch(self, tokens: Iterable[str]) -> None:
+        """Note what was sent; a token that is none of a living share is passed over."""
+        for token in tokens:
+            share = _here.get(token)
+            if share is not None and token not in self._watched:
+                self._watched[token] = weakref.ref(share, partial(_append, self._ended, token))
+
+    def take(self) -> list[str]:
+        """Return the tokens of those that have ended since this was asked before."""
+        ended = []
+        while self._ended:
+            ended.append(self._ended.popleft())
+            del self._watched[ended[-1]]
+        return ended
+
+
+def _append(ended: deque[str], token: str, _: object) -> None:
+    ended.append(token)

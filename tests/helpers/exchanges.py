@@ -146,8 +146,8 @@ def counted() -> Iterator[Exchanges]:
         exchanges.begin_trip(self)
         originals[_Exchange, "make"](self)
 
-    def message_of(outgoing: Outgoing, lacking: set[str]) -> Message:
-        message: Message = originals[exchange, "message_of"](outgoing, lacking)
+    def message_of(outgoing: Outgoing, lacking: set[str], ended: tuple[str, ...]) -> Message:
+        message: Message = originals[exchange, "message_of"](outgoing, lacking, ended)
         exchanges.note_trip()
         exchanges.note_assets(lacking)
         return message

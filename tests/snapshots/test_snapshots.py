@@ -817,10 +817,13 @@ def test_share_pickled():
     del share, snapshot
     with pytest.raises(LookupError, match="did not reach"):
         shared_value(token)
-    install_share(token, asset)
+    installed = install_share(token, asset)
     result = pickle.loads(stream).load()
     assert result["x"][0] is result["y"] is pickle.loads(stream).load()["y"]
     assert not result["y"]["a"].flags.writeable
+    del installed
+    with pytest.raises(LookupError, match="did not reach"):
+        shared_value(token)
 
 
 def test_share_of_futures(serializer):
