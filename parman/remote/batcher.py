@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import sys
+import weakref
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -61,8 +62,6 @@ _LEAF = 100
 """What the place of a result takes in a message [bytes]."""
 _WIDE = 1000
 """Dependencies of a call that is looked for among those that wait: each time, all of them are looked at."""
-_TASKS = 1000
-"""Tasks of which it is known how long their calls take."""
 
 
 @attrs.define
@@ -109,22 +108,33 @@ class Batcher:
     def __init__(self, queue: ReadyQueue, requirements_of: Callable[[Call], Requirements]) -> None:
         self._queue = queue
         self._requirements_of = requirements_of
-        self._last_requirements: tuple[CallRegistry, TaskDefinition, Requirements] | None = None
-        self._durations: dict[TaskDefinition, float] = {}
+        self._last_requirements: tuple[weakref.ref[CallRegistry], TaskDefinition, Requirements] | None = None
+        # By the identities of tasks, which must not be kept alive, as long as they live.
+        self._durations: dict[int, float] = {}
         # How many memory files the results of the last call of a task were in, if any.
-        self._files: dict[TaskDefinition, int] = {}
+        self._files: dict[int, int] = {}
+        self._met: dict[int, weakref.ref[TaskDefinition]] = {}
 
     def note(self, call: Call, duration: float, values: list[Any] | None) -> None:
         """Learn from a call how long such calls take [s]. What was long once is expected to be so for some calls."""
-        definition, durations = call.closure.definition, self._durations
+        task, durations = id(call.closure.definition), self._durations
+        if task not in self._met:
+            self._meet(call.closure.definition)
         if values is not None and not all(map(_is_light, values)):
             duration = math.inf
-            self._files[definition] = sum(len(value.buffers) for value in values if isinstance(value, Snapshot))
-        if len(durations) > _TASKS:  # lest those that nobody else knows any more are kept
-            durations.clear()
-            self._files.clear()
-        before = durations.get(definition, duration)
-        durations[definition] = max(duration, min(before, 1.0) / 2)
+            self._files[task] = sum(len(value.buffers) for value in values if isinstance(value, Snapshot))
+        before = durations.get(task, duration)
+        durations[task] = max(duration, min(before, 1.0) / 2)
+
+    def _meet(self, definition: TaskDefinition) -> None:
+        """See to it that what is known of a task is forgotten with it."""
+        task, known = id(definition), (self._durations, self._files, self._met)
+
+        def forget(_: object) -> None:
+            for one in known:
+                one.pop(task, None)
+
+        self._met[task] = weakref.ref(definition, forget)
 
     def fill(self, batch: BatchHandle, first: Call, known: set[str]) -> Outgoing:
         """Board a call, and what can go with it.
@@ -144,7 +154,7 @@ class Batcher:
         """Say what a worker has to know for a call; the same object for calls of one task without shares, mostly."""
         registry, closure, last = call.registry, call.closure, self._last_requirements
         definition = closure.definition
-        is_known = last is not None and last[0] is registry and last[1] is definition
+        is_known = last is not None and last[1] is definition and last[0]() is registry
         if is_known and (
             (type(closure.snapshot) is AtomSnapshot and not closure.dependencies) or not _has_shares(call)
         ):
@@ -152,16 +162,20 @@ class Batcher:
             return last[2]
         requirements = self._requirements_of(call)
         if not requirements.shares:
-            self._last_requirements = registry, definition, requirements
+            self._last_requirements = weakref.ref(registry), definition, requirements
         return requirements
+
+    def forget_last(self) -> None:
+        """Let go of the last call's task, whose block may be over; in any thread."""
+        self._last_requirements = None
 
     def files_of(self, call: Call) -> int:
         """Return how many memory files the results of a call may need."""
-        return self._files.get(call.closure.definition, 0)
+        return self._files.get(id(call.closure.definition), 0)
 
     def expected(self, call: Call) -> float:
         """Return how long a call is expected to take [s]; infinity if it is to travel alone for that."""
-        duration = self._durations.get(call.closure.definition, math.inf)
+        duration = self._durations.get(id(call.closure.definition), math.inf)
         return duration + _COST if duration < _BUDGET else math.inf
 
 

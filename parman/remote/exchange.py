@@ -66,8 +66,9 @@ class BatchExchange:
         self._keeps_spares = False
 
     def release_spares(self) -> None:
-        """Have no files kept for the next calls, of which none may come."""
+        """Have no files, and nothing else, kept for the next calls, of which none may come."""
         self._keeps_spares = False
+        self._batcher.forget_last()
         rest(self)
 
     def run_loop(self, runner: WorkerLoops, loop: WorkerLoop, worker: ProcessWorker) -> None:

@@ -138,7 +138,7 @@ def test_what_nobody_can_pass_any_more_goes_at_once(foreign: bool) -> None:
 
 
 def test_big_things_that_are_not_needed_go() -> None:
-    """What no call asks for leaves room though the user holds it; what is asked for again comes once more, and stays."""
+    """What no call asks for goes, though the user holds it; what is asked for again comes once more, and stays."""
     with counted() as exchanges, ConcurrentRunner.processes(1) as runner, workflow(runner):
         shares = [share(np.full(_ROOM // 8 // 4, number)) for number in range(12)]
         for shared in shares:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,9 @@ import pytest
 from helpers import ROOT, TIMEOUT
 from helpers.processes import children
 from helpers.scripts import run_script
-from helpers.waiting import in_thread
+from helpers.waiting import death, died, in_thread
 
-from parman import ConcurrentRunner, Workflow, WorkflowFailed, cancel, resolve, task, workflow
+from parman import ConcurrentRunner, SerialRunner, Workflow, WorkflowFailed, cancel, resolve, share, task, workflow
 from parman.snapshots.cache import SnapshotCache
 
 MB = 1_000_000
@@ -410,6 +412,48 @@ def test_unsettled_calls_hold_only_snapshots(things):
         assert things() == 0
         gate.set()
         assert resolve(pending) == ["Thing"] * 5
+
+
+def run_a_block(runner: Any) -> list[threading.Event]:
+    """Leave a block in which calls have failed, and give what tells that what belonged to it is gone."""
+    ballast = Thing()
+
+    @task
+    def with_ballast(x: object, fail: bool = False) -> object:
+        assert ballast is not None
+        if fail:
+            raise ValueError("as told")
+        return x
+
+    with workflow(runner) as w:
+        shared = share(numpy.ones(MB // 8))
+        results = [with_ballast(Thing()) for _ in range(3)]
+        failed = [with_ballast(result, fail=True) for result in results]
+        assert len(resolve(failed, return_exceptions=True)) == 3
+        assert resolve(with_ballast(shared)).sum() == MB // 8
+    gone = (w, w._registry, ballast, with_ballast.__parman_task__, failed[0]._origin, shared)
+    return [death(thing) for thing in gone]
+
+
+RUNNER_OBJECTS = {
+    "serial": SerialRunner,
+    "threads": lambda: ConcurrentRunner.threads(2),
+    "processes": lambda: ConcurrentRunner.processes(2),
+    "threads of others": lambda: ConcurrentRunner(ThreadPoolExecutor(2)),
+    "processes of others": lambda: ConcurrentRunner(ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))),
+}
+
+
+@pytest.mark.parametrize("kind", RUNNER_OBJECTS)
+def test_a_runner_keeps_nothing_of_a_block(kind, things):
+    """A runner object that stays open holds neither calls that failed nor tasks, shares or results of former blocks."""
+    with RUNNER_OBJECTS[kind]() as runner:
+        for _ in range(2):
+            for event in run_a_block(runner):
+                assert died(event)
+        assert things() == 0
+        if kind.endswith("others"):
+            runner.executor.shutdown()
 
 
 @pytest.mark.parametrize(("runner", "count"), [("threads:2", 10_000), ("processes:2", 2_000), ("serial", 1_000)])
