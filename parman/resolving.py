@@ -9,6 +9,9 @@ active learning adds an item for each that comes. Python's own loop over a list 
 over a dict that changes is an error; nothing is ever left out. So here as well: after each step the end of the list or
 dict is looked at, which costs nothing; whenever nothing has finished for a while, and before the loop ends, all of it.
 The time between two such looks grows with what they cost.
+
+What a loop waits for it gives up when it is left, however that happens: nothing of it stays with a call that runs for
+long, and no thread.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableSequence, Sequence, Sized
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, overload
 
@@ -24,7 +28,7 @@ from .errors import HiddenFutureError
 from .futures.future import CallFuture, too_late
 from .futures.gather import gather, map_gathered
 from .futures.loop import EventLoop, exception_of
-from .futures.wait_graph import WaitFuture, WaitGraph
+from .futures.wait_graph import WaitFuture
 from .lifecycle import interruptible_get
 from .snapshots.exceptions import shorten
 from .snapshots.share import any_shared, unshared
@@ -152,11 +156,13 @@ class Following:
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
-        self.graph = WaitGraph()
-        self.finished: SimpleQueue[tuple[Hashable, Any]] = SimpleQueue()
+        self.event_loop = EventLoop()
+        self.finished: SimpleQueue[tuple[Hashable, object]] = SimpleQueue()
         # What was met, by key, and that of it which has not come yet.
         self.known: dict[Hashable, Any] = {}
         self.waiting: dict[Hashable, Any] = {}
+        # What puts a key into the queue, as long as it is waited for.
+        self.waits: dict[Hashable, object] = {}
         self.patience = _LOOK_AGAIN
         self.add(entries.all())
 
@@ -173,39 +179,63 @@ class Following:
 
     def wait_for(self, key: Hashable, tree: Any) -> None:
         """Put a key into the queue when its tree is done."""
-        self.waiting[key] = tree
+        self.give_up(key)
         futures = gather(tree, "as_resolved").futures
         if all(future.done() for future in futures):
-            self.finished.put((key, tree))
-            return
-        self.graph.submit(futures).add_done_callback(lambda _: self.finished.put((key, tree)))
+            wait = object()
+            self.finished.put((key, wait))
+        else:
+            wait = WaitFuture(_event_loop_of(futures) or self.event_loop, None)
+            # Nothing that a call holds refers to this loop, which has to end when the user drops it.
+            wait.add_done_callback(partial(_put, self.finished, key))
+            wait._start(futures)
+        self.waiting[key], self.waits[key] = tree, wait
+
+    def give_up(self, key: Hashable) -> None:
+        """Wait no more for what has this key."""
+        self.waiting.pop(key, None)
+        wait = self.waits.pop(key, None)
+        if isinstance(wait, WaitFuture):
+            wait.cancel_soon()
+
+    def stop(self) -> None:
+        """Wait for nothing any more."""
+        for key in list(self.waits):
+            self.give_up(key)
+        self.event_loop = EventLoop()  # the thread of the other one ends, though an error may keep this
+
+    __del__ = stop  # of an iterator that nobody ever looked at
 
     def run(self, timeout: float | None, value_of: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
         """Yield the items with their values, until all that is there has come; at most for so long [s]."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            self.add(self.entries.at_end(self.known))
-            if not self.waiting and not self.look_again():
-                return
-            key = self.next_finished(deadline, timeout)
-            if key is not _GONE:
-                tree = self.waiting.pop(key)
-                yield key, value_of(tree)
-                self.check(key, tree)
+        try:
+            while True:
+                self.add(self.entries.at_end(self.known))
+                if not self.waiting and not self.look_again():
+                    return
+                key = self.next_finished(deadline, timeout)
+                if key is not _GONE:
+                    tree = self.waiting[key]
+                    self.give_up(key)
+                    yield key, value_of(tree)
+                    self.check(key, tree)
+        finally:
+            self.stop()
 
     def next_finished(self, deadline: float | None, timeout: float | None) -> Any:
         """Return a key whose tree is done and still there; `_GONE` if one has to look again."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            key, tree = interruptible_get(self.finished, self.patience if left is None else min(left, self.patience))
+            key, wait = interruptible_get(self.finished, self.patience if left is None else min(left, self.patience))
         except Empty:
             if left is not None and left <= self.patience:
                 raise self.too_late(timeout) from None
             self.look_again()
             return _GONE
-        if self.waiting.get(key, _GONE) is not tree:
+        if self.waits.get(key) is not wait:
             return _GONE  # it was replaced or removed
-        return key if self.is_there(key, tree) else _GONE
+        return key if self.is_there(key, self.waiting[key]) else _GONE
 
     def too_late(self, timeout: float | None) -> TimeoutError:
         """Make the error that says what was waited for."""
@@ -218,7 +248,7 @@ class Following:
         if there is tree:
             return True
         if there is _GONE:
-            del self.waiting[key]
+            self.give_up(key)
             del self.known[key]
         else:
             self.check_moved(there)
@@ -259,6 +289,10 @@ class Following:
                 self.check(key, self.known[key])
         self.patience = max(_LOOK_AGAIN, _SHARE * (time.monotonic() - start))
         return bool(self.waiting)
+
+
+def _put(finished: SimpleQueue[tuple[Hashable, object]], key: Hashable, wait: object) -> None:
+    finished.put((key, wait))
 
 
 def _waits(tree: Any) -> bool:
@@ -500,7 +534,7 @@ class _TreeFuture(WaitFuture[Any]):
     """The future of a tree: who asks how it ended has seen how the calls ended that it waits for."""
 
     def __init__(self, tree: Any, futures: list[Future[Any]]) -> None:
-        super().__init__(_event_loop_of(futures), lambda *_: resolve(tree))
+        super().__init__(_event_loop_of(futures) or EventLoop(), lambda *_: resolve(tree))
         self._sources = futures
 
     @property
@@ -539,12 +573,17 @@ class _TreeFuture(WaitFuture[Any]):
         return exception
 
 
-def _event_loop_of(futures: list[Future[Any]]) -> EventLoop:
-    """Return that of a runner, if there is one: a thread for each tree would be too many."""
+def _event_loop_of(futures: list[Future[Any]]) -> EventLoop | None:
+    """Return that of the runner that all of them are of, if they are: a thread for each tree would be too many.
+
+    None if some are of others: these may end when the runner is closed, and its thread with it.
+    """
+    found: EventLoop | None = None
     for future in futures:
-        if isinstance(future, CallFuture):
-            return future.event_loop
-    return EventLoop()
+        if not isinstance(future, CallFuture) or found not in (None, future.event_loop):
+            return None
+        found = future.event_loop
+    return found
 
 
 def cancel(tree: Any) -> bool:

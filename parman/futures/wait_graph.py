@@ -15,6 +15,10 @@ chains of any length need no stack, and what waits needs hardly a lock.
 A node attends to one dependency at a time, in their order, since it has to outlast all of them anyway. So it owns one
 callback at most, however wide it is, and events may come twice without harm: there is nothing to count.
 
+A callback can't be taken back. So a node that is cancelled leaves an empty link with its dependency, and those are
+cleared out whenever the callbacks there have doubled in number: a script that polls, or looks again and again at what
+has finished first, piles up nothing on the one call that takes long.
+
 The alternative, a digest that runs in the callback of the last dependency, overflows the stack after a few hundred
 futures that finish each other, and leaves it to chance which thread runs what.
 """
@@ -31,6 +35,9 @@ from .loop import EventLoop, LoopFuture, exception_of, result_of
 __all__ = ["Gate", "Node", "WaitFuture", "WaitGraph", "check_dependencies", "wait_for"]
 
 T = TypeVar("T")
+
+_FEW = 8
+"""Callbacks among which nobody looks for empty links."""
 
 
 def check_dependencies(dependencies: Iterable[Future[Any]]) -> list[Future[Any]]:
@@ -150,6 +157,17 @@ class Node:
         if link.watched is not dependency:
             link.watched = dependency
             dependency.add_done_callback(link)
+            _clear_out(dependency)
+
+
+def _clear_out(dependency: Future[Any]) -> None:
+    """Take the empty links out of its callbacks if these may be twice as many as when this was done before."""
+    callbacks: Any = getattr(dependency, "_done_callbacks", None)
+    if not isinstance(callbacks, list) or len(callbacks) < _FEW or len(callbacks).bit_count() > 1:
+        return
+    with dependency._condition:
+        if not dependency.done():  # else they are being called
+            callbacks[:] = [one for one in callbacks if type(one) is not _Link or one.node is not None]
 
 
 def _all_done(futures: list[Future[Any]]) -> bool:
@@ -282,6 +300,12 @@ class WaitFuture(LoopFuture[T]):
             self._drop()
             raise
 
+    def cancel_soon(self) -> None:
+        """Have this cancelled in the event loop; may be called by a finalizer, which must not take locks."""
+        event_loop = self._event_loop
+        if event_loop is not None:
+            event_loop.post(self.cancel)
+
     def _release(self) -> None:
         super()._release()
         node = self._node
@@ -349,7 +373,10 @@ def wait_for(futures: Iterable[Future[Any]]) -> None:
     """Wait until all futures are done: also those that were cancelled without their executor taking notice."""
     futures = check_dependencies(futures)
     if not _all_done(futures):
+        future = WaitGraph().submit(futures)
         try:
-            WaitGraph().submit(futures).exception()
+            future.exception()
         except CancelledError:
             pass
+        finally:
+            future.cancel()  # Ctrl-C
