@@ -16,7 +16,9 @@ instance of one. Of others (of libraries, of imports) nothing is known. So a poo
 entered, on the thread of the script, which holds none of them, rather than on a thread of ours beside the script.
 
 *Ending.* All that the library has to do at the end hangs on one exit hook, registered when the library is loaded. Hooks
-run in the reverse order, so that those of the script, which may close a block yet, come before. A hook of Python can't
+run in the reverse order, so that those of the script, which may close a block yet, come before. Before all of them the
+interpreter waits for threads, and pools refuse calls from then on: what has to come before that is registered once more
+when a pool has started since. A hook of Python can't
 change the exit status, and to leave by `os._exit` in the middle of the hooks would cost what comes after: other hooks,
 files that were never closed, what a library in C does at its end. So the status is changed by the hook of the C library
 that comes after all of them, when Python is gone: it calls `exit` with the status 1, which goes on with what is left.
@@ -48,6 +50,8 @@ __all__ = [
     "Stage",
     "Stop",
     "at_exit",
+    "before_joins",
+    "come_before_joins",
     "counted",
     "exit_with_failure",
     "interruptible_get",
@@ -252,6 +256,38 @@ def _end() -> None:
             continue
         except Exception:
             logger.exception("the end of the interpreter met a mistake in Parman")
+
+
+_joining_hooks: list[Callable[[], None]] = []
+_registered_at = [0]
+
+
+def before_joins(hook: Callable[[], None]) -> Callable[[], None]:
+    """Have a function called, perhaps several times, before the interpreter waits for the threads of executors."""
+    _joining_hooks.append(hook)
+    _register_before_joins()
+    return hook
+
+
+def come_before_joins() -> None:
+    """See to it that those functions come before what an executor that was given a call has registered by then."""
+    if _registered_at[0] and len(threading._threading_atexits) != _registered_at[0]:  # type: ignore[attr-defined]
+        _register_before_joins()
+
+
+def _register_before_joins() -> None:
+    # The only place before that wait. It is private, but all executors outside of the standard library stand on it.
+    if hasattr(threading, "_register_atexit"):
+        try:
+            threading._register_atexit(_before_joins)
+        except RuntimeError:  # too late: the interpreter is ending
+            return
+        _registered_at[0] = len(getattr(threading, "_threading_atexits", ()))
+
+
+def _before_joins() -> None:
+    for hook in _joining_hooks:
+        hook()
 
 
 # --- the exit status ---

@@ -20,7 +20,17 @@ from .context import call_site, current_workflow, in_force, open_blocks
 from .engine.registry import CallRegistry, CallState, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
-from .lifecycle import Stage, at_exit, counted, exit_with_failure, show_warning, unfinished, unwatch, watch
+from .lifecycle import (
+    Stage,
+    at_exit,
+    before_joins,
+    counted,
+    exit_with_failure,
+    show_warning,
+    unfinished,
+    unwatch,
+    watch,
+)
 from .snapshots.exceptions import annotate, safe_text, shorten
 from .tasks import Check
 
@@ -422,17 +432,13 @@ def _drop_open_blocks() -> None:
         block.drop(deadline)
 
 
+@before_joins
 def _drop_blocks_on_joined_executors() -> None:
     """Give up blocks on executors that the interpreter waits for before it runs exit hooks, as the standard ones."""
     deadline = time.monotonic() + 1
     for block in list(_open_blocks):
         if block.runner.joined_at_exit:
             block.drop(deadline)
-
-
-# The only place before that wait. It is private, but all executors outside of the standard library stand on it.
-if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_drop_blocks_on_joined_executors)
 
 
 def _lost(dropped: list[RegisteredCall], failures: list[Failure], cure: str) -> str:

@@ -56,7 +56,7 @@ from ..errors import WorkerDied, WorkflowError
 from ..futures.loop import EventLoop
 from ..futures.placeholders import make_placeholder
 from ..futures.wait_graph import wait_for
-from ..lifecycle import start_forks
+from ..lifecycle import come_before_joins, start_forks
 from ..pool.threads import ThreadPool, available_cpus
 from ..snapshots.exceptions import annotate, duplicate, safe_text, strip
 from ..snapshots.take import in_process, pickled
@@ -292,6 +292,7 @@ class ConcurrentRunner(Runner):
     def begin(self, registry: CallRegistry) -> None:
         if self._factory is None:
             start_forks(self._executor)
+            come_before_joins()
         if self._states is not None:
             self._states.begin(registry)
 
@@ -379,7 +380,9 @@ class ConcurrentRunner(Runner):
             if self._exchange is not None:
                 assert is_process_pool(executor)
                 return executor.run_on_worker(partial(self._run_exchange, loop))
-            return executor.submit(self._run_loop, loop)
+            future = executor.submit(self._run_loop, loop)
+        come_before_joins()
+        return future
 
     # Methods of the runner, which they hold while they run.
 
@@ -402,7 +405,9 @@ class ConcurrentRunner(Runner):
 
     def _submit(self, call: Call, function: Callable[..., Any], argument: Any) -> Future[Any]:
         if self._factory is None:
-            return self.executor.submit(function, argument)
+            future = self.executor.submit(function, argument)
+            come_before_joins()
+            return future
         with self._lock:
             return self.executor.submit(function, argument)
 

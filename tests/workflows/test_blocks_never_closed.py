@@ -253,3 +253,69 @@ def test_one_and_several(tmp_path: Path) -> None:
     assert "open workflow: 1 unfinished call is dropped; " in result.stderr
     result = run(tmp_path, "results = [hold(name) for name in 'ab']", runner="threads:2")
     assert "open workflow: 2 unfinished calls are dropped; " in result.stderr
+
+
+POOL_SCRIPT = """
+import logging, multiprocessing, os, sys
+{before}
+from parman import resolve, task, workflow
+{after}
+
+@task
+def hold(gate: str) -> int:
+    with open(gate) as file:  # until somebody opens it for writing
+        return len(file.read())
+
+@task
+def step(x: int) -> int:
+    return x + 1
+
+class Opening(logging.Handler):
+    def emit(self, record):
+        open("gate", "w").close()
+
+def pool(kind):
+    if kind == "loky":
+        from loky import ProcessPoolExecutor
+        return ProcessPoolExecutor(1)
+    if kind == "threads":
+        from concurrent.futures import ThreadPoolExecutor
+        return ThreadPoolExecutor(1)
+    from concurrent.futures import ProcessPoolExecutor
+    return ProcessPoolExecutor(1, multiprocessing.get_context(kind))
+
+if __name__ == "__main__":
+    logging.getLogger("parman").addHandler(Opening())
+    logging.getLogger("parman").addHandler(logging.StreamHandler())
+    workflow(pool(sys.argv[1])).open()
+    assert resolve(step(1)) == 2
+    results = [hold("gate")]
+    for _ in range(3):
+        results.append(step(results[-1]))
+"""
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("kind", ["fork", "spawn", "loky", "threads"])
+def test_calls_on_a_pool_are_dropped_before_it_is_closed(tmp_path: Path, kind: str, first: bool) -> None:
+    """They are told as dropped, not as failed, whichever was imported first: the module of the pool or Parman."""
+    if kind == "loky":
+        pytest.importorskip("loky")
+    module = {"loky": "loky", "threads": "concurrent.futures.thread"}.get(kind, "concurrent.futures.process")
+    lines = ("import " + module, "") if first else ("", "import " + module)
+    script = tmp_path / "script.py"
+    script.write_text(POOL_SCRIPT.format(before=lines[0], after=lines[1]))
+    os.mkfifo(tmp_path / "gate")
+    ended = subprocess.run(
+        [sys.executable, str(script), kind],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "unfinished calls are dropped" in ended.stderr
+    assert "failed" not in ended.stderr
