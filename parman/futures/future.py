@@ -22,6 +22,7 @@ after the time was over, so that a wait in time costs nothing; some of it may ha
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
@@ -34,6 +35,7 @@ from ..snapshots.exceptions import annotate
 from ..snapshots.snapshot import Snapshot
 from ..snapshots.take import is_plain
 from .loop import EventLoop, LoopFuture
+from .wait_graph import Clearable, clear_out
 
 __all__ = ["CallFuture", "Origin", "StrictFuture", "too_late"]
 
@@ -583,10 +585,33 @@ for _use, _names in _REFUSED.items():
 del _use, _names, _name
 
 
+class _Follower(Clearable):
+    """The callback by which an item follows the future that it is an item of.
+
+    It does not keep the item, of which a script that asks `x[0].done()` again and again makes very many; unless
+    somebody waits for the item who does not hold it.
+    """
+
+    __slots__ = ("item", "kept")
+
+    def __init__(self, item: _Item) -> None:
+        self.item = weakref.ref(item)
+        self.kept: _Item | None = None
+
+    def __call__(self, parent: Future[Any]) -> None:
+        item = self.item()
+        if item is not None:
+            item._follow(parent)  # type: ignore[arg-type]
+
+    @property
+    def is_empty(self) -> bool:
+        return self.item() is None
+
+
 class _Item(StrictFuture):
     """The future of an item of another future's value; it belongs to the same call."""
 
-    __slots__ = ("_key", "_parent")
+    __slots__ = ("_follower", "_key", "_parent")
 
     def __init__(self, parent: CallFuture, key: Any) -> None:
         super().__init__(parent._origin, item_type(parent.declared, key))
@@ -594,7 +619,24 @@ class _Item(StrictFuture):
         self._parent: CallFuture | None = parent
         self._told = True  # the call is not concerned when an item is cancelled
         # a parent that is done is followed at once, in the user's thread, the others in the event loop
-        parent.add_done_callback(self._follow)  # type: ignore[arg-type]
+        self._follower: _Follower | None = _Follower(self)
+        Future.add_done_callback(parent, self._follower)  # that of an item would keep it, as this one does
+        clear_out(parent)
+
+    def _keep(self) -> None:
+        follower, parent = self._follower, self._parent
+        if follower is not None:
+            follower.kept = self
+        if isinstance(parent, _Item):  # which nobody else may hold
+            parent._keep()
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        self._keep()
+        super().add_done_callback(fn)
+
+    def add_dependent(self, call: Dependent) -> bool:
+        self._keep()
+        return super().add_dependent(call)
 
     @property
     def source(self) -> CallFuture:
@@ -613,6 +655,9 @@ class _Item(StrictFuture):
 
     def _release(self) -> None:
         super()._release()
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.kept = None
         self._parent = None
 
     def _follow(self, parent: CallFuture) -> None:

@@ -32,7 +32,7 @@ from typing import Any, TypeVar, overload
 
 from .loop import EventLoop, LoopFuture, exception_of, result_of
 
-__all__ = ["Gate", "Node", "WaitFuture", "WaitGraph", "check_dependencies", "wait_for"]
+__all__ = ["Clearable", "Gate", "Node", "WaitFuture", "WaitGraph", "check_dependencies", "clear_out", "wait_for"]
 
 T = TypeVar("T")
 
@@ -59,10 +59,25 @@ def check_dependencies(dependencies: Iterable[Future[Any]]) -> list[Future[Any]]
     return futures
 
 
-class _Link:
+class Clearable:
+    """A callback of ours that may come to nothing before the future is done that holds it; see `clear_out`."""
+
+    __slots__ = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would happen if it were called."""
+        raise NotImplementedError
+
+
+class _Link(Clearable):
     """The callback that a dependency holds, also after it is done: it forgets its node when that is ready."""
 
     __slots__ = ("node", "watched")
+
+    @property
+    def is_empty(self) -> bool:
+        return self.node is None
 
     def __init__(self, node: Node) -> None:
         self.node: Node | None = node
@@ -157,17 +172,17 @@ class Node:
         if link.watched is not dependency:
             link.watched = dependency
             dependency.add_done_callback(link)
-            _clear_out(dependency)
+            clear_out(dependency)
 
 
-def _clear_out(dependency: Future[Any]) -> None:
-    """Take the empty links out of its callbacks if these may be twice as many as when this was done before."""
-    callbacks: Any = getattr(dependency, "_done_callbacks", None)
+def clear_out(future: Future[Any]) -> None:
+    """Take the empty ones out of its callbacks if these may be twice as many as when this was done before."""
+    callbacks: Any = getattr(future, "_done_callbacks", None)
     if not isinstance(callbacks, list) or len(callbacks) < _FEW or len(callbacks).bit_count() > 1:
         return
-    with dependency._condition:
-        if not dependency.done():  # else they are being called
-            callbacks[:] = [one for one in callbacks if type(one) is not _Link or one.node is not None]
+    with future._condition:
+        if not future.done():  # else they are being called
+            callbacks[:] = [one for one in callbacks if not (isinstance(one, Clearable) and one.is_empty)]
 
 
 def _all_done(futures: list[Future[Any]]) -> bool:

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -208,3 +209,44 @@ def test_trees_with_futures_of_others_come_after_the_block() -> None:
         items = as_resolved([[quick(1), foreign]])
     foreign.set_result(2)
     assert list(items) == [(0, [1, 2])]
+
+
+@task
+def row(gate: threading.Event) -> list[list[int]]:
+    assert gate.wait(TIMEOUT)
+    return [[1, 2], [3]]
+
+
+def test_items_that_only_others_wait_for() -> None:
+    """An item that the script has dropped is there for its callbacks, and for the calls that are given it."""
+    gate, came = threading.Event(), threading.Event()
+    values: list[Any] = []
+
+    def note(item: Future[Any]) -> None:
+        values.append(item.result())
+        came.set()
+
+    with workflow("threads:2"):
+        rows = row(gate)
+        rows[0][1].add_done_callback(note)
+        given = quick(rows[1][0])
+        gc.collect()
+        for _ in range(OFTEN):  # so that empty ones are cleared out
+            rows[0].done()
+        gate.set()
+        assert came.wait(TIMEOUT)
+        assert (values, resolve(given, TIMEOUT)) == ([2], 3)
+    with workflow("threads:1"), ThreadPoolExecutor(1) as executor, workflow(executor):
+        assert resolve(quick(rows[0][1]), TIMEOUT) == 2
+
+
+def test_an_item_that_calls_of_another_runner_wait_for() -> None:
+    """So it is for the calls of another runner."""
+    gate = threading.Event()
+    with workflow("threads:1"):
+        rows = row(gate)
+        with workflow("threads:2"):
+            given = quick(rows[0][0])
+            gc.collect()
+            gate.set()
+            assert resolve(given, TIMEOUT) == 1
