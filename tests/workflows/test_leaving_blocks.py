@@ -17,7 +17,7 @@ from helpers.scripts import BLOCK, LIMIT, script
 from helpers.waiting import death, in_thread
 
 from parman import ConcurrentRunner, SerialRunner, WorkflowError, WorkflowFailed, resolve, task, workflow
-from parman.context import in_force, opened
+from parman.context import in_force, open_blocks
 
 
 @task
@@ -57,7 +57,7 @@ def test_no_block_is_in_force_afterwards(name):
         fail()
     assert double(1) == 2
     assert in_force.get() is None
-    assert not opened
+    assert not open_blocks
 
 
 def test_an_exception_in_the_body():
