@@ -13,6 +13,10 @@ would be slow: threads that take a lock in turns wake each other for each event.
 
 The thread knows the queue and nothing else. Whoever can still post (the owner, the nodes that wait, the futures that
 are not done) refers to the `EventLoop`; when nobody is left, it is garbage, and posts the event that ends the thread.
+
+What is posted is handled, also when the thread was told to end. Who posts puts the event into the queue, and then looks
+whether there is a thread; a thread that ends says so, and then looks whether there is an event. So one of them sees the
+other, and the thread goes on or another one is started.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, LOGGER, PENDING, RUNNING
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any, TypeVar
 
 from ..lifecycle import interruptible_get
@@ -48,110 +52,158 @@ class EventLoop:
 
     An event is a callable without parameters. One that raises is logged, and the next one is handled.
 
-    The thread is started by `start`, not before, and ends when the event loop is garbage, after the events that were
-    posted by then. What still has to post must therefore refer to the event loop, and the thread never does.
+    The thread is started by `start` or by the first event, and ends when the event loop is garbage, after the events
+    that were posted by then. What still has to post must therefore refer to the event loop, and the thread never does.
 
     Attributes
     ----------
     post
-        Puts an event into the queue. It is a single call in C, which never blocks and never fails, and is either done
-        or not done when Ctrl-C arrives; safe in callbacks and finalizers.
+        Has an event handled. It blocks on nothing and never fails, and the event is either posted or not when Ctrl-C
+        arrives; safe in callbacks.
     call_soon
         Handles an event after what is being done now; only for who has the role.
     is_current
-        Whether the caller has the role. Like `post`, it may be kept without keeping the event loop.
+        Whether the caller has the role. It may be kept without keeping the event loop.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_elected",
-        "_forks",
-        "_later",
-        "_queue",
-        "_role",
-        "_thread",
-        "call_soon",
-        "is_current",
-        "post",
-    )
+    __slots__ = ("__weakref__", "_events", "call_soon", "is_current", "post")
 
     def __init__(self) -> None:
-        queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self._queue = queue
-        self.post: Callable[[Callable[[], object]], None] = queue.put
-        self._role = RLock()
-        self.is_current: Callable[[], bool] = self._role._is_owned  # type: ignore[attr-defined]
-        # Several threads may be started by a race or by a Ctrl-C in `start`; the one that gets this lock serves.
-        self._elected = RLock()
-        # What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
-        self._later: deque[Callable[[], object]] = deque()
-        self.call_soon: Callable[[Callable[[], object]], None] = self._later.append
-        self._thread: Thread | None = None
-        self._forks = _forks[-1]
-        weakref.finalize(self, queue.put, None).atexit = False
+        self._events = _Events()
+        self.post = self._events.post
+        self.is_current: Callable[[], bool] = self._events.role._is_owned  # type: ignore[attr-defined]
+        self.call_soon: Callable[[Callable[[], object]], None] = self._events.later.append
+        weakref.finalize(self, self._events.queue.put, None).atexit = False
 
     def start(self) -> None:
-        """Start the thread unless it runs.
+        """Start the thread unless it runs: who needs it sees here whether that can be.
 
         Raises
         ------
         RuntimeError
-            In a forked child, which does not have the thread of its parent.
+            In a forked child, which does not have the thread of its parent; or the system gives no more threads.
         """
-        if self._forks is not _forks[-1]:
+        if self._events.is_foreign:
             raise RuntimeError(
                 "this WaitGraph, Scheduler or runner was made before os.fork(), and its thread stayed in the parent "
                 "process: make a new one in the child"
             )
-        if self._thread is None:
-            args = (self._queue, self._elected, self._role, self._later)
-            thread = Thread(target=_serve, args=args, name="parman-event-loop", daemon=True)
-            thread.start()
-            self._thread = thread
+        if self._events.thread is None:
+            self._events.start()
 
     def stop(self) -> None:
-        """Let the thread end when it has handled what was posted; `start` starts another one.
-
-        That may begin while the first one is still at work. Each of them ends by one `None`, whichever of them takes
-        it, so that one is left.
-        """
-        if self._thread is not None:
-            self._elected = RLock()  # first: who finds no thread starts one that has to win
-            self._thread = None
-            self._queue.put(None)
+        """Let the thread end when it has handled what was posted; the next event, or `start`, starts another one."""
+        self._events.queue.put(None)
 
     def run_or_enqueue(self, event: Callable[[], object]) -> None:
         """Handle an event here and now, or leave it to who has the role. Not in the main thread."""
-        self._later.append(event)
+        self._events.later.append(event)
         if not self.is_current():
-            _handle_all(self._later, self._role)
+            self._events.handle_all()
 
 
-def _serve(
-    queue: SimpleQueue[Callable[[], object] | None],
-    elected: RLock,
-    role: RLock,
-    later: deque[Callable[[], object]],
-) -> None:
-    if not elected.acquire(blocking=False):
-        return
-    for event in iter(queue.get, None):
-        later.append(event)
-        del event  # or the last one would be kept alive while the queue is empty
-        _handle_all(later, role)
+class _Events:
+    """What an event loop shares with its thread.
 
+    Attributes
+    ----------
+    queue
+        What was posted; a None tells the thread to end if nothing comes after it.
+    later
+        What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
+    thread
+        The one that serves, or is about to; changed under a lock, which nobody has for long.
+    """
 
-def _handle_all(later: deque[Callable[[], object]], role: RLock) -> None:
-    # What is appended before the look at the deque that follows the release is seen by that look. Who appends later
-    # finds the role free.
-    while later and role.acquire(blocking=False):
+    __slots__ = ("_forks", "_switch", "later", "queue", "role", "thread")
+
+    def __init__(self) -> None:
+        self.queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self.later: deque[Callable[[], object]] = deque()
+        self.role = RLock()
+        self.thread: Thread | None = None
+        self._switch = RLock()
+        self._forks = _forks[-1]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Is this the copy that a fork made?"""
+        return self._forks is not _forks[-1]
+
+    def post(self, event: Callable[[], object]) -> None:
+        """Have an event handled by the thread."""
         try:
-            while later:
-                later.popleft()()
-        except BaseException:
-            logger.exception("an event of the event loop failed; this is a mistake in Parman or in a runner")
-        finally:
-            role.release()
+            self.queue.put(event)
+            if self.thread is None:
+                self._revive()
+        except BaseException:  # Ctrl-C: the event may be in the queue
+            if self.thread is None:
+                self._revive()
+            raise
+
+    def _revive(self) -> None:
+        """Start the thread for an event, where that can be: else the next event that is posted tries again."""
+        if self.is_foreign:
+            return
+        try:
+            self.start()
+        except RuntimeError:  # the system has no more threads, or the interpreter ends
+            logger.debug("no thread could be started for an event", exc_info=True)
+
+    def start(self) -> None:
+        """Start the thread unless there is one."""
+        with self._switch:
+            if self.thread is not None:
+                return
+            self.thread = Thread(target=self._serve, name="parman-event-loop", daemon=True)
+            try:
+                self.thread.start()
+            except BaseException:  # after a Ctrl-C it may run nevertheless, and finds that it is not meant
+                self.thread = None
+                raise
+
+    def _serve(self) -> None:
+        """Be the thread."""
+        with self._switch:
+            if self.thread is not current_thread():
+                return
+        while True:
+            for event in iter(self.queue.get, None):
+                self.later.append(event)
+                del event  # or the last one would be kept alive while the queue is empty
+                self.handle_all()
+            if self._ends():
+                return
+
+    def _ends(self) -> bool:
+        """Have no thread any more, unless an event has come."""
+        with self._switch:
+            served, self.thread = self.thread, None
+            if self.queue.empty():
+                return True
+            self.thread = served
+            return False
+
+    def handle_all(self) -> None:
+        """Handle what is to be done in the role, unless somebody else has it."""
+        later, role = self.later, self.role
+        # What is appended before the look at the deque that follows the release is seen by that look. Who appends later
+        # finds the role free.
+        while later and role.acquire(blocking=False):
+            try:
+                while later:
+                    later.popleft()()
+            except BaseException:
+                _log_event()
+            finally:
+                role.release()
+
+
+def _log_event() -> None:
+    try:
+        logger.exception("an event of the event loop failed; this is a mistake in Parman or in a runner")
+    except BaseException:  # a handler of the user's: the events that are left matter more than the message
+        pass
 
 
 class SlimCondition(RLock):  # type: ignore[misc]  # final for typeshed, not for CPython

@@ -633,7 +633,7 @@ def test_the_thread_ends(used: str) -> None:
     future = scheduler.submit(dependencies=[gate])
     event_loop = future._event_loop
     assert isinstance(event_loop, EventLoop)
-    thread = event_loop._thread
+    thread = event_loop._events.thread
     assert thread is not None
     gate.set_result(1)
     if used == "left":

@@ -700,7 +700,7 @@ def test_the_thread_ends_with_its_owner() -> None:
     """When a graph and its futures are gone, its thread ends."""
     graph = WaitGraph()
     graph.submit([Future()])
-    thread = graph._event_loop._thread
+    thread = graph._event_loop._events.thread
     assert thread is not None
     assert thread.daemon
     del graph
@@ -714,7 +714,7 @@ def test_the_thread_outlives_its_owner_while_work_is_left() -> None:
     graph = WaitGraph()
     first: Future[int] = Future()
     future = graph.submit([first], str)
-    thread = graph._event_loop._thread
+    thread = graph._event_loop._events.thread
     assert thread is not None
     del graph
     gc.collect()
@@ -730,10 +730,11 @@ def test_one_thread_serves_however_often_it_is_started() -> None:
     """Threads that start the event_loop together, or a start that Ctrl-C cut off, give one serving thread."""
     event_loop = EventLoop()
     barrier = threading.Barrier(4)
+    for count in range(1, 4):
+        interrupt_at(count, event_loop.start)
 
     def start() -> None:
         barrier.wait(TIMEOUT)
-        event_loop._thread = None
         event_loop.start()
 
     for thread in [in_thread(start) for _ in range(4)]:
