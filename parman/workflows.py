@@ -337,7 +337,7 @@ class Workflow:
             return  # the second Ctrl-C: at once
         self._interrupted = True
         self._registry.closed_to_calls = True
-        self.runner.interrupt(self._registry)
+        self._interrupt_runner()
         if not self._registry.wait(_CALLS_TO_END):
             logger.warning("%s could not be ended in time", counted(len(self._registry.pending()), "call"))
         self._note_failures(cause)
@@ -353,14 +353,21 @@ class Workflow:
         _open_blocks.discard(self)
         try:
             if self._interrupted:
-                self.runner.interrupt(self._registry)  # the first time may have been cut off; a shutdown would wait
+                self._interrupt_runner()  # the first time may have been cut off; a shutdown would wait
                 if not self._is_hurried:
                     self.runner.wait_for_end()
             elif self._owns_runner:
                 self.runner.shutdown()
-                self.runner.stop_event_loop()  # results that are held keep the runner
         finally:  # also when a second Ctrl-C ends the waiting
+            if self._owns_runner:
+                self.runner.release()  # results that are held keep the runner
             self.runner.end(self._registry)
+
+    def _interrupt_runner(self) -> None:
+        """Give all calls up: those of the block, and all that its runner has if that was made for the block."""
+        self.runner.interrupt(self._registry)
+        if self._owns_runner:
+            self.runner.stop_running()
 
     def drop(self, deadline: float) -> None:
         """Give everything up, since the interpreter ends."""
@@ -373,7 +380,7 @@ class Workflow:
         failures = self._registry.failures(all_of_them=False)
         if pending or failures:
             self._tell_lost(pending, failures)
-        self.runner.interrupt(self._registry)
+        self._interrupt_runner()
         self._registry.wait(max(0.0, deadline - time.monotonic()))
 
     def _tell_lost(self, pending: list[RegisteredCall], failures: list[Failure]) -> None:

@@ -172,6 +172,12 @@ class BatchHandle:
                 self._back += self._claims.reclaim(keep)
             return self._back
 
+    def at_work(self) -> Call | None:
+        """Take back what has not begun, and return the call that the worker is at, as far as is known."""
+        with self._lock:
+            begun = len(self.calls) - self.reclaim()
+            return self.calls[begun - 1] if self._state == "sent" and self.ended < begun else None
+
     def close(self, begun: int = 0) -> None:
         """Note that the worker is done with it.
 

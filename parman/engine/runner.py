@@ -120,7 +120,10 @@ class Runner(ABC):
         """Cancel the calls of a block that have not started."""
 
     def interrupt(self, registry: CallRegistry) -> None:
-        """Give up all calls of a block at once, for Ctrl-C."""
+        """Give up all calls of a block at once, for Ctrl-C; not those of other blocks."""
+
+    def stop_running(self) -> None:
+        """End what is running, of whatever block, as far as that is the runner's to end."""
 
     def wait_for_end(self) -> None:
         """Wait a moment, after `interrupt`, for what it has told to end."""
@@ -128,8 +131,8 @@ class Runner(ABC):
     def shutdown(self) -> None:
         """Release what the runner opened; it opens that again when it is used again."""
 
-    def stop_event_loop(self) -> None:
-        """Let the threads end that handle what becomes of calls; all calls are over. They start again when needed."""
+    def release(self) -> None:
+        """Have threads and the like end when no block uses the runner; they start again when needed."""
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
@@ -41,15 +41,16 @@ class BlockingThreads:
     """Runs calls that wait, on threads beside the workers.
 
     Under the lock: a call that begins is among the running ones, and is asked to end if its pool was stopped. So who
-    stops them misses none: those that wait for a thread are given up by the pool, the others are asked.
+    stops them misses none: those that wait for a thread are given up by the pool, the others are asked. Who asks some
+    of them misses none either, for a request holds also for a call that begins later.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._pool: ThreadPool | None = None
         self._running: set[Call] = set()
-        self._idle = threading.Event()  # set whenever nothing runs
-        self._idle.set()
+        self._stopped = threading.Event()  # set whenever nothing runs that was asked to end
+        self._stopped.set()
 
     def submit(self, call: Call) -> Future[Any]:
         """Run a call on a thread."""
@@ -60,7 +61,6 @@ class BlockingThreads:
     def _run(self, pool: ThreadPool, call: Call) -> Outcome:
         with self._lock:
             self._running.add(call)
-            self._idle.clear()
             is_stopped = pool is not self._pool
         if is_stopped and call.stop is not None:
             call.stop.ask()
@@ -69,22 +69,33 @@ class BlockingThreads:
         finally:
             with self._lock:
                 self._running.discard(call)
-                if not self._running:
-                    self._idle.set()
+                self._note_stopped()
 
     def stop(self) -> None:
         """Ask all calls to end, and give them up; in any thread."""
         with self._lock:
             running, pool, self._pool = list(self._running), self._pool, None
-        for call in running:
-            if call.stop is not None:
-                call.stop.ask()
+        self.ask_to_end(running)
         if pool is not None:
             pool.abandon()
 
+    def ask_to_end(self, calls: Iterable[Call]) -> None:
+        """Ask some calls to end, those of them that run here or are about to; in any thread."""
+        for call in calls:
+            if call.stop is not None:
+                call.stop.ask()
+        with self._lock:
+            self._note_stopped()
+
+    def _note_stopped(self) -> None:
+        if any(call.stop is not None and call.stop.is_asked() for call in self._running):
+            self._stopped.clear()
+        else:
+            self._stopped.set()
+
     def wait(self, timeout: float) -> None:
         """Wait until what was asked to end has ended, at most so long [s]."""
-        self._idle.wait(timeout)
+        self._stopped.wait(timeout)
 
     def shutdown(self) -> None:
         """Let the threads end; no call is running."""

@@ -33,6 +33,7 @@ import time
 import weakref
 from _thread import LockType, allocate_lock
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from itertools import islice
@@ -75,14 +76,17 @@ class WorkerLoop:
         How many calls its thread has run, and how many of them have been settled.
     bell
         Wakes its thread when so many have been settled.
+    replace
+        Gives the worker up that it has, where that is the runner's to do; in any thread.
     """
 
-    __slots__ = ("batch", "bell", "call", "ran", "settled")
+    __slots__ = ("batch", "bell", "call", "ran", "replace", "settled")
 
     def __init__(self, call: Call) -> None:
         self.call: Call | None = call
         self.batch: BatchHandle | None = None
         self.bell: tuple[int, LockType] | None = None
+        self.replace: Callable[[], object] | None = None
         self.ran = 0
         self.settled = 0
 
@@ -311,6 +315,7 @@ class WorkerLoops:
         self._starting.discard(loop)
         self._looking.discard(loop)
         self._start_loops_later()
+        loop.replace = None  # which knows the pool
         if loop not in self._loops:
             return
         self._loops.discard(loop)
@@ -323,6 +328,25 @@ class WorkerLoops:
             calls += [call for call in loop.batch.calls if call.handle is loop.batch]
         for call in calls:
             self._give_up(call, how)
+
+    def replace_workers_of(self, calls: set[Call]) -> None:
+        """Have nobody wait for a worker because it is at one of these calls, which are about to be given up.
+
+        Threads can't be stopped: such a loop is given up with its thread. A process is killed, if its loop can do that,
+        and the loop goes on with another one; what has not begun of its batch goes elsewhere.
+        """
+        for loop in list(self._loops):
+            batch = loop.batch
+            if batch is None:
+                if loop.call in calls and loop.replace is not None:
+                    loop.replace()
+                    self._loops.discard(loop)
+                    self._starting.discard(loop)
+            elif not calls.isdisjoint(batch.calls[batch.ended :]):
+                if batch.at_work() in calls and loop.replace is not None:
+                    loop.replace()
+                self.recover(batch)
+        self._start_loops_later()
 
     def _give_up(self, call: Call, how: Future[Any] | BaseException) -> None:
         if isinstance(how, BaseException):

@@ -363,6 +363,13 @@ class ProcessWorker(Worker):
         if process is not None:
             process.kill()
 
+    def replace(self) -> None:
+        """Kill the worker process alone; there will be another one. In any thread."""
+        with self._lock:
+            process = self._process
+        if process is not None:
+            process.kill()
+
     def end(self) -> None:
         """End the worker."""
         with self._lock:

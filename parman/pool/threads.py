@@ -215,7 +215,8 @@ class PoolState:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._threads: dict[threading.Thread, Worker] = {}
-        self._running: set[WorkItem] = set()
+        # With the thread that runs it; not those whose thread was given up with them.
+        self._running: dict[WorkItem, threading.Thread] = {}
         self._idle = 0
         self._closed = False
         self._interrupted = False
@@ -260,29 +261,44 @@ class PoolState:
         if interrupted:
             worker.kill()
 
-    def handle(self, call: WorkItem, worker: Worker) -> None:
-        """See one call through, on the thread of a worker."""
+    def handle(self, call: WorkItem, worker: Worker) -> bool:
+        """See one call through, on the thread of a worker; false if the thread was given up meanwhile."""
         try:
             with self._lock:
-                self._running.add(call)
+                self._running[call] = threading.current_thread()
                 is_stopped = self._interrupted
             if is_stopped:
                 self._give_up(call)
-                return
-            trouble = worker.prepare()
-            with self._lock:
-                has_begun = not self._interrupted and call.begin()
-            if has_begun:
-                call.finish(*((None, trouble) if trouble else worker.run(call)))
+            else:
+                self._run(call, worker)
         except BaseException as exception:
             # Callbacks may raise what the future does not catch; a worker outlives that, and mistakes of ours.
             _log.exception("exception in a worker thread")
             call.finish(None, exception)
         finally:
             with self._lock:
-                self._running.discard(call)
-                self._idle += 1
+                is_kept = self._running.pop(call, None) is not None
+                self._idle += is_kept
             del call  # as in `Worker.run`
+        return is_kept
+
+    def _run(self, call: WorkItem, worker: Worker) -> None:
+        trouble = worker.prepare()
+        with self._lock:
+            has_begun = not self._interrupted and call.begin()
+        if has_begun:
+            call.finish(*((None, trouble) if trouble else worker.run(call)))
+
+    def replace_worker(self, future: Future[Any]) -> None:
+        """Give the thread up that runs a call: it ends with that, and another one may be started in its place."""
+        with self._lock:
+            found = next((call for call in self._running if call.future is future), None)
+            if found is None:
+                return  # it has ended, or not begun
+            self._threads.pop(self._running.pop(found), None)
+            if self._idle < 0:
+                with contextlib.suppress(RuntimeError):  # no thread can be started: the next call tries again
+                    self._hire()
 
     def _give_up(self, call: WorkItem) -> None:
         with self._lock:
@@ -335,12 +351,14 @@ _pool_states: weakref.WeakSet[PoolState] = weakref.WeakSet()
 def _serve(pool_state: PoolState, worker: Worker) -> None:
     """Be a worker. The call is forgotten before the next is waited for, which may take days."""
     pool_state.enter(threading.current_thread(), worker)
+    is_kept = True
     try:
-        while (call := pool_state.queue.get()) is not None:
-            pool_state.handle(call, worker)
+        while is_kept and (call := pool_state.queue.get()) is not None:
+            is_kept = pool_state.handle(call, worker)
             del call
     finally:
-        pool_state.queue.put(None)
+        if is_kept:
+            pool_state.queue.put(None)
         worker.end()
 
 
@@ -437,6 +455,10 @@ class ThreadPool(Pool):
 
     def _workers(self, workers: int) -> Callable[[], Worker]:
         return Worker
+
+    def replace_worker(self, future: Future[Any]) -> None:
+        """Let another thread take the place of the one that runs the call of this future, which goes on beside it."""
+        self._pool_state.replace_worker(future)
 
     def abandon(self) -> None:
         """Give all calls up and take no more.

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -165,6 +166,9 @@ class ConcurrentRunner(Runner):
         self._registry = CallRegistry()
         # Held while a call is given to the executor, so that nobody takes it away and closes it meanwhile.
         self._lock = threading.RLock()
+        # Those that use the runner, under the lock.
+        self._blocks: weakref.WeakSet[CallRegistry] = weakref.WeakSet()
+        self._is_released = False
         self._executor = executor
         self._factory = factory
         self.serializer = in_process
@@ -295,29 +299,45 @@ class ConcurrentRunner(Runner):
             come_before_joins()
         if self._states is not None:
             self._states.begin(registry)
+        with self._lock:
+            self._blocks.add(registry)
 
     def end(self, registry: CallRegistry) -> None:
         if self._exchange is not None:
             self._exchange.release_spares()
+        with self._lock:
+            self._blocks.discard(registry)
+            is_over = self._is_released and not self._blocks
+            own = self._take_own() if is_over else None
+        if own is not None:  # it was opened for a block that outlived the one that the runner was made for
+            own.shutdown(wait=False)
+        if is_over:
+            self.event_loop.stop()
+
+    def release(self) -> None:
+        self._is_released = True
 
     def cancel_pending(self, registry: CallRegistry) -> None:
         for call in registry.pending():
             call.cancel()
 
     def interrupt(self, registry: CallRegistry) -> None:
-        calls: list[Any] = registry.pending()
-        self.event_loop.post(partial(self._interrupt, calls))
-        self.stop_running()
+        self.event_loop.post(partial(self._interrupt, registry))
+        if self._blocking is not None:
+            self._blocking.ask_to_end(registry.pending())  # type: ignore[arg-type]
 
-    def stop_event_loop(self) -> None:
-        self.event_loop.stop()
-
-    def _interrupt(self, calls: list[Call]) -> None:
-        self.stop_running()  # again, lest a call is left that was launched since
-        for call in calls:
+    def _interrupt(self, registry: CallRegistry) -> None:
+        """Give up the calls of one block; nobody else's, however late this comes."""
+        running = set()
+        for call in registry.pending():
+            assert isinstance(call, Call)
             call.cancel()
             if any(leaf.is_open() for leaf in call.leaves):
-                call.give_up()
+                running.add(call)
+        if self._loops is not None and running:
+            self._loops.replace_workers_of(running)
+        for call in running:
+            call.give_up()
 
     # --- calls, in the event loop ---
 
@@ -382,6 +402,8 @@ class ConcurrentRunner(Runner):
                 return executor.run_on_worker(partial(self._run_exchange, loop))
             future = executor.submit(self._run_loop, loop)
         come_before_joins()
+        if self._factory is not None and isinstance(executor, ThreadPool):
+            loop.replace = partial(executor.replace_worker, future)
         return future
 
     # Methods of the runner, which they hold while they run.
@@ -393,6 +415,8 @@ class ConcurrentRunner(Runner):
     def _run_exchange(self, loop: WorkerLoop, worker: ProcessWorker) -> None:
         assert self._loops is not None
         assert self._exchange is not None
+        if self._factory is not None:
+            loop.replace = worker.replace
         self._exchange.run_loop(self._loops, loop, worker)
 
     def submit(self, call: Call) -> Future[Any]:

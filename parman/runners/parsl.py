@@ -25,7 +25,6 @@ import shutil
 import sys
 import tempfile
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, InvalidStateError
 from functools import cache, partial
@@ -121,8 +120,7 @@ class ParslRunner(ConcurrentRunner):
         self._broken: dict[tuple[str, ...], str] = {}
         self._in_flight: dict[Call, tuple[str, ...]] = {}
         self._label_queues: dict[tuple[str, ...], ReadyQueue] = {}
-        # Under the runner's lock. A kernel that the runner has started is cleaned up when nothing is left of both.
-        self._blocks: weakref.WeakSet[CallRegistry] = weakref.WeakSet()
+        # Under the runner's lock. A kernel that the runner has started is cleaned up when neither this nor blocks are left.
         self._holders = 0
         self._ending: threading.Thread | None = None
         names = _names()
@@ -156,15 +154,19 @@ class ParslRunner(ConcurrentRunner):
 
     def begin(self, registry: CallRegistry) -> None:
         self._broken.clear()
-        with self._lock:
-            self._blocks.add(registry)
         super().begin(registry)
 
     def end(self, registry: CallRegistry) -> None:
         super().end(registry)
-        with self._lock:
-            self._blocks.discard(registry)
         self._close_if_idle()
+
+    def interrupt(self, registry: CallRegistry) -> None:
+        super().interrupt(registry)
+        with self._lock:
+            is_shared = any(other is not registry for other in self._blocks)
+        if not is_shared:  # a worker of Parsl's can't be ended alone: what others use goes on with calls that are given up
+            self.cancel_pending(registry)  # lest one of them starts another kernel
+            self.stop_running()
 
     def _close_if_idle(self) -> None:
         with self._lock:  # who begins a block from here on starts a kernel anew
