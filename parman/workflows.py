@@ -177,10 +177,11 @@ class Workflow:
         """
         if self._state != "open":
             raise WorkflowError("close() ends what open() began: this block is not open")
+        self.runner.refuse_to_wait("the end of a block")
         self._end(None)
 
     def __enter__(self) -> Self:
-        self._enter()
+        self._enter(waits=True)
         before = in_force.get()
         try:
             self._token = in_force.set(self)
@@ -193,6 +194,11 @@ class Workflow:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self.runner.refuse_to_wait("the end of a block")
+        except WorkflowError:
+            self._lift()
+            raise
         self._end(value)
 
     def __repr__(self) -> str:
@@ -206,7 +212,7 @@ class Workflow:
         if self._state != "new":
             raise WorkflowError("a workflow serves for a single block: call workflow() again for another one")
 
-    def _enter(self) -> None:
+    def _enter(self, waits: bool = False) -> None:
         self._check_new()
         around = _current()
         if around is not None:
@@ -219,6 +225,8 @@ class Workflow:
                 "this block stands in a task that runs on the same runner, and could wait for itself for ever: "
                 "give it a runner of its own, such as workflow('serial')"
             )
+        if waits:
+            runner.refuse_to_wait("the end of a block")
         self._runner = runner
         self._main_thread = threading.current_thread() is threading.main_thread()
         if self._wanted is None and around is not None and around._options is not None:

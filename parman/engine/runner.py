@@ -116,6 +116,9 @@ class Runner(ABC):
     def finish(self, registry: CallRegistry, cause: BaseException | None) -> None:
         """Do what is to be done when a block of a dry run is left, with what left it if that was an exception."""
 
+    def refuse_to_wait(self, what: str) -> None:
+        """Raise, rather than wait for ever, on the thread that has to end the calls that are waited for."""
+
     def cancel_pending(self, registry: CallRegistry) -> None:
         """Cancel the calls of a block that have not started."""
 

@@ -34,7 +34,7 @@ from ..errors import FutureAttributeError, FutureUseError, WorkflowError
 from ..snapshots.exceptions import annotate
 from ..snapshots.snapshot import Snapshot
 from ..snapshots.take import is_plain
-from .loop import EventLoop, LoopFuture
+from .loop import CALLBACK_WAITS, CALLBACKS_RUN, EventLoop, LoopFuture
 from .wait_graph import Clearable, clear_out
 
 __all__ = ["CallFuture", "Origin", "StrictFuture", "too_late"]
@@ -458,7 +458,7 @@ class CallFuture(LoopFuture[Any]):
     def _wait(self, timeout: float | None) -> None:
         with self._condition:
             if self.is_open():
-                self._refuse_on_event_loop()
+                self.refuse_to_wait()
                 self._condition.wait(timeout)
             is_late = self.is_open()
             if not is_late and self._state != FINISHED:
@@ -471,7 +471,7 @@ class CallFuture(LoopFuture[Any]):
         with self._condition:
             if not self.is_open():
                 return False
-            self._refuse_on_event_loop()
+            self.refuse_to_wait()
             self._waiters.append(waiter)
             return True
 
@@ -481,12 +481,12 @@ class CallFuture(LoopFuture[Any]):
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
-    def _refuse_on_event_loop(self) -> None:
-        """Raise, rather than to wait for ever, on the thread that has to finish this future."""
-        if self._origin.event_loop.is_current():
+    def refuse_to_wait(self) -> None:
+        """Raise, rather than wait for ever, on the thread that has to finish this future, unless it is done."""
+        if self._origin.event_loop.is_current() and self.is_open():
             raise WorkflowError(
-                f"a callback can't wait for the result of {self._origin}: callbacks run on the thread that finishes "
-                "this future; give it a callback of its own, or pass it to a task"
+                f"{CALLBACK_WAITS} the result of {self._origin}: {CALLBACKS_RUN} this future; give it a callback of "
+                "its own, or pass it to a task"
             )
 
     def _take(self) -> Any:

@@ -33,13 +33,18 @@ from queue import Empty, SimpleQueue
 from threading import Thread, current_thread
 from typing import Any, TypeVar
 
+from ..errors import WorkflowError
 from ..lifecycle import interruptible_get
 
-__all__ = ["EventLoop", "LoopFuture", "SlimCondition", "exception_of", "result_of"]
+__all__ = ["CALLBACKS_RUN", "CALLBACK_WAITS", "EventLoop", "LoopFuture", "SlimCondition", "exception_of", "result_of"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("parman")
+
+CALLBACK_WAITS = "a callback can't wait for"
+CALLBACKS_RUN = "callbacks run on the thread that finishes"
+"""Words for all that would wait for ever in a callback."""
 
 
 _forks: list[object] = [object()]
@@ -284,6 +289,24 @@ class LoopFuture(Future[T]):
             if self._state == PENDING:
                 self._cancel_now()
             return self.cancelled()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the value, waiting for it up to `timeout` seconds."""
+        if timeout is None:
+            self.refuse_to_wait()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the exception, or None, waiting up to `timeout` seconds."""
+        if timeout is None:
+            self.refuse_to_wait()
+        return super().exception(timeout)
+
+    def refuse_to_wait(self) -> None:
+        """Raise, rather than wait for ever, on the thread that has to finish this future, unless it is done."""
+        event_loop = self._event_loop
+        if event_loop is not None and event_loop.is_current() and not self.done():
+            raise WorkflowError(f"{CALLBACK_WAITS} the end of {self!r}: {CALLBACKS_RUN} this future; give it a callback of its own")
 
     def _value(self) -> T:
         """Return the result of the future, which succeeded, without counting as having been asked."""

@@ -32,7 +32,17 @@ from typing import Any, TypeVar, overload
 
 from .loop import EventLoop, LoopFuture, exception_of, result_of
 
-__all__ = ["Clearable", "Gate", "Node", "WaitFuture", "WaitGraph", "check_dependencies", "clear_out", "wait_for"]
+__all__ = [
+    "Clearable",
+    "Gate",
+    "Node",
+    "WaitFuture",
+    "WaitGraph",
+    "check_dependencies",
+    "clear_out",
+    "refuse_to_wait",
+    "wait_for",
+]
 
 T = TypeVar("T")
 
@@ -384,10 +394,18 @@ class WaitGraph:
         return future
 
 
+def refuse_to_wait(futures: Iterable[Future[Any]]) -> None:
+    """Raise, rather than wait for ever, on the thread that has to finish one of the futures."""
+    for future in futures:
+        if isinstance(future, LoopFuture):
+            future.refuse_to_wait()
+
+
 def wait_for(futures: Iterable[Future[Any]]) -> None:
     """Wait until all futures are done: also those that were cancelled without their executor taking notice."""
     futures = check_dependencies(futures)
     if not _all_done(futures):
+        refuse_to_wait(futures)
         future = WaitGraph().submit(futures)
         try:
             future.exception()

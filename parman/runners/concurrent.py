@@ -54,7 +54,7 @@ from ..engine.runner import (
 from ..engine.submission import BlockingThreads, Submission
 from ..engine.worker_loops import WorkerLoop, WorkerLoops
 from ..errors import WorkerDied, WorkflowError
-from ..futures.loop import EventLoop
+from ..futures.loop import CALLBACK_WAITS, CALLBACKS_RUN, EventLoop
 from ..futures.placeholders import make_placeholder
 from ..futures.wait_graph import wait_for
 from ..lifecycle import come_before_joins, start_forks
@@ -213,7 +213,14 @@ class ConcurrentRunner(Runner):
         return self._factory is None
 
     def shutdown(self) -> None:
-        """Close the executor if the runner opened it; it is opened again when the runner is used again."""
+        """Close the executor if the runner opened it; it is opened again when the runner is used again.
+
+        Raises
+        ------
+        WorkflowError
+            In a callback of a future, which may not wait for that.
+        """
+        self.refuse_to_wait("the end of its runner's executor")
         self._close(self._take_own())
 
     def _close(self, executor: Executor | None) -> None:
@@ -316,6 +323,13 @@ class ConcurrentRunner(Runner):
 
     def release(self) -> None:
         self._is_released = True
+
+    def refuse_to_wait(self, what: str) -> None:
+        if self.event_loop.is_current():
+            raise WorkflowError(
+                f"{CALLBACK_WAITS} {what}: {CALLBACKS_RUN} the runner's futures; do that in a thread of its own, or "
+                "give the block another runner"
+            )
 
     def cancel_pending(self, registry: CallRegistry) -> None:
         for call in registry.pending():
