@@ -11,12 +11,11 @@ import time
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from contextvars import Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .closures import CallOptions, Closure
-from .context import call_site, current_workflow, in_force, open_blocks
+from .context import Block, InsideTask, call_site, current_workflow, in_force, open_blocks
 from .engine.registry import CallRegistry, CallState, RegisteredCall
 from .engine.runner import Runner
 from .errors import Failure, Interrupted, ParmanError, RemoteError, WorkflowError, WorkflowFailed
@@ -113,7 +112,7 @@ class Workflow:
         self._owns_runner = False
         self._registry = CallRegistry(keep=keep, fail_fast=fail_fast)
         self._options: CallOptions | None = None
-        self._token: Token[Any] | None = None
+        self._before: Block | InsideTask | None = None
         self._state = "new"
         self._main_thread = False
         self._interrupted = False
@@ -182,12 +181,12 @@ class Workflow:
 
     def __enter__(self) -> Self:
         self._enter(waits=True)
-        before = in_force.get()
+        self._before = in_force.get()
         try:
-            self._token = in_force.set(self)
+            in_force.set(self)
             self._state = "entered"
         except BaseException:  # Ctrl-C: there will be no `__exit__`
-            in_force.set(before)
+            in_force.set(self._before)
             raise
         return self
 
@@ -302,14 +301,13 @@ class Workflow:
             open_blocks.remove(self)
             if not open_blocks:
                 unwatch()
-        token, self._token = self._token, None
-        if token is None:
-            return
-        try:
-            in_force.reset(token)
-        except ValueError:  # left in another context than it was entered in, as asynchronous frameworks may do
-            if in_force.get() is self:
-                in_force.set(None)
+        # Another one may be in force, entered in this one, that will be left later: a generator ends when it likes. And
+        # this one may be left in another context than it was entered in, as asynchronous frameworks may do.
+        if in_force.get() is self:
+            before = self._before
+            while isinstance(before, Workflow) and before._state == "left":
+                before = before._before
+            in_force.set(before)
 
     def _finish(self, cause: BaseException | None) -> None:
         if self.runner.is_dry:
@@ -336,7 +334,7 @@ class Workflow:
         self._cancel_pending()
         self._registry.wait()
         self._note_failures(cause)
-        if isinstance(cause, SystemExit):  # nobody reads the notes of that
+        if isinstance(cause, SystemExit | GeneratorExit):  # nobody reads the notes of that
             self._tell_left([call for call in wanted if call.state is CallState.CANCELLED], cause)
 
     def _end_interrupted(self, cause: BaseException) -> None:
@@ -397,14 +395,21 @@ class Workflow:
         cure = "leave the block, or close() it, to wait for them"
         show_warning(f"the interpreter ends in an open workflow: {_lost(pending, failures, cure)}")
 
-    def _tell_left(self, dropped: list[RegisteredCall], cause: SystemExit) -> None:
-        """Say so of a block that `sys.exit` leaves; that may be caught yet, so that its own status says so too."""
+    def _tell_left(self, dropped: list[RegisteredCall], cause: SystemExit | GeneratorExit) -> None:
+        """Say so of a block that `sys.exit` leaves, or the end of a generator that nobody exhausts.
+
+        An exit may be caught yet, so that its own status says so too.
+        """
         failures = self._registry.failures(all_of_them=False)
         if not dropped and not failures:
             return
-        if cause.code in (None, 0):
-            cause.code = 1
-        show_warning(f"sys.exit() ends a workflow: {_lost(dropped, failures, 'exit after the block to wait for them')}")
+        if isinstance(cause, GeneratorExit):
+            what, cure = "closing a generator", "go on with it to its end to wait for them"
+        else:
+            what, cure = "sys.exit()", "exit after the block to wait for them"
+            if cause.code in (None, 0):
+                cause.code = 1
+        show_warning(f"{what} ends a workflow: {_lost(dropped, failures, cure)}")
 
     def _report_late(self) -> None:
         """Give the report of a dry run that nobody ended."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import operator
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ __all__ = [
     "Runner",
     "Where",
     "check_submit",
+    "check_workers",
     "executor_info",
     "is_process_pool",
     "tells_of_death",
@@ -235,6 +237,25 @@ def _hint(executor: object) -> str:
     return "(pool.schedule(function, args=arguments))" if callable(schedule) else ""
 
 
+def check_workers(workers: object) -> int | None:
+    """Return a number of workers that the user gives, if any, as an int.
+
+    Raises
+    ------
+    WorkflowError
+        It is none from 1 on: no call would ever run.
+    """
+    if workers is None:
+        return None
+    try:
+        count = operator.index(workers)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise WorkflowError(f"workers must be a whole number from 1 on, not {short_repr(workers)}")
+    return count
+
+
 def executor_info(executor: Executor, where: Where | None = None, workers: int | None = None) -> ExecutorInfo:
     """Find out what can be known of an executor.
 
@@ -248,7 +269,7 @@ def executor_info(executor: Executor, where: Where | None = None, workers: int |
         How many workers it has, if the user says so.
     """
     known = workers or getattr(executor, "workers", None) or getattr(executor, "_max_workers", None)
-    return ExecutorInfo(where or _where(executor), known if isinstance(known, int) else math.inf)
+    return ExecutorInfo(where or _where(executor), known if isinstance(known, int) and known > 0 else math.inf)
 
 
 def _where(executor: Executor) -> Where:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import operator
 import os
 import threading
 import time
@@ -373,6 +374,16 @@ def _interrupt_all() -> None:
         pool_state.join(max(0.0, end - time.monotonic()), killable=True)
 
 
+def _whole(workers: object) -> int:
+    try:
+        count = operator.index(workers)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"a pool needs at least one worker, and a whole number of them, not {workers!r}")
+    return count
+
+
 class Pool(Executor):
     """A PEP 3148 executor on a pool of workers.
 
@@ -386,10 +397,7 @@ class Pool(Executor):
     _name = "parman-pool"
 
     def __init__(self, workers: int | None = None) -> None:
-        if workers is None:
-            workers = available_cpus()
-        if workers < 1:
-            raise ValueError(f"a pool needs at least one worker, not {workers}")
+        workers = available_cpus() if workers is None else _whole(workers)
         self._pool_state = PoolState(workers, self._name, self._workers(workers))
         put = self._pool_state.queue.put
         self._pool_state.owner = weakref.ref(self, lambda _: put(None))

@@ -47,6 +47,7 @@ from ..engine.runner import (
     Runner,
     Where,
     check_submit,
+    check_workers,
     executor_info,
     is_process_pool,
     tells_of_death,
@@ -117,7 +118,7 @@ class ConcurrentRunner(Runner):
         check_submit(executor)
         if where not in (None, *PLACES):
             raise WorkflowError(f"where must be one of {', '.join(map(repr, PLACES))}, not {where!r}")
-        self._set_up(executor_info(executor, where, workers), executor=executor, schedule=schedule)
+        self._set_up(executor_info(executor, where, check_workers(workers)), executor=executor, schedule=schedule)
 
     @classmethod
     def threads(cls, workers: int | None = None) -> Self:

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..engine.calls import Call
 from ..engine.ready_queue import ReadyQueue
 from ..engine.registry import CallRegistry
-from ..engine.runner import ExecutorInfo, Where
+from ..engine.runner import ExecutorInfo, Where, check_workers
 from ..errors import Interrupted, MissingExtra, WorkerDied, WorkflowError
 from ..pool.threads import available_cpus
 from ..remote.batch import run_bytes
@@ -116,7 +116,7 @@ class ParslRunner(ConcurrentRunner):
         *,
         workers: int | None = None,
     ) -> None:
-        self._workers = workers
+        self._workers = workers = check_workers(workers)
         self._broken: dict[tuple[str, ...], str] = {}
         self._in_flight: dict[Call, tuple[str, ...]] = {}
         self._label_queues: dict[tuple[str, ...], ReadyQueue] = {}

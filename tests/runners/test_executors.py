@@ -7,10 +7,11 @@ from __future__ import annotations
 import copy
 import doctest
 import gc
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from helpers.waiting import death, event_loop_threads
 from nbclient import NotebookClient
 
 import parman
-from parman import Interrupted, ProcessPool, ThreadPool, WorkflowError, executor, executors, workflow
+from parman import ConcurrentRunner, Interrupted, ProcessPool, ThreadPool, WorkflowError, executor, executors, workflow
 
 
 class Failure(Exception):
@@ -309,6 +310,26 @@ def test_another_kind_of_executor_is_refused() -> None:
 
         with executor(Adapted()) as adapted:
             assert adapted.submit(abs, -1).result(TIMEOUT) == 1
+
+
+@pytest.mark.parametrize("workers", [-1, 0, 1.5, "2"])
+def test_an_impossible_number_of_workers_is_refused(workers: Any) -> None:
+    """A number of workers with which no call would ever run is an error where it is given."""
+    with ThreadPool(1) as pool, pytest.raises(WorkflowError, match="workers must be a whole number from 1 on"):
+        ConcurrentRunner(pool, workers=workers)
+    for make in (ConcurrentRunner.threads, ConcurrentRunner.processes, ThreadPool):
+        with pytest.raises(ValueError, match="at least one worker"):
+            make(workers)
+
+
+def test_an_executor_that_says_it_has_no_workers() -> None:
+    """What an executor says of itself is believed only if it can be."""
+
+    class Odd(ThreadPoolExecutor):
+        _max_workers = property(lambda self: -1, lambda self, value: None)
+
+    with Odd() as pool:
+        assert ConcurrentRunner(pool)._queue.slots == math.inf
 
 
 def test_a_dry_run_runs_nothing() -> None:
