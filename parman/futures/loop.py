@@ -88,13 +88,14 @@ class EventLoop:
         RuntimeError
             In a forked child, which does not have the thread of its parent; or the system gives no more threads.
         """
-        if self._events.is_foreign:
+        events = self._events
+        if events.forks is not _forks[-1]:
             raise RuntimeError(
                 "this WaitGraph, Scheduler or runner was made before os.fork(), and its thread stayed in the parent "
                 "process: make a new one in the child"
             )
-        if self._events.thread is None:
-            self._events.start()
+        if events.thread is None:
+            events.start()
 
     def stop(self) -> None:
         """Let the thread end when it has handled what was posted; the next event, or `start`, starts another one."""
@@ -118,9 +119,11 @@ class _Events:
         What is to be done in the role before it is given up. A deque rather than a call, so that nothing nests.
     thread
         The one that serves, or is about to; changed under a lock, which nobody has for long.
+    forks
+        The last fork when it was made; a child that was forked later does not have the thread.
     """
 
-    __slots__ = ("_forks", "_switch", "later", "queue", "role", "thread")
+    __slots__ = ("_switch", "forks", "later", "queue", "role", "thread")
 
     def __init__(self) -> None:
         self.queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
@@ -128,12 +131,7 @@ class _Events:
         self.role = RLock()
         self.thread: Thread | None = None
         self._switch = RLock()
-        self._forks = _forks[-1]
-
-    @property
-    def is_foreign(self) -> bool:
-        """Is this the copy that a fork made?"""
-        return self._forks is not _forks[-1]
+        self.forks = _forks[-1]
 
     def post(self, event: Callable[[], object]) -> None:
         """Have an event handled by the thread."""
@@ -148,7 +146,7 @@ class _Events:
 
     def _revive(self) -> None:
         """Start the thread for an event, where that can be: else the next event that is posted tries again."""
-        if self.is_foreign:
+        if self.forks is not _forks[-1]:
             return
         try:
             self.start()
@@ -306,7 +304,9 @@ class LoopFuture(Future[T]):
         """Raise, rather than wait for ever, on the thread that has to finish this future, unless it is done."""
         event_loop = self._event_loop
         if event_loop is not None and event_loop.is_current() and not self.done():
-            raise WorkflowError(f"{CALLBACK_WAITS} the end of {self!r}: {CALLBACKS_RUN} this future; give it a callback of its own")
+            raise WorkflowError(
+                f"{CALLBACK_WAITS} the end of {self!r}: {CALLBACKS_RUN} this future; give it a callback of its own"
+            )
 
     def _value(self) -> T:
         """Return the result of the future, which succeeded, without counting as having been asked."""

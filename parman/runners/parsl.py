@@ -120,7 +120,8 @@ class ParslRunner(ConcurrentRunner):
         self._broken: dict[tuple[str, ...], str] = {}
         self._in_flight: dict[Call, tuple[str, ...]] = {}
         self._label_queues: dict[tuple[str, ...], ReadyQueue] = {}
-        # Under the runner's lock. A kernel that the runner has started is cleaned up when neither this nor blocks are left.
+        # Under the runner's lock. A kernel that the runner has started is cleaned up when neither these
+        # nor blocks are left.
         self._holders = 0
         self._ending: threading.Thread | None = None
         names = _names()
@@ -164,7 +165,9 @@ class ParslRunner(ConcurrentRunner):
         super().interrupt(registry)
         with self._lock:
             is_shared = any(other is not registry for other in self._blocks)
-        if not is_shared:  # a worker of Parsl's can't be ended alone: what others use goes on with calls that are given up
+        if (
+            not is_shared
+        ):  # a worker of Parsl's can't be ended alone: what others use goes on with calls that are given up
             self.cancel_pending(registry)  # lest one of them starts another kernel
             self.stop_running()
 

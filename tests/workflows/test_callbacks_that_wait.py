@@ -188,5 +188,3 @@ def test_a_callback_that_waits_for_another_runner() -> None:
         call_back(asked)
         assert asked.has_run.wait(TIMEOUT)
         assert resolve(asked.met) == 2
-
-

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Parman developers
 # SPDX-License-Identifier: LGPL-3.0-or-later
-# ruff: noqa: PT012 (what raises is the end of the block)
+
 """Blocks that share a runner: what one of them is left by ends nothing of the others."""
 
 from __future__ import annotations

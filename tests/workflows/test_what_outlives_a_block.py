@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_an_inner_block_that_outlives_the_block_around(head: str | Executor) -> 
         found.append(resolve(futures))
 
     with workflow(head):
-        thread = in_thread(lambda run=copy_context().run: run(inner))  # type: ignore[misc]
+        thread = in_thread(partial(copy_context().run, inner))
         assert made.wait(TIMEOUT)
         if isinstance(head, str):
             gate.set()
