@@ -268,10 +268,13 @@ class PoolState:
             with self._lock:
                 self._running[call] = threading.current_thread()
                 is_stopped = self._interrupted
-            if is_stopped:
+            trouble = None if is_stopped else worker.prepare()
+            with self._lock:
+                has_begun = not self._interrupted and call.begin()
+            if has_begun:
+                call.finish(*((None, trouble) if trouble else worker.run(call)))
+            elif is_stopped:
                 self._give_up(call)
-            else:
-                self._run(call, worker)
         except BaseException as exception:
             # Callbacks may raise what the future does not catch; a worker outlives that, and mistakes of ours.
             _log.exception("exception in a worker thread")
@@ -282,13 +285,6 @@ class PoolState:
                 self._idle += is_kept
             del call  # as in `Worker.run`
         return is_kept
-
-    def _run(self, call: WorkItem, worker: Worker) -> None:
-        trouble = worker.prepare()
-        with self._lock:
-            has_begun = not self._interrupted and call.begin()
-        if has_begun:
-            call.finish(*((None, trouble) if trouble else worker.run(call)))
 
     def replace_worker(self, future: Future[Any]) -> None:
         """Give the thread up that runs a call: it ends with that, and another one may be started in its place."""

@@ -1308,3 +1308,28 @@ def test_exit_kills_workers(script, fifos):
     say(go)
     assert run.finish(timeout=10) == (0, "1\n", "")
     assert all(wait_gone(pid) for pid in pids)
+
+
+def test_a_thread_that_is_given_up():
+    """Another thread takes its place at once; it ends with its call, and the pool is as big as before."""
+    started, gate = threading.Event(), threading.Event()
+
+    def run():
+        started.set()
+        return threading.current_thread(), gate.wait(TIMEOUT)
+
+    with ThreadPool(1) as pool:
+        long = pool.submit(run)
+        assert started.wait(TIMEOUT)
+        waiting = pool.submit(threading.current_thread)
+        pool.replace_worker(long)
+        other = waiting.result(TIMEOUT)
+        assert pool.submit(threading.current_thread).result(TIMEOUT) is other
+        assert not long.done()
+        gate.set()
+        thread, passed = long.result(TIMEOUT)
+        assert passed
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+        pool.replace_worker(long)
+        assert {pool.submit(threading.current_thread).result(TIMEOUT) for _ in range(5)} == {other}
