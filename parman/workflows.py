@@ -193,11 +193,6 @@ class Workflow:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.runner.refuse_to_wait("the end of a block")
-        except WorkflowError:
-            self._lift()
-            raise
         self._end(value)
 
     def __repr__(self) -> str:
@@ -285,6 +280,7 @@ class Workflow:
             return  # the copy that a fork made: the calls are with the parent, and never end here
         try:
             self._lift()
+            self.runner.refuse_to_wait("the end of a block")
             self._finish(cause)
         except KeyboardInterrupt as interrupt:
             self._end_interrupted(interrupt)

@@ -331,15 +331,20 @@ def test_a_runner_serves_again_after_ctrl_c(here: Path, temporary: Path, gate: S
         assert resolve(double(1), TIMEOUT) == 2
 
 
-def test_ctrl_c_in_an_inner_block_ends_the_calls_of_the_outer_one(gate: ScriptGate) -> None:
-    """Their kernel is gone; a new one runs the calls that are made later."""
-    with workflow("parsl:1"):
+def test_ctrl_c_in_an_inner_block_leaves_the_calls_of_the_outer_one(gate: ScriptGate) -> None:
+    """Their kernel stays: the calls of the inner block are given up, those of the outer one go on."""
+    with workflow("parsl:2"):
         held = hold(gate.folder)
         gate.arrival()
         with pytest.raises(KeyboardInterrupt), workflow():
+            inner: Any = hold(gate.folder)
+            gate.arrival()
             raise KeyboardInterrupt
         with pytest.raises(Interrupted, match=r"hold\("):
-            held.result(TIMEOUT)
+            inner.result(TIMEOUT)
+        assert not held.done()
+        gate.open()
+        resolve(held, TIMEOUT)
         assert resolve(double(1), TIMEOUT) == 2
 
 
