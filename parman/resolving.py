@@ -28,7 +28,7 @@ from .errors import HiddenFutureError
 from .futures.future import CallFuture, too_late
 from .futures.gather import gather, map_gathered
 from .futures.loop import EventLoop, exception_of
-from .futures.wait_graph import WaitFuture
+from .futures.wait_graph import WaitFuture, refuse_to_wait
 from .lifecycle import interruptible_get
 from .snapshots.exceptions import shorten
 from .snapshots.share import any_shared, unshared
@@ -185,6 +185,7 @@ class Following:
             wait = object()
             self.finished.put((key, wait))
         else:
+            refuse_to_wait(futures)
             wait = WaitFuture(_event_loop_of(futures) or self.event_loop, None)
             # Nothing that a call holds refers to this loop, which has to end when the user drops it.
             wait.add_done_callback(partial(_put, self.finished, key))

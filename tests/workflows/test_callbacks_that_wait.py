@@ -19,6 +19,7 @@ from parman import (
     WaitGraph,
     WorkflowError,
     as_future,
+    as_resolved,
     executor,
     resolve,
     task,
@@ -143,6 +144,18 @@ def test_a_callback_that_asks_for_a_tree() -> None:
         asked.assert_refused()
         gate.set()
         assert resolve(late) == 2
+
+
+def test_a_callback_that_loops_over_results() -> None:
+    """A loop over the results of the same runner would never go on."""
+    gate = threading.Event()
+    with workflow("threads:2"):
+        late = [wait_for(gate, 2)]
+        asked = Asked(lambda: list(as_resolved(late)))
+        call_back(asked)
+        asked.assert_refused()
+        gate.set()
+        assert resolve(late) == [2]
 
 
 def test_a_callback_that_makes_a_call_in_place() -> None:
