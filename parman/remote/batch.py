@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 import warnings
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -220,6 +220,8 @@ _ROOM = 1 << 26
 """How big those may be all together that are not needed just now, before it forgets any [bytes]."""
 _ONCE_KNOWN = 10_000
 """Forgotten assets of which a worker remembers that it knew them."""
+_BLOCKS = 4
+"""Of how many blocks a worker remembers tasks and shares: some may be around others."""
 _OWN = "_NUM_THREADS"
 """How variables end that the pool sets for a worker."""
 
@@ -253,6 +255,8 @@ class _WorkerMemory:
         self.kept: set[str] = set()
         self.once_known: OrderedDict[str, None] = OrderedDict()
         self.state: str | None = None
+        self.blocks: deque[str] = deque(maxlen=_BLOCKS)
+        self.owners: dict[str, str | None] = {}
         self.seeded = os.getpid()
         self.own_environment: dict[str, str] | None = None
         self.forgotten = Forgotten()
@@ -260,14 +264,14 @@ class _WorkerMemory:
     def learn(self, batch: Batch) -> list[str]:
         """Load what is brought along; return the tokens that are still missing."""
         tokens = batch.tokens
+        if batch.state is not None and batch.state not in self.assets:
+            self._forget_old_blocks()
         for token in tokens:
             if token in self.assets:
                 self.assets.move_to_end(token)
                 continue
             if batch.assets is None or token not in batch.assets:
-                # With a new state all that is known of tasks and shares goes, so that it has to be sent as well.
-                is_fresh = batch.state is not None and batch.state not in self.assets
-                return [t for t in tokens if is_fresh or t not in self.assets]
+                return [t for t in tokens if t not in self.assets]
             self._load(token, batch)
         if batch.state is not None and batch.state != self.state:
             self._enter(batch.state)
@@ -288,7 +292,8 @@ class _WorkerMemory:
         assert batch.assets is not None
         snapshot = batch.assets[token]
         if token == batch.state:
-            self._forget_other_blocks()
+            self.blocks.append(token)
+        self.owners[token] = batch.state
         self.assets[token] = install_share(token, snapshot) if token in batch.shares else snapshot.load()
         self.sizes[token] = snapshot.nbytes
         if token in self.once_known:
@@ -310,11 +315,16 @@ class _WorkerMemory:
         while len(self.once_known) > _ONCE_KNOWN:
             self.once_known.popitem(last=False)
 
-    def _forget_other_blocks(self) -> None:
-        """Drop tasks and shares when a block begins: a warm worker would pile them up, and can ask for them again."""
-        for token in [t for t, asset in self.assets.items() if not isinstance(asset, BlockState)]:
-            self.forget(token)
-        self.once_known.clear()
+    def _forget_old_blocks(self) -> None:
+        """Drop tasks and shares of blocks when others begin: a warm worker would pile them up.
+
+        Not of the last few, which may be around the one that begins, and go on with its end.
+        """
+        recent = list(self.blocks)[1 - _BLOCKS :]
+        for token in [t for t, owner in self.owners.items() if owner not in recent]:
+            if not isinstance(self.assets.get(token), BlockState):
+                self.forget(token)
+                self.once_known.pop(token, None)
         self.forgotten = Forgotten()
 
     def forget(self, token: str) -> None:
@@ -323,6 +333,7 @@ class _WorkerMemory:
         if token not in self.assets:
             return
         del self.assets[token]
+        self.owners.pop(token, None)
         size = self.sizes.pop(token)
         if token in self.kept:
             self.kept.discard(token)

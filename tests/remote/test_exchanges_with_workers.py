@@ -233,6 +233,18 @@ def pid_behind(channel: Channel) -> int:
     return next((one._popen.pid for one in list(processes._processes) if one.channel is channel), 0)
 
 
+def test_inner_blocks_forget_nothing_of_the_outer_one() -> None:
+    """However many blocks begin and end inside of a block, its tasks and shares are sent once to each worker."""
+    with counted() as exchanges, ConcurrentRunner.processes(2) as runner, workflow(runner):
+        shared = share(np.ones(100))
+        for _ in range(6):
+            assert resolve([measure(shared, 0.0) for _ in range(4)]) == [1.0] * 4
+            with workflow(runner):
+                assert len(resolve(names(1, KB, 0.0))) == KB + 1
+    exchanges.check()
+    assert max(exchanges.sends.values()) == 1
+
+
 @pytest.mark.parametrize("patience", [0.2, 0.0])
 def test_workers_that_are_slow_to_begin(monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
     """Each batch brings a call to its end, although other calls don't wait for it, and calls are sent few times."""
