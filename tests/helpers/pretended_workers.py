@@ -12,6 +12,7 @@ import pickle
 import select
 import socket
 import threading
+from collections.abc import Collection
 from typing import Any
 
 from parman.pool.channel import Channel, Kind, Message, pack
@@ -90,6 +91,12 @@ class _Process:
         self.claims = ClaimPipe()
         self.known: set[str] = set()
         self.channel = Channel(ours, None)
+
+    def note_sent(self, tokens: Collection[str]) -> None:
+        self.known.update(tokens)
+
+    def take_ended(self) -> tuple[str, ...]:
+        return ()
 
     def alive(self) -> bool:
         return True
