@@ -220,8 +220,10 @@ _ROOM = 1 << 26
 """How big those may be all together that are not needed just now, before it forgets any [bytes]."""
 _ONCE_KNOWN = 10_000
 """Forgotten assets of which a worker remembers that it knew them."""
-_BLOCKS = 4
+_AROUND = 4
 """Of how many blocks a worker remembers tasks and shares: some may be around others."""
+_BLOCKS = 64
+"""Of how many it remembers what it was sent twice."""
 _OWN = "_NUM_THREADS"
 """How variables end that the pool sets for a worker."""
 
@@ -266,6 +268,10 @@ class _WorkerMemory:
         tokens = batch.tokens
         if batch.state is not None and batch.state not in self.assets:
             self._forget_old_blocks()
+        if batch.state is not None and (not self.blocks or self.blocks[-1] != batch.state):
+            if batch.state in self.blocks:
+                self.blocks.remove(batch.state)
+            self.blocks.append(batch.state)
         for token in tokens:
             if token in self.assets:
                 self.assets.move_to_end(token)
@@ -291,8 +297,6 @@ class _WorkerMemory:
             self._enter(batch.state)  # the task may have to be imported from the block's sys.path
         assert batch.assets is not None
         snapshot = batch.assets[token]
-        if token == batch.state:
-            self.blocks.append(token)
         self.owners[token] = batch.state
         self.assets[token] = install_share(token, snapshot) if token in batch.shares else snapshot.load()
         self.sizes[token] = snapshot.nbytes
@@ -318,13 +322,15 @@ class _WorkerMemory:
     def _forget_old_blocks(self) -> None:
         """Drop tasks and shares of blocks when others begin: a warm worker would pile them up.
 
-        Not of the last few, which may be around the one that begins, and go on with its end.
+        Not of those that were at work last, which may be around the one that begins, and go on with its end. What was
+        sent once more since is kept longer.
         """
-        recent = list(self.blocks)[1 - _BLOCKS :]
-        for token in [t for t, owner in self.owners.items() if owner not in recent]:
-            if not isinstance(self.assets.get(token), BlockState):
+        around = list(self.blocks)[1 - _AROUND :]
+        for token in [t for t, owner in self.owners.items() if owner not in around]:
+            is_kept = token in self.kept and self.owners[token] in self.blocks
+            if not is_kept and not isinstance(self.assets.get(token), BlockState):
                 self.forget(token)
-                self.once_known.pop(token, None)
+                self.once_known[token] = None
         self.forgotten = Forgotten()
 
     def forget(self, token: str) -> None:
