@@ -300,7 +300,7 @@ if __name__ == "__main__":
 def test_calls_on_a_pool_are_dropped_before_it_is_closed(tmp_path: Path, kind: str, first: bool) -> None:
     """They are told as dropped, not as failed, whichever was imported first: the module of the pool or Parman."""
     if kind == "loky":
-        pytest.importorskip("loky")
+        pytest.importorskip("loky", reason="loky comes with the demos: make test-all has it")
     module = {"loky": "loky", "threads": "concurrent.futures.thread"}.get(kind, "concurrent.futures.process")
     lines = ("import " + module, "") if first else ("", "import " + module)
     script = tmp_path / "script.py"
